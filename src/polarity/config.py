@@ -1,0 +1,261 @@
+"""What a run should do: frozen models, validated at the door, and the named profiles.
+
+Every section is what one step of a flow depends on, so that a change of one
+option makes only the steps that read it run again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+ModelName = Literal["logistic", "bilstm", "bilstm-word2vec", "distilbert", "bert"]
+Family = Literal["logistic", "bilstm", "distilbert", "bert"]
+
+FAMILY_OF: dict[str, Family] = {
+    "logistic": "logistic",
+    "bilstm": "bilstm",
+    "bilstm-word2vec": "bilstm",
+    "distilbert": "distilbert",
+    "bert": "bert",
+}
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration that refuses options it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Where the labelled tweets come from and how to read them."""
+
+    source: Literal["file", "generated"] = "file"
+    """`file` reads `path`; `generated` writes the project's own corpus."""
+    path: Path | None = None
+    """CSV, TSV or Parquet, plain or gzipped. Sentiment140's two layouts are recognised."""
+    text_column: str | None = None
+    """Column of the text. Default: `text`, `tweet`, `content`, `tweettext` or `message`, whichever is there."""
+    label_column: str | None = None
+    """Column of the label. Default: `label`, `sentiment`, `target`, `polarity` or `class`, whichever is there."""
+    label_map: dict[str, str] | None = None
+    """From the file's label to the project's, e.g. '{"0": "negative", "4": "positive"}'. Default: Sentiment140's codes and plain names."""
+    ignore_labels: tuple[str, ...] = ()
+    """Labels of the file whose rows are left out on purpose, e.g. `irrelevant`."""
+    encoding: str | None = None
+    """Default: UTF-8, or ISO-8859-1 for Sentiment140's original."""
+    separator: str | None = None
+    """Default: by the file's ending, comma or tab."""
+    quoting: bool | None = None
+    """Whether fields are quoted. Default: yes for CSV, no for TSV."""
+    limit: int | None = Field(None, ge=1)
+    """Read at most so many rows, spread evenly over the file."""
+    rows: int = Field(6000, ge=200)
+    """Size of the generated corpus."""
+    seed: int = 7
+    """Seed of the generated corpus."""
+
+
+class GateConfig(Section):
+    """Limits of the aggregate checks; a set outside them stops the flow before any training."""
+
+    max_bad_share: float = Field(0.05, ge=0, le=1)
+    """Largest share of rows that may be quarantined."""
+    max_duplicate_share: float = Field(0.2, ge=0, le=1)
+    """Largest share of rows that repeat an earlier text."""
+    min_class_share: float = Field(0.05, ge=0, le=1)
+    """Smallest share of the rarest class."""
+    max_mojibake_share: float = Field(0.05, ge=0, le=1)
+    """Largest share of rows with signs of a wrong encoding."""
+    min_rows: int = Field(200, ge=1)
+    """Fewest rows to learn from."""
+    max_length: int = Field(1000, ge=1)
+    """Longest text in characters; entities and mojibake make real tweets longer than 140 or 280."""
+
+
+class PreparationConfig(Section):
+    """How accepted tweets become splits."""
+
+    test_share: float = Field(0.2, gt=0, lt=0.5)
+    """Share of distinct texts in the test split, chosen by a hash of the normalised text."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of distinct texts in the validation split."""
+    salt: str = "polarity"
+    """Another salt draws another split."""
+
+
+class LogisticConfig(Section):
+    """TF-IDF of words and characters with logistic regression."""
+
+    train_rows: int | None = Field(None, ge=100)
+    """Fit on at most so many rows. Default: all."""
+    word_ngrams: tuple[int, int] = (1, 2)
+    """Shortest and longest word n-gram."""
+    char_ngrams: tuple[int, int] | None = (2, 5)
+    """Shortest and longest character n-gram inside words, or none."""
+    min_df: int = Field(2, ge=1)
+    """Leave out n-grams in fewer tweets than this."""
+    max_features: int | None = Field(None, ge=100)
+    """Keep at most so many n-grams of each kind. Default: all."""
+    c: float = Field(3.0, gt=0)
+    """Inverse strength of the L2 penalty."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced` weighs classes by the inverse of their frequency."""
+    calibrate: bool = True
+    """Scale the logits by a temperature fitted on validation."""
+
+
+class BilstmConfig(Section):
+    """A bidirectional LSTM on word vectors."""
+
+    vectors: Path | Literal["word2vec"] | None = None
+    """GloVe text file (plain, gzipped or zipped); `word2vec` trains vectors on the training tweets; none: the model learns its own."""
+    train_rows: int | None = Field(None, ge=100)
+    """Fit on at most so many rows. Default: all."""
+    vector_size: int = Field(100, ge=4)
+    """Dimension of the vectors when they do not come from a file."""
+    max_vocabulary: int = Field(30_000, ge=100)
+    """Most frequent words of the training tweets that get a row of their own."""
+    units: int = Field(64, ge=4)
+    """LSTM units in each direction."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Dropout on the vectors and before the output."""
+    epochs: int = Field(6, ge=1)
+    """Most epochs; the best on validation is kept."""
+    patience: int = Field(2, ge=1)
+    """Stop after so many epochs without a better validation loss."""
+    batch_size: int = Field(128, ge=1)
+    """Tweets a step."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak rate of Adam."""
+    max_tokens: int = Field(48, ge=4)
+    """Tokens of a tweet that are read; real tweets have about 20."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced` weighs classes by the inverse of their frequency."""
+    calibrate: bool = True
+    """Scale the logits by a temperature fitted on validation."""
+
+
+class TransformerConfig(Section):
+    """A pretrained encoder, fine-tuned through ktrain."""
+
+    encoder: str = "minilm"
+    """`minilm` (comes with the packages), a hub name such as `distilbert-base-uncased`, a local folder, or `random` (tests)."""
+    train_rows: int | None = Field(None, ge=100)
+    """Fine-tune on at most so many rows. Default: all."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training rows."""
+    batch_size: int = Field(32, ge=1)
+    """Tweets a step."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak of the one-cycle schedule."""
+    max_tokens: int = Field(64, ge=8)
+    """WordPieces of a tweet that are read."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced` weighs classes by the inverse of their frequency."""
+    calibrate: bool = True
+    """Scale the logits by a temperature fitted on validation."""
+    quantise: bool = True
+    """Pack int8 weights where they pass the parity check, else fp32."""
+
+
+class DistilbertConfig(TransformerConfig):
+    """A DistilBERT, fine-tuned through ktrain."""
+
+
+class BertConfig(TransformerConfig):
+    """A BERT, fine-tuned through ktrain."""
+
+
+class PolicyConfig(Section):
+    """Which candidate is chosen, and whether it replaces the champion."""
+
+    family: Family | None = None
+    """Pin a family: only its candidates are considered."""
+    max_latency_ms: float = Field(250.0, gt=0)
+    """Largest p95 latency of one text, in process."""
+    max_size_mb: float = Field(600.0, gt=0)
+    """Largest packaged model."""
+    margin: float = Field(0.005, ge=0)
+    """Non-inferiority margin of test macro-F1 against the champion."""
+    resamples: int = Field(1000, ge=100)
+    """Resamples of the paired bootstrap."""
+
+
+class FaultConfig(Section):
+    """Timeouts and retries."""
+
+    fit_timeout_s: float = Field(4 * 3600, gt=0)
+    """Seconds after which a fit's process is killed."""
+    retries: int = Field(2, ge=0)
+    """Retries of a step whose error is worth one."""
+    retry_delay_s: float = Field(2.0, ge=0)
+    """First delay; later ones grow exponentially, with jitter."""
+
+
+class TrainConfig(Section):
+    """Train, compare, choose and package."""
+
+    profile: Literal["demo", "standard", "full"] = "standard"
+    """Named defaults: `demo` (generated corpus, small models), `standard` (your file, one machine), `full` (Sentiment140 whole, a GPU)."""
+    seed: int = 42
+    """Seed of every fit."""
+    labels: tuple[str, ...] = ("negative", "positive")
+    """The class set."""
+    models: tuple[ModelName, ...] = ("logistic", "bilstm", "distilbert")
+    """The candidates to train."""
+    data: DataConfig = DataConfig()
+    gate: GateConfig = GateConfig()
+    preparation: PreparationConfig = PreparationConfig()
+    logistic: LogisticConfig = LogisticConfig()
+    bilstm: BilstmConfig = BilstmConfig()
+    bilstm_word2vec: BilstmConfig = BilstmConfig(vectors="word2vec")
+    distilbert: DistilbertConfig = DistilbertConfig()
+    bert: BertConfig = BertConfig()
+    select: PolicyConfig = PolicyConfig()
+    faults: FaultConfig = FaultConfig()
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_a_set(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) < 2 or len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
+            raise ValueError(f"Got labels={list(labels)}; at least two different, non-empty names are needed.")
+        return labels
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_a_set(cls, models: tuple[ModelName, ...]) -> tuple[ModelName, ...]:
+        if not models or len(set(models)) != len(models):
+            raise ValueError(f"Got models={list(models)}; name at least one, each once.")
+        return models
+
+    @model_validator(mode="after")
+    def _pinned_family_is_trained(self) -> TrainConfig:
+        family = self.select.family
+        if family and family not in {FAMILY_OF[name] for name in self.models}:
+            raise ValueError(f"Got select.family={family!r}, but models={list(self.models)} has none of that family.")
+        return self
+
+    def section(self, model: ModelName) -> LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig:
+        """The section of one candidate."""
+        section: LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig = getattr(self, model.replace("-", "_"))
+        return section
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "data": {"source": "generated"},
+        "bilstm": {"units": 32, "vector_size": 50, "epochs": 4},
+        "distilbert": {"train_rows": 1500, "max_tokens": 32},
+    },
+    "standard": {
+        "distilbert": {"train_rows": 20_000},
+    },
+    "full": {
+        "bilstm": {"vectors": "glove.twitter.27B.200d.txt", "units": 128, "batch_size": 512, "max_vocabulary": 100_000},
+        "distilbert": {"encoder": "distilbert-base-uncased", "learning_rate": 5e-5, "batch_size": 128, "epochs": 2},
+        "bert": {"encoder": "bert-base-uncased", "learning_rate": 5e-5, "batch_size": 128, "epochs": 2},
+    },
+}

@@ -1,0 +1,1 @@
+"""Tweets on their way from a source to splits that do not leak."""

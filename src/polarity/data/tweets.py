@@ -1,0 +1,42 @@
+"""Labelled tweets in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tweets:
+    """Texts with their labels.
+
+    Parameters
+    ----------
+    texts : sequence of str, length n
+        Repaired texts (see `polarity.text.repair`).
+    labels : int array of shape (n,)
+        Index of each text's label in `label_names`.
+    label_names : tuple of str
+        The class set, in the order of every probability column of the project.
+    """
+
+    texts: Sequence[str]
+    labels: IntArray
+    label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.labels):
+            raise ValueError(f"Got {len(self.texts)} texts and {len(self.labels)} labels; they must be as many.")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Tweets:
+        """The tweets at the positions `rows`, in that order."""
+        return Tweets([self.texts[i] for i in rows], self.labels[rows], self.label_names)

@@ -1,0 +1,1 @@
+"""What runs in production: no TensorFlow, no Prefect, no MLflow."""

@@ -1,0 +1,49 @@
+"""Where things live: read from the environment, never from the configuration of a run."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """Places and addresses, each settable as POLARITY_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="POLARITY_", frozen=True)
+
+    home: Path = Field(PROJECT, description="Folder under which everything below lives unless set on its own.")
+    runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
+    store: str | None = Field(None, description="Results of steps, a folder. Default: <home>/store.")
+    mlflow_uri: str | None = Field(None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlflow.")
+    mlflow_artifacts: str | None = Field(None, description="Where MLflow keeps artefacts. Default: <home>/mlflow/artifacts.")
+    ui_url: str = Field("http://127.0.0.1:4280", description="Where `make ui` serves runs and Data Docs.")
+    mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Where `make ui` serves MLflow.")
+
+    @property
+    def runs_folder(self) -> Path:
+        return (self.runs or self.home / "runs").absolute()
+
+    @property
+    def store_folder(self) -> Path:
+        return Path(self.store or self.home / "store").absolute()
+
+    @property
+    def tracking_uri(self) -> str:
+        if self.mlflow_uri:
+            return self.mlflow_uri
+        return f"sqlite:///{self.home.absolute() / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        return self.mlflow_artifacts or str(self.home.absolute() / "mlflow" / "artifacts")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""From a tweet as it was typed to what a model reads."""
