@@ -1,0 +1,57 @@
+"""How long one text takes, in process and warm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from polarity.evaluation.predictions import Predict
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one text a call: the median and the 95th percentile of `calls` calls."""
+
+    p50_ms: float
+    p95_ms: float
+    calls: int
+
+
+def measure_latency(
+    predict: Predict,
+    texts: Sequence[str],
+    *,
+    seed: int,
+    warm_up_calls: int = 10,
+    calls: int = 200,
+    fewest_calls: int = 30,
+    budget_s: float = 5.0,
+) -> Latency:
+    """Time `predict` on texts drawn from `texts`, one a call.
+
+    Stops early once `budget_s` seconds are spent and `fewest_calls` were made.
+
+    Raises
+    ------
+    ValueError
+        If there are no texts.
+    """
+    if not len(texts):
+        raise ValueError("Got no texts; at least one is needed to time a prediction.")
+    drawn = [[texts[i]] for i in np.random.default_rng(seed).integers(len(texts), size=warm_up_calls + calls)]
+    for one in drawn[:warm_up_calls]:
+        predict(one)
+    times_ms: list[float] = []
+    started = perf_counter()
+    for one in drawn[warm_up_calls:]:
+        before = perf_counter()
+        predict(one)
+        after = perf_counter()
+        times_ms.append((after - before) * 1000)
+        if after - started > budget_s and len(times_ms) >= fewest_calls:
+            break
+    p50, p95 = np.quantile(times_ms, [0.5, 0.95])
+    return Latency(p50_ms=float(p50), p95_ms=float(p95), calls=len(times_ms))

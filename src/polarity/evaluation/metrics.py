@@ -1,0 +1,192 @@
+"""How good a classifier is on labelled tweets, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from sklearn.metrics import log_loss, roc_auc_score
+
+from polarity.evaluation.calibration import brier_score, expected_calibration_error
+
+Interval = tuple[float, float]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CONFIDENCE = 0.95
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of one classifier on one set of tweets.
+
+    Macro averages are over the classes that occur in the labels or in the
+    predictions. Intervals are at 95 %: Wilson's for the accuracy, a percentile
+    bootstrap over the tweets for macro-F1. `auc` (one class against the rest,
+    averaged) is none unless every class of the set occurs.
+    """
+
+    rows: int
+    accuracy: float
+    accuracy_interval: Interval
+    macro_f1: float
+    macro_f1_interval: Interval
+    precision: float
+    recall: float
+    auc: float | None
+    log_loss: float
+    brier: float
+    ece: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, figures: Mapping[str, Any]) -> Self:
+        """The figures as `to_dict` wrote them."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in figures.items()}
+        return cls(**fields)
+
+    def scalars(self, prefix: str) -> dict[str, float]:
+        """The single numbers as `{prefix}_{name}`, the interval's ends as `..._low` and `..._high`; no nulls."""
+        flat: dict[str, float] = {}
+        for name, value in asdict(self).items():
+            if isinstance(value, tuple):
+                stem = name.removesuffix("_interval")
+                flat[f"{prefix}_{stem}_low"], flat[f"{prefix}_{stem}_high"] = value
+            elif value is not None:
+                flat[f"{prefix}_{name}"] = float(value)
+        return flat
+
+
+def measure(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    label_names: Sequence[str],
+    seed: int,
+    resamples: int = 1000,
+) -> Metrics:
+    """Measure probabilities against the true labels.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,)
+        True labels, as indices into `label_names`.
+    probabilities : float array of shape (n, n_labels)
+        One column per label, in the order of `label_names`.
+    label_names : sequence of str
+        The class set.
+    seed : int
+        Seed of the bootstrap.
+    resamples : int, default 1000
+        Bootstrap resamples.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, there is no row, a label is outside the class
+        set, or a row's probabilities are not finite or do not sum to one.
+    """
+    true, scores = checked(labels, probabilities, n_labels=len(label_names))
+    confusion = confusion_counts(true, scores.argmax(axis=1), n_labels=len(label_names))
+    precision, recall, f1 = _macro_scores(confusion[None])
+    rows = len(true)
+    draws = np.random.default_rng(seed).multinomial(rows, confusion.ravel() / rows, size=resamples)
+    spread = macro_f1_of(draws.reshape(resamples, *confusion.shape))
+    hits = int(np.trace(confusion))
+    return Metrics(
+        rows=rows,
+        accuracy=hits / rows,
+        accuracy_interval=wilson_interval(hits, rows),
+        macro_f1=float(f1[0]),
+        macro_f1_interval=percentile_interval(spread),
+        precision=float(precision[0]),
+        recall=float(recall[0]),
+        auc=_auc(true, scores),
+        log_loss=float(log_loss(true, scores / scores.sum(axis=1, keepdims=True), labels=range(len(label_names)))),
+        brier=brier_score(true, scores),
+        ece=expected_calibration_error(true, scores),
+    )
+
+
+def checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_labels: int) -> tuple[Ints, Floats]:
+    """Both as arrays (n,) and (n, n_labels), in double precision, or a `ValueError` that quotes what is wrong."""
+    true = np.asarray(labels, dtype=np.int64)
+    scores = np.asarray(probabilities, dtype=np.float64)
+    if true.ndim != 1 or scores.shape != (len(true), n_labels):
+        raise ValueError(
+            f"Got labels of shape {true.shape} and probabilities of shape {scores.shape}; "
+            f"(n,) and (n, {n_labels}) are needed."
+        )
+    if not len(true):
+        raise ValueError("Got no rows; at least one labelled tweet is needed.")
+    if true.min() < 0 or true.max() >= n_labels:
+        raise ValueError(f"Got labels from {true.min()} to {true.max()}; indices 0 to {n_labels - 1} are needed.")
+    sound = np.isfinite(scores).all(axis=1) & (abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE) & (scores >= 0).all(axis=1)
+    if not sound.all():
+        bad = int(np.flatnonzero(~sound)[0])
+        raise ValueError(f"Got probabilities {scores[bad].tolist()} in row {bad}; they must be 0 to 1 and sum to 1.")
+    return true, scores
+
+
+def confusion_counts(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], *, n_labels: int) -> Ints:
+    """Counts of shape (n_labels, n_labels): rows are true labels, columns predicted ones."""
+    cells = np.bincount(np.asarray(labels) * n_labels + np.asarray(predicted), minlength=n_labels**2)
+    return cells.reshape(n_labels, n_labels).astype(np.int64)
+
+
+def macro_f1_of(confusions: npt.NDArray[Any]) -> Floats:
+    """Macro-F1 of each of `confusions`, of shape (m, n_labels, n_labels)."""
+    return _macro_scores(confusions)[2]
+
+
+def accuracy_of(confusions: npt.NDArray[Any]) -> Floats:
+    """Accuracy of each of `confusions`, of shape (m, n_labels, n_labels)."""
+    accuracy: Floats = np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
+    return accuracy
+
+
+def wilson_interval(hits: int, rows: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a share (Wilson 1927, JASA 22, 209-212): stays inside 0 to 1 for small sets."""
+    z = float(norm.ppf(0.5 + confidence / 2))
+    share = hits / rows
+    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def percentile_interval(draws: Floats, *, confidence: float = CONFIDENCE) -> Interval:
+    """Percentile interval of bootstrap `draws` (Efron and Tibshirani 1993, An Introduction to the Bootstrap, 13.3)."""
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _macro_scores(confusions: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+    """Macro precision, recall and F1 of each confusion matrix, over the classes that occur in it."""
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    actual, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    occurs = (actual + predicted) > 0
+    of_each = (
+        hits / np.maximum(predicted, 1),
+        hits / np.maximum(actual, 1),
+        2 * hits / np.maximum(actual + predicted, 1),
+    )
+    precision, recall, f1 = (scores.sum(axis=1) / occurs.sum(axis=1) for scores in of_each)
+    return precision, recall, f1
+
+
+def _auc(labels: Ints, scores: Floats) -> float | None:
+    """Area under the ROC curve, one class against the rest, averaged; none if a class does not occur."""
+    n_labels = scores.shape[1]
+    if len(np.unique(labels)) < n_labels:
+        return None
+    # With two labels both columns say the same, so one is enough.
+    columns = range(1, n_labels) if n_labels == 2 else range(n_labels)
+    return float(np.mean([roc_auc_score(labels == column, scores[:, column]) for column in columns]))

@@ -1,0 +1,121 @@
+"""What a classifier answered for labelled tweets: in memory and as a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from polarity.data.tweets import FloatArray, IntArray
+from polarity.errors import ArtifactError, ConfigurationError
+from polarity.evaluation.metrics import Metrics, measure
+
+Predict = Callable[[Sequence[str]], FloatArray]
+
+PREFIX = "p_"
+CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities beside the truth.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,)
+        True labels, as indices into `label_names`.
+    probabilities : float32 array of shape (n, n_labels)
+    label_names : tuple of str
+    columns : DataFrame of n rows
+        What else is known of each tweet (text, key, block, date ...).
+    """
+
+    labels: IntArray
+    probabilities: FloatArray
+    label_names: tuple[str, ...]
+    columns: pd.DataFrame
+
+    @property
+    def predicted(self) -> IntArray:
+        """Index of the likeliest label of each tweet, of shape (n,)."""
+        winners: IntArray = self.probabilities.argmax(axis=1).astype(np.int64)
+        return winners
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def measure(self, *, seed: int, resamples: int = 1000) -> Metrics:
+        """Figures of these predictions; see `polarity.evaluation.metrics.measure`."""
+        return measure(self.labels, self.probabilities, label_names=self.label_names, seed=seed, resamples=resamples)
+
+    def write(self, path: Path) -> Path:
+        """Write Parquet with `label`, `predicted`, one `p_<label>` per label, and the other columns."""
+        names = np.array(self.label_names, dtype=object)
+        frame = pd.DataFrame({"label": names[self.labels], "predicted": names[self.predicted]})
+        for i, name in enumerate(self.label_names):
+            frame[PREFIX + name] = self.probabilities[:, i]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.concat([frame, self.columns.reset_index(drop=True)], axis=1).to_parquet(path, index=False)
+        return path
+
+    @classmethod
+    def read(cls, path: Path, label_names: Sequence[str]) -> Predictions:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is missing, or was written for another class set.
+        """
+        names = tuple(label_names)
+        wanted = ["label", "predicted", *(PREFIX + name for name in names)]
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"Cannot read the predictions {path}: {error}. Run the evaluation again.") from error
+        if missing := [column for column in wanted if column not in frame.columns]:
+            raise ArtifactError(
+                f"The predictions {path} lack the columns {missing}; they were made for another class set than "
+                f"{list(names)}. Run the evaluation again."
+            )
+        return cls(
+            labels=_indices(frame["label"], names),
+            probabilities=frame[wanted[2:]].to_numpy(dtype=np.float32),
+            label_names=names,
+            columns=frame.drop(columns=wanted),
+        )
+
+
+def predict_rows(predict: Predict, rows: pd.DataFrame, label_names: Sequence[str]) -> Predictions:
+    """Predict the column `text` of labelled `rows` (columns `text`, `label` and any others), in chunks.
+
+    `predict` may be a `polarity.serving.predictor.Predictor` or a fitted
+    classifier's `predict_proba`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a label is not in `label_names`.
+    """
+    names = tuple(label_names)
+    texts = rows["text"].tolist()
+    parts = [predict(texts[start : start + CHUNK_ROWS]) for start in range(0, len(texts), CHUNK_ROWS)]
+    probabilities = np.concatenate(parts) if parts else np.empty((0, len(names)), np.float32)
+    return Predictions(
+        labels=_indices(rows["label"], names),
+        probabilities=probabilities.astype(np.float32, copy=False),
+        label_names=names,
+        columns=rows.drop(columns="label").reset_index(drop=True),
+    )
+
+
+def _indices(labels: pd.Series[str], names: tuple[str, ...]) -> IntArray:
+    """Index of each label name."""
+    codes = pd.Index(names).get_indexer(pd.Index(labels.astype(str)))
+    if (codes < 0).any():
+        unknown = sorted(set(labels.astype(str)[codes < 0]))[:5]
+        raise ConfigurationError(f"Got the labels {unknown}; the class set is {list(names)}.")
+    return codes.astype(np.int64)
