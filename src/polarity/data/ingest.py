@@ -1,0 +1,27 @@
+"""From a source to a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polarity.config import DataConfig
+from polarity.data.corpus import generate_tweets
+from polarity.data.snapshot import Snapshot, write_snapshot
+from polarity.data.sources import read_tweets
+
+
+def ingest(config: DataConfig, labels: tuple[str, ...], folder: Path) -> Snapshot:
+    """Read or generate the tweets of `config` and keep them, as they are, as a snapshot in `folder`.
+
+    Raises
+    ------
+    ConfigurationError, DataRejected
+        As `polarity.data.sources.read_tweets` does.
+    """
+    if config.source == "generated":
+        table = generate_tweets(rows=config.rows, labels=labels, seed=config.seed)
+        source = f"generated corpus ({config.rows} rows, seed {config.seed})"
+    else:
+        table = read_tweets(config, labels)
+        source = config.path.name if config.path else ""
+    return write_snapshot(table, folder, source=source, labels=labels)

@@ -1,0 +1,116 @@
+"""A data set with a version: Parquet, and a manifest that says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polarity.errors import ArtifactError
+
+TWEETS_FILE = "tweets.parquet"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a snapshot holds and where it is from.
+
+    `digest` is the sha256 of the rows themselves (Arrow's IPC form), so the same
+    tweets have the same digest wherever and whenever they were written.
+    """
+
+    source: str
+    rows: int
+    digest: str
+    labels: tuple[str, ...]
+    label_counts: dict[str, int]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder with `tweets.parquet` and `manifest.json`."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def tweets(self) -> Path:
+        """The Parquet file."""
+        return self.folder / TWEETS_FILE
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The rows, or only some of their columns."""
+        return pq.read_table(self.tweets, columns=columns)
+
+
+def write_snapshot(table: pa.Table, folder: Path, *, source: str, labels: tuple[str, ...]) -> Snapshot:
+    """Write `table` as a snapshot into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = table.column("label").value_counts().to_pylist() if table.num_rows else []
+    manifest = Manifest(
+        source=source,
+        rows=table.num_rows,
+        digest=content_digest(table),
+        labels=labels,
+        label_counts={str(entry["values"]): entry["counts"] for entry in counts},
+        columns=tuple(table.column_names),
+    )
+    pq.write_table(table, folder / TWEETS_FILE, compression="zstd")
+    (folder / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    return Snapshot(folder, manifest)
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """Open a snapshot that `write_snapshot` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds none.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
+        return Snapshot(
+            folder,
+            Manifest(**{**manifest, "labels": tuple(manifest["labels"]), "columns": tuple(manifest["columns"])}),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{folder} holds no snapshot ({error}); run the ingest step again.") from error
+
+
+def content_digest(table: pa.Table) -> str:
+    """The sha256 of the rows, in their order, independent of how the file packs them."""
+    sink = _Digest()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), plain.schema) as writer:
+        writer.write_table(plain, max_chunksize=65_536)
+    return sink.hexdigest()
+
+
+class _Digest:
+    """A file to write to that keeps only the sha256."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        self.closed = True
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()

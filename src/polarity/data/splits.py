@@ -1,0 +1,193 @@
+"""From accepted tweets to train, validation and test, without a text on two sides."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polarity.config import GateConfig, PreparationConfig
+from polarity.data.gates import GateResult, validate
+from polarity.data.snapshot import Snapshot, content_digest
+from polarity.data.tweets import Tweets
+from polarity.errors import ArtifactError, DataRejected
+from polarity.text.repair import repair
+
+SplitName = Literal["train", "validation", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
+SPLITS_FILE = "splits.json"
+CONFLICTS_FILE = "conflicts.parquet"
+
+_LINK = re.compile(r"(?:https?://|www\.)\S+")
+_MENTION = re.compile(r"@\w+")
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A folder with a Parquet file for each split (columns `text`, `label`, `key` and what else the source has)."""
+
+    folder: Path
+    labels: tuple[str, ...]
+    digests: dict[str, str]
+    """The sha256 of each split's rows."""
+    rows: dict[str, int]
+    set_aside: int
+    """Rows whose text has another label elsewhere, or is blank once repaired."""
+
+    def path(self, split: SplitName) -> Path:
+        """The Parquet file of one split."""
+        return self.folder / f"{split}.parquet"
+
+    def read(self, split: SplitName) -> Tweets:
+        """One split as texts and label indices."""
+        return read_split(self.path(split), self.labels)
+
+    def digest_of(self, *names: SplitName) -> str:
+        """One digest for several splits."""
+        return hashlib.sha256("".join(self.digests[name] for name in names).encode()).hexdigest()
+
+
+def read_split(path: Path, labels: Sequence[str]) -> Tweets:
+    """A split's file as texts and label indices."""
+    table = pq.read_table(path, columns=["text", "label"])
+    index = {label: at for at, label in enumerate(labels)}
+    codes = np.array([index[label] for label in table.column("label").to_pylist()], np.int64)
+    return Tweets(table.column("text").to_pylist(), codes, tuple(labels))
+
+
+def normalise(text: str) -> str:
+    """What makes two tweets the same: lower case, links and mentions as placeholders, nothing but words.
+
+    A text without a word (emoticons, emoji) stays as it is, or all such tweets would be one.
+    """
+    lowered = html.unescape(text).lower()
+    words = _NOT_WORD.sub(" ", _MENTION.sub(" atuser ", _LINK.sub(" weblink ", lowered))).strip()
+    return words if words.replace("atuser", "").replace("weblink", "").strip() else lowered
+
+
+def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Splits:
+    """Repair the texts, set conflicts aside, and split by a hash of the normalised text.
+
+    A row keeps its side when data is added, and texts that differ only in case, links, mentions or
+    punctuation always are on the same side.
+
+    Parameters
+    ----------
+    accepted : Snapshot
+        Rows that passed the gate.
+    config : PreparationConfig
+        Shares and salt.
+    folder : Path
+        Where the splits are written.
+    """
+    table = accepted.read()
+    texts = [repair(text) for text in table.column("text").to_pylist()]
+    keys = [hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=12).hexdigest() for text in texts]
+    table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string()))
+    table = table.append_column("key", pa.array(keys, pa.string()))
+    del texts, keys
+
+    reason = _conflicts(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    bad = reason != ""
+    pq.write_table(
+        table.filter(pa.array(bad)).append_column("reason", pa.array(reason[bad], pa.string())), folder / CONFLICTS_FILE
+    )
+    table = table.filter(pa.array(~bad))
+    places = _places(table.column("key").to_pylist(), config.salt)
+    edge = config.test_share + config.validation_share
+    of = np.where(places < config.test_share, "test", np.where(places < edge, "validation", "train"))
+
+    digests, rows = {}, {}
+    for split in SPLIT_NAMES:
+        part = table.filter(pa.array(of == split))
+        pq.write_table(part, folder / f"{split}.parquet", compression="zstd")
+        digests[split], rows[split] = content_digest(part), part.num_rows
+    splits = Splits(folder, accepted.manifest.labels, digests, rows, int(bad.sum()))
+    record = {name: value for name, value in asdict(splits).items() if name != "folder"}
+    (folder / SPLITS_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    return splits
+
+
+def read_splits(folder: Path) -> Splits:
+    """Open splits that `prepare` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds none.
+    """
+    try:
+        record = json.loads((folder / SPLITS_FILE).read_text())
+        return Splits(folder, **{**record, "labels": tuple(record["labels"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{folder} holds no splits ({error}); run the prepare step again.") from error
+
+
+def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfig, docs: Path) -> GateResult:
+    """Put the splits before the suite `prepared_tweets`.
+
+    Raises
+    ------
+    DataRejected
+        If any expectation fails.
+    """
+    parts = [
+        pq.read_table(splits.path(name), columns=["row", "text", "label", "key"]).to_pandas().assign(split=name)
+        for name in SPLIT_NAMES
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    by_key = frame.groupby("key")
+    frame["splits_of_key"] = by_key["split"].transform("nunique")
+    frame["labels_of_key"] = by_key["label"].transform("nunique")
+    frame["split_and_label"] = frame["split"] + "/" + frame["label"]
+    frame["in_test"] = (frame["split"] == "test").astype(np.float32)
+    # four standard errors of a share, and never tighter than two points
+    tolerance = max(0.02, 4 * (preparation.test_share * (1 - preparation.test_share) / max(1, len(frame))) ** 0.5)
+    result = validate(
+        frame,
+        suite="prepared_tweets",
+        parameters={
+            "labels": list(splits.labels),
+            "min_rows": gate.min_rows,
+            "max_length": gate.max_length,
+            "splits_and_labels": [f"{split}/{label}" for split in SPLIT_NAMES for label in splits.labels],
+            "min_test_share": max(0.0, preparation.test_share - tolerance),
+            "max_test_share": min(1.0, preparation.test_share + tolerance),
+        },
+        docs=docs,
+    )
+    if result.failures:
+        raise DataRejected("The prepared tweets are not fit to learn from: " + ". ".join(c.message for c in result.failures) + ".")
+    return result
+
+
+def _conflicts(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    frame = table.select(["text", "label", "key"]).to_pandas()
+    reason = np.full(len(frame), "", dtype=object)
+    reason[(frame.groupby("key")["label"].transform("nunique") > 1).to_numpy()] = "the same text has another label elsewhere"
+    reason[(frame["text"] == "").to_numpy()] = "nothing is left of the text after its repair"
+    return reason
+
+
+def _places(keys: Sequence[str], salt: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A number in [0, 1) for each key, always the same for the same key and salt."""
+    prefix = hashlib.blake2b(salt.encode(), digest_size=8)
+
+    def place(key: str) -> int:
+        digest = prefix.copy()
+        digest.update(key.encode())
+        return int.from_bytes(digest.digest())
+
+    return np.fromiter((place(key) for key in keys), np.uint64, len(keys)) / np.float64(2**64)
