@@ -1,0 +1,125 @@
+"""Results of steps, kept by fingerprint, so that only what changed runs again.
+
+    <store>/<step>/<key>/           what the step wrote
+    <store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that
+                                    a folder without it is half-done work and counts for nothing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from polarity.errors import ArtifactError
+from polarity.provenance import Fingerprint, file_digest
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A step's result: its folder, and whether it was there before."""
+
+    folder: Path
+    key: str
+    cached: bool
+
+
+class Store:
+    """A folder of step results that several flows may use at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def recall(self, fingerprint: Fingerprint) -> Stored | None:
+        """The result of a step with this fingerprint, if it is there, whole and unaltered."""
+        folder = self._folder(fingerprint)
+        record = self._record(fingerprint)
+        if record is None:
+            return None
+        files = record["files"]
+        if sorted(files) != sorted(_files(folder)):
+            return None
+        if any(file_digest(folder / name) != digest for name, digest in files.items()):
+            return None
+        return Stored(folder, fingerprint.key, cached=True)
+
+    def run(self, fingerprint: Fingerprint, work: Callable[[Path], None]) -> Stored:
+        """The result with this fingerprint: recalled, or made by `work(folder)`.
+
+        `work` gets an empty folder that becomes the result only once it returns. A second flow that wants
+        the same result waits for the first and then finds it.
+        """
+        with self._alone(fingerprint):
+            if stored := self.recall(fingerprint):
+                return stored
+            final = self._folder(fingerprint)
+            draft = Path(tempfile.mkdtemp(prefix=f".{fingerprint.key}.", dir=final.parent))
+            try:
+                work(draft)
+                files = {name: file_digest(draft / name) for name in _files(draft)}
+                shutil.rmtree(final, ignore_errors=True)
+                os.replace(draft, final)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            record = {
+                "step": fingerprint.step,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "parts": dict(fingerprint.parts),
+                "files": files,
+            }
+            _write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
+            return Stored(final, fingerprint.key, cached=False)
+
+    def latest_parts(self, step: str) -> dict[str, str] | None:
+        """The parts of the newest result of a step, to say what has changed since."""
+        records = sorted((self.folder / step).glob("*.json"), key=lambda path: path.stat().st_mtime)
+        if not records:
+            return None
+        parts: dict[str, str] = json.loads(records[-1].read_text())["parts"]
+        return parts
+
+    def _folder(self, fingerprint: Fingerprint) -> Path:
+        return self.folder / fingerprint.step / fingerprint.key
+
+    def _record(self, fingerprint: Fingerprint) -> dict[str, Any] | None:
+        try:
+            record: dict[str, Any] = json.loads(self._folder(fingerprint).with_suffix(".json").read_text())
+            return record
+        except (OSError, ValueError):
+            return None
+
+    @contextmanager
+    def _alone(self, fingerprint: Fingerprint) -> Iterator[None]:
+        folder = self._folder(fingerprint)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            raise ArtifactError(
+                f"The store {self.folder} cannot be written ({error}); free it, or name another with POLARITY_STORE."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _files(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    os.replace(draft, path)
