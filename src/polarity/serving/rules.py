@@ -1,0 +1,149 @@
+"""Which texts are refused before any model sees them, and in which words.
+
+The messages are French unless the request asks for English, as the clients of
+the contract expect.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+MAX_CHARACTERS = 2_000
+MAX_TEXTS = 1_000
+
+Language = Literal["fr", "en"]
+
+_MESSAGES: dict[str, dict[Language, str]] = {
+    "blank": {"fr": "Le texte ne peut pas être vide.", "en": "The text must not be empty."},
+    "number": {"fr": "Le texte ne peut pas être un nombre.", "en": "The text must not be a number."},
+    "string_too_long": {
+        "fr": f"Le texte ne peut pas dépasser {MAX_CHARACTERS} caractères.",
+        "en": f"The text must not be longer than {MAX_CHARACTERS} characters.",
+    },
+    "string_type": {"fr": "Le texte doit être une chaîne de caractères.", "en": "The text must be a string."},
+    "list_type": {"fr": "Une liste est attendue.", "en": "A list is expected."},
+    "too_short": {"fr": "La liste ne peut pas être vide.", "en": "The list must not be empty."},
+    "too_long": {
+        "fr": f"La liste ne peut pas dépasser {MAX_TEXTS} textes.",
+        "en": f"The list must not have more than {MAX_TEXTS} texts.",
+    },
+    "missing": {"fr": "Champ obligatoire.", "en": "Field required."},
+    "extra_forbidden": {"fr": "Champ inconnu.", "en": "Unknown field."},
+    "json_invalid": {
+        "fr": "Le corps de la requête doit être du JSON en UTF-8.",
+        "en": "The body must be JSON in UTF-8.",
+    },
+    "object_type": {"fr": "Un objet JSON est attendu.", "en": "A JSON object is expected."},
+    "label_unknown": {"fr": "Le label n'est pas un de ceux du modèle.", "en": "The label is not one of the model's."},
+    "too_large": {"fr": "Le corps de la requête est trop grand.", "en": "The body is too large."},
+    "too_many": {"fr": "Trop de requêtes à la fois.", "en": "Too many requests at once."},
+    "too_slow": {"fr": "Le modèle n'a pas répondu à temps.", "en": "The model did not answer in time."},
+    "body_too_slow": {"fr": "La requête arrive trop lentement.", "en": "The request arrives too slowly."},
+    "away": {"fr": "Le modèle n'est pas disponible.", "en": "The model is not available."},
+    "no_log": {"fr": "Le journal n'est pas disponible.", "en": "The prediction log is not available."},
+    "no_key": {"fr": "Une clé d'accès valide est requise.", "en": "A valid access key is required."},
+    "unknown_prediction": {"fr": "Prédiction inconnue.", "en": "Unknown prediction."},
+    "other_label": {
+        "fr": "Cette prédiction a déjà un autre label.",
+        "en": "This prediction already has another label.",
+    },
+    "failed": {"fr": "Erreur interne.", "en": "Internal error."},
+}
+
+# Signs and separators of numbers: ASCII, typographic, Arabic and full-width ones. White space is left out by its category.
+_IN_NUMBERS = frozenset("+-−±﹢﹣＋－" + ".,'’_·٫٬，．")
+# Characters that show nothing although their category is a letter's, a mark's or a symbol's.
+_SHOW_NOTHING = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a text is not given to the model.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status of a request with that text alone.
+    code : str
+        Key of the message.
+    """
+
+    status: int
+    code: str
+
+    def message(self, language: Language) -> str:
+        """The reason in words."""
+        return _MESSAGES[self.code][language]
+
+
+# Nearly every text has one early on; the walk over Unicode categories is for the others.
+_LETTER = re.compile("[A-Za-z]")
+_NOT_A_STRING = Refusal(422, "string_type")
+_TOO_LONG = Refusal(422, "string_too_long")
+_BLANK = Refusal(400, "blank")
+_NUMBER = Refusal(400, "number")
+
+
+def refuse(text: object) -> Refusal | None:
+    """Decide whether `text` may go to the model.
+
+    Parameters
+    ----------
+    text : object
+        What stood in the place of the text.
+
+    Returns
+    -------
+    Refusal or None
+        None if it is a string of 1 to 2,000 characters of which at least one
+        can be seen, and which is more than a number: digits of any script
+        with signs, separators and white space around and between them.
+    """
+    if not isinstance(text, str):
+        return _NOT_A_STRING
+    if len(text) > MAX_CHARACTERS:
+        return _TOO_LONG
+    if _LETTER.search(text):
+        return None
+    shows, digits = False, False
+    for character in text:
+        if character in _IN_NUMBERS:
+            shows = True
+            continue
+        category = unicodedata.category(character)
+        if category[0] == "N":
+            shows = digits = True
+        elif category not in ("Cc", "Cf", "Zs", "Zl", "Zp") and character not in _SHOW_NOTHING:
+            return None
+    if digits:
+        return _NUMBER
+    return None if shows else _BLANK
+
+
+def message(code: str, language: Language) -> str:
+    """The words for a refusal's code."""
+    return _MESSAGES[code][language]
+
+
+def language_of(accept_language: str | None) -> Language:
+    """French, or English where `Accept-Language` prefers it to French.
+
+    Parameters
+    ----------
+    accept_language : str or None
+        The header's value (RFC 9110, 12.5.4); what cannot be read counts as absent.
+    """
+    weights: dict[str, float] = {}
+    for part in (accept_language or "")[:500].split(","):
+        tag, _, weight = part.strip().partition(";")
+        try:
+            quality = float(weight.strip().removeprefix("q=")) if weight else 1.0
+        except ValueError:
+            continue
+        name = tag.strip().lower().split("-")[0]
+        weights[name] = max(quality, weights.get(name, 0.0))
+    english = weights.get("en", 0.0)
+    return "en" if english > weights.get("fr", weights.get("*", 0.0)) else "fr"
