@@ -6,6 +6,7 @@ option makes only the steps that read it run again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +102,10 @@ class LogisticConfig(Section):
     """Keep at most so many n-grams of each kind. Default: all."""
     c: float = Field(3.0, gt=0)
     """Inverse strength of the L2 penalty."""
+    max_iter: int = Field(200, ge=1)
+    """Most iterations of the solver; some 40 are usual."""
+    tolerance: float = Field(1e-5, gt=0)
+    """The solver stops when no slope of the mean loss is steeper."""
     class_weight: Literal["balanced"] | None = None
     """`balanced` weighs classes by the inverse of their frequency."""
     calibrate: bool = True
@@ -195,6 +200,17 @@ class FaultConfig(Section):
     """First delay; later ones grow exponentially, with jitter."""
 
 
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` in their places, section by section."""
+    result = dict(base)
+    for name, value in over.items():
+        mine = result.get(name)
+        if isinstance(value, Section):
+            value = value.model_dump(exclude_unset=True)
+        result[name] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 class TrainConfig(Section):
     """Train, compare, choose and package."""
 
@@ -216,6 +232,14 @@ class TrainConfig(Section):
     bert: BertConfig = BertConfig()
     select: PolicyConfig = PolicyConfig()
     faults: FaultConfig = FaultConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_profile(cls, given: Any) -> Any:
+        """Whatever is not given has the profile's value, wherever the configuration comes from."""
+        if not isinstance(given, Mapping):
+            return given
+        return merged(PROFILES.get(str(given.get("profile", "standard")), {}), given)
 
     @field_validator("labels")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
-from polarity.config import PROFILES, Section
+from polarity.config import Section
 from polarity.errors import ConfigurationError
 
 S = TypeVar("S", bound=Section)
@@ -90,27 +90,17 @@ def parse_options(
 
 
 def configure(model: type[S], given: Mapping[str, Any]) -> S:
-    """The configuration that `given` makes over the defaults of the profile that it names.
+    """The configuration that `given` makes.
 
     Raises
     ------
     ConfigurationError
         If an option is unknown or has a wrong value.
     """
-    profile = given.get("profile", model.model_fields["profile"].default if "profile" in model.model_fields else None)
-    defaults = {name: value for name, value in PROFILES.get(str(profile), {}).items() if name in model.model_fields}
     try:
-        return model.model_validate(_merged(defaults, given))
+        return model.model_validate(given)
     except ValidationError as error:
         raise ConfigurationError(_told(error, model)) from error
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        mine = merged.get(name)
-        merged[name] = _merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _told(error: ValidationError, model: type[Section]) -> str:

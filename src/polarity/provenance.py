@@ -18,8 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Modules that cannot change a result: names, places, and options (an option that matters is a parameter).
-CANNOT_CHANGE_A_RESULT = frozenset({"polarity", "polarity.errors", "polarity.config", "polarity.settings"})
+# Modules that cannot change a result: names, places, options (one that matters is a parameter), and the
+# switchboard that picks a family (the family's own module counts).
+CANNOT_CHANGE_A_RESULT = frozenset(
+    {"polarity", "polarity.errors", "polarity.config", "polarity.settings", "polarity.models"}
+)
 
 
 @dataclass(frozen=True)

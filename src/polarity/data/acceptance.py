@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,31 +14,49 @@ from ftfy.badness import is_bad
 
 from polarity.config import GateConfig
 from polarity.data.gates import GateResult, validate
-from polarity.data.snapshot import Snapshot, write_snapshot
+from polarity.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from polarity.errors import DataRejected
 
 QUARANTINE_FILE = "quarantine.parquet"
+GATE_FILE = "gate.json"
+
+
+ACCEPTANCE_FILE = "acceptance.json"
 
 
 @dataclass(frozen=True)
 class Acceptance:
     """What the gate let through, and what it kept."""
 
-    accepted: Snapshot
-    quarantine: Path
-    """Parquet: the rows that were set aside, with a column `reason`."""
-    quarantined: int
+    folder: Path
     gate: GateResult
+    quarantined: int
+    refusal: str | None
+    """Why the whole set was refused, if it was."""
+
+    @property
+    def accepted(self) -> Snapshot:
+        """The rows that may go on.
+
+        Raises
+        ------
+        DataRejected
+            If the set was refused; the message lists every failure.
+        """
+        if self.refusal:
+            raise DataRejected(self.refusal)
+        return read_snapshot(self.folder / "accepted")
+
+    @property
+    def quarantine(self) -> Path:
+        """Parquet: the rows that were set aside, with a column `reason`."""
+        return self.folder / QUARANTINE_FILE
 
 
 def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
     """Put `snapshot` before the suite `raw_tweets`; write the accepted rows, the quarantine and the Data Docs.
 
-    Raises
-    ------
-    DataRejected
-        If an aggregate fails or too many rows are bad. The message lists every failure; the Data Docs and the
-        quarantine are written all the same.
+    A refused set is a result, too: its quarantine and its Data Docs say what to mend.
     """
     table = snapshot.read()
     labels = snapshot.manifest.labels
@@ -64,15 +83,22 @@ def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
     pq.write_table(set_aside.append_column("reason", pa.array(written, pa.string())), quarantine)
     refusals = [check.message for check in gate.failures]
     if not refusals and bad.mean() > config.max_bad_share:
-        refusals = [
-            f"{bad.mean():.1%} of the rows are bad, and at most {config.max_bad_share:.1%} may be (gate.max_bad_share)"
-        ]
-    if refusals:
-        raise DataRejected(f"{snapshot.manifest.source} is not fit to learn from: " + ". ".join(refusals) + ".")
-    accepted = write_snapshot(
-        table.filter(pa.array(~bad)), folder / "accepted", source=snapshot.manifest.source, labels=labels
-    )
-    return Acceptance(accepted, quarantine, int(bad.sum()), gate)
+        share, limit = bad.mean(), config.max_bad_share
+        refusals = [f"{share:.1%} of the rows are bad, and at most {limit:.1%} may be (gate.max_bad_share)"]
+    source = snapshot.manifest.source
+    refusal = f"{source} is not fit to learn from: {'. '.join(refusals)}." if refusals else None
+    if refusal is None:
+        write_snapshot(table.filter(pa.array(~bad)), folder / "accepted", source=source, labels=labels)
+    gate.write(folder / GATE_FILE)
+    record = {"quarantined": int(bad.sum()), "refusal": refusal}
+    (folder / ACCEPTANCE_FILE).write_text(json.dumps(record, ensure_ascii=False) + "\n")
+    return Acceptance(folder, gate, int(bad.sum()), refusal)
+
+
+def read_acceptance(folder: Path) -> Acceptance:
+    """What `accept` wrote."""
+    record = json.loads((folder / ACCEPTANCE_FILE).read_text())
+    return Acceptance(folder, GateResult.read(folder / GATE_FILE), record["quarantined"], record["refusal"])
 
 
 def _examined(table: pa.Table, labels: tuple[str, ...]) -> pd.DataFrame:

@@ -11,12 +11,12 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polarity.errors import ArtifactError
+from polarity.errors import ArtifactError, DataRejected
 from polarity.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -46,13 +46,28 @@ class GateResult:
 
     suite: str
     checks: tuple[Check, ...]
-    docs: Path
-    """Data Docs, an HTML page."""
 
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that stop the flow."""
         return tuple(check for check in self.checks if not check.passed)
+
+    def refuse(self, what: str) -> None:
+        """Raise DataRejected, with the message of every failure, if there is any."""
+        if self.failures:
+            told = ". ".join(check.message for check in self.failures)
+            raise DataRejected(f"{what} was refused by the suite {self.suite}: {told}.")
+
+    def write(self, path: Path) -> None:
+        """Keep the result as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> GateResult:
+        """What `write` wrote."""
+        record = json.loads(path.read_text())
+        checks = tuple(Check(**{**check, "rows": tuple(check["rows"])}) for check in record["checks"])
+        return cls(record["suite"], checks)
 
     def reasons(self) -> dict[int, str]:
         """Why each bad row is bad: its number, and the reasons."""
@@ -115,7 +130,7 @@ def validate(frame: pd.DataFrame, *, suite: str, parameters: Mapping[str, Any], 
         context.delete_data_docs_site(site)
     (validation,) = outcome.run_results.values()
     checks = tuple(_check(result, parameters) for result in validation.results)
-    return GateResult(suite, checks, docs / "index.html")
+    return GateResult(suite, checks)
 
 
 def _reviewed(path: Path) -> dict[str, Any]:

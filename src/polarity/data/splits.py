@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polarity.config import GateConfig, PreparationConfig
-from polarity.data.gates import GateResult, validate
+from polarity.config import PreparationConfig
 from polarity.data.snapshot import Snapshot, content_digest
 from polarity.data.tweets import Tweets
-from polarity.errors import ArtifactError, DataRejected
+from polarity.errors import ArtifactError
 from polarity.text.repair import repair
 
 SplitName = Literal["train", "validation", "test"]
@@ -51,19 +49,11 @@ class Splits:
 
     def read(self, split: SplitName) -> Tweets:
         """One split as texts and label indices."""
-        return read_split(self.path(split), self.labels)
+        return Tweets.read(self.path(split), self.labels)
 
     def digest_of(self, *names: SplitName) -> str:
         """One digest for several splits."""
         return hashlib.sha256("".join(self.digests[name] for name in names).encode()).hexdigest()
-
-
-def read_split(path: Path, labels: Sequence[str]) -> Tweets:
-    """A split's file as texts and label indices."""
-    table = pq.read_table(path, columns=["text", "label"])
-    index = {label: at for at, label in enumerate(labels)}
-    codes = np.array([index[label] for label in table.column("label").to_pylist()], np.int64)
-    return Tweets(table.column("text").to_pylist(), codes, tuple(labels))
 
 
 def normalise(text: str) -> str:
@@ -133,44 +123,6 @@ def read_splits(folder: Path) -> Splits:
         return Splits(folder, **{**record, "labels": tuple(record["labels"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{folder} holds no splits ({error}); run the prepare step again.") from error
-
-
-def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfig, docs: Path) -> GateResult:
-    """Put the splits before the suite `prepared_tweets`.
-
-    Raises
-    ------
-    DataRejected
-        If any expectation fails.
-    """
-    parts = [
-        pq.read_table(splits.path(name), columns=["row", "text", "label", "key"]).to_pandas().assign(split=name)
-        for name in SPLIT_NAMES
-    ]
-    frame = pd.concat(parts, ignore_index=True)
-    by_key = frame.groupby("key")
-    frame["splits_of_key"] = by_key["split"].transform("nunique")
-    frame["labels_of_key"] = by_key["label"].transform("nunique")
-    frame["split_and_label"] = frame["split"] + "/" + frame["label"]
-    frame["in_test"] = (frame["split"] == "test").astype(np.float32)
-    # four standard errors of a share, and never tighter than two points
-    tolerance = max(0.02, 4 * (preparation.test_share * (1 - preparation.test_share) / max(1, len(frame))) ** 0.5)
-    result = validate(
-        frame,
-        suite="prepared_tweets",
-        parameters={
-            "labels": list(splits.labels),
-            "min_rows": gate.min_rows,
-            "max_length": gate.max_length,
-            "splits_and_labels": [f"{split}/{label}" for split in SPLIT_NAMES for label in splits.labels],
-            "min_test_share": max(0.0, preparation.test_share - tolerance),
-            "max_test_share": min(1.0, preparation.test_share + tolerance),
-        },
-        docs=docs,
-    )
-    if result.failures:
-        raise DataRejected("The prepared tweets are not fit to learn from: " + ". ".join(c.message for c in result.failures) + ".")
-    return result
 
 
 def _conflicts(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.object_]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,16 @@ class Tweets:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @classmethod
+    def read(cls, path: Path, label_names: Sequence[str]) -> Tweets:
+        """The columns `text` and `label` of a split's Parquet file."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=["text", "label"])
+        index = {label: at for at, label in enumerate(label_names)}
+        codes = np.array([index[label] for label in table.column("label").to_pylist()], np.int64)
+        return cls(table.column("text").to_pylist(), codes, tuple(label_names))
 
     def take(self, rows: npt.NDArray[np.int64]) -> Tweets:
         """The tweets at the positions `rows`, in that order."""

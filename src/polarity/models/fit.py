@@ -1,0 +1,66 @@
+"""Fit one candidate and pack it for serving: the work of a fit's own process (`python -m polarity.models.fit JOB`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from polarity.config import FAMILY_OF, TrainConfig
+from polarity.data.tweets import Tweets
+from polarity.isolation import child_main
+from polarity.models import make_classifier
+from polarity.models.base import History, Progress
+
+PACKAGED = "packaged"
+FIT_FILE = "fit.json"
+
+
+def fit_candidate(job: dict[str, Any], progress: Progress) -> None:
+    """Fit, export and write down what happened.
+
+    Parameters
+    ----------
+    job : dict
+        `name`, `section` (options), `seed`, `labels`, `train` and `validation` (Parquet files), `folder`.
+    progress : callable
+        Told how far the fit is.
+    """
+    name, folder = job["name"], Path(job["folder"])
+    section = TrainConfig.model_fields[name.replace("-", "_")].annotation
+    assert section is not None
+    classifier = make_classifier(name, section.model_validate(job["section"]), seed=job["seed"])
+    train = Tweets.read(Path(job["train"]), job["labels"])
+    validation = Tweets.read(Path(job["validation"]), job["labels"])
+
+    def told(fraction: float, message: str, **metrics: float) -> None:
+        progress(0.95 * fraction, message, **metrics)
+
+    started = perf_counter()
+    fitted = classifier.fit(train, validation, told)
+    seconds = perf_counter() - started
+    progress(0.95, "packing for serving")
+    packaged = fitted.export(folder / PACKAGED)
+    limit = job["section"].get("train_rows") or len(train)
+    record = {
+        "name": name,
+        "family": FAMILY_OF[name],
+        "train_seconds": seconds,
+        "train_rows": min(len(train), limit),
+        "size_bytes": packaged.size_bytes,
+        "precision": packaged.precision,
+        "history": asdict(fitted.history),
+    }
+    (folder / FIT_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    progress(1.0, f"packed, {packaged.size_bytes / 1e6:.1f} MB in {packaged.precision}")
+
+
+def read_history(fit: dict[str, Any]) -> History:
+    """The learning curve in a fit's record."""
+    return History(tuple(fit["history"]["epochs"]), fit["history"]["notes"])
+
+
+if __name__ == "__main__":
+    child_main(fit_candidate)
