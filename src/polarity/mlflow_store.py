@@ -1,0 +1,153 @@
+"""The connection to MLflow: opened once a process, its errors told in the project's words."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from polarity.errors import ConfigurationError, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PROBE_TIMEOUT_S = 5.0
+
+_opening = threading.Lock()
+_clients: dict[str, MlflowClient] = {}
+
+
+def connect(uri: str) -> MlflowClient:
+    """The client of the tracking store and registry at `uri`.
+
+    MLflow migrates an empty database without a lock, and its registry store is
+    not safe under a first use by several threads (mlflow/mlflow#11283), so the
+    first use of a URI is done here, alone in this machine.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If the server or database does not answer.
+    ConfigurationError
+        If the URI's SQLite file cannot be written.
+    """
+    # MLflow reads these when it is first imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # An example would make MLflow load the model only to try it.
+    warnings.filterwarnings("ignore", message=".*input example was not provided")
+    with _opening:
+        if uri not in _clients:
+            _clients[uri] = _open(uri)
+        # Registering a model version reads the process-wide URI, whatever client it is asked through.
+        _select(uri)
+        return _clients[uri]
+
+
+def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
+    """Let `function` raise `ServiceUnavailable` where MLflow or its database does not answer or is locked."""
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if _is_away(error):
+                raise ServiceUnavailable(f"MLflow did not answer ({_first_line(error)}). Try again later.") from error
+            raise
+
+    return told
+
+
+def lock(uri: str) -> FileLock:
+    """A lock that one process of this machine at a time holds for the store at `uri`."""
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir()) / f"polarity-mlflow-{os.getuid()}-{name}.lock")
+
+
+def _select(uri: str) -> None:
+    import mlflow
+
+    if mlflow.get_tracking_uri() != uri:
+        mlflow.set_tracking_uri(uri)
+    if mlflow.get_registry_uri() != uri:
+        mlflow.set_registry_uri(uri)
+
+
+def _open(uri: str) -> MlflowClient:
+    _probe(uri)
+    from mlflow import MlflowClient
+
+    with lock(uri):
+        _select(uri)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        _first_use(client)
+    return client
+
+
+@talks_to_mlflow
+def _first_use(client: MlflowClient) -> None:
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+
+
+def _probe(uri: str) -> None:
+    """Fail at once where MLflow would retry for minutes."""
+    kind = urlsplit(uri).scheme.split("+")[0]
+    if kind == "sqlite":
+        path = Path(uri.split(":///", 1)[1].split("?")[0])
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot make MLflow's folder {path.parent}: {error.strerror}.") from error
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ConfigurationError(f"MLflow's database {path} cannot be written; set POLARITY_MLFLOW_URI or _HOME.")
+    elif kind in ("http", "https"):
+        import httpx
+
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"The MLflow server {_public(uri)} does not answer: {error}.") from error
+    elif kind == "postgresql":
+        import psycopg2
+
+        try:
+            psycopg2.connect(uri.replace("postgresql+psycopg2", "postgresql"), connect_timeout=PROBE_TIMEOUT_S).close()
+        except psycopg2.OperationalError as error:
+            raise ServiceUnavailable(f"MLflow's database {_public(uri)} does not answer: {error}.") from error
+    else:
+        raise ConfigurationError(
+            f"Got the MLflow URI {_public(uri)!r}; sqlite:///, postgresql:// or http(s):// is needed."
+        )
+
+
+def _is_away(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, MlflowException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
+    return isinstance(error, OperationalError | ConnectionError)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _public(uri: str) -> str:
+    """The URI without a user name or password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

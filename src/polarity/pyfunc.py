@@ -1,0 +1,34 @@
+"""How MLflow loads a packaged model: `mlflow.pyfunc.load_model("models:/sentiment@champion")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from polarity.serving.predictor import Predictor
+
+LOADER = __name__
+
+
+class Answering:
+    """A packaged model under MLflow's calling convention."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def predict(self, model_input: pd.DataFrame | Sequence[str], params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Answer the column `text` of a frame, or a sequence of texts: `sentiment` and one `p_<label>` per label."""
+        texts = model_input["text"] if isinstance(model_input, pd.DataFrame) else model_input
+        probabilities = self._predictor(list(texts))
+        labels = list(self._predictor.labels)
+        frame = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in labels])
+        frame.insert(0, "sentiment", [labels[i] for i in probabilities.argmax(axis=1)])
+        return frame
+
+
+def _load_pyfunc(path: str) -> Answering:
+    """Load the packaged model in the folder `path` (MLflow calls this by its name)."""
+    return Answering(Predictor.load(Path(path)))

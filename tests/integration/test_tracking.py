@@ -1,0 +1,208 @@
+"""The record in a real MLflow on SQLite, under threads and processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polarity.errors import ArtifactError, ConfigurationError, ServiceUnavailable
+from polarity.evaluation.metrics import Metrics, measure
+from polarity.mlflow_store import connect
+from polarity.models.base import History
+from polarity.registry import Registry
+from polarity.settings import settings
+from polarity.tracking import Tracker
+
+LABELS = ("negative", "positive")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow store of its own, with artefacts beside it."""
+    home = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLARITY_HOME", str(home))
+        settings.cache_clear()
+        yield settings().tracking_uri
+    settings.cache_clear()
+
+
+@pytest.fixture
+def tracker(store: str) -> Tracker:
+    return Tracker.open("a run", params={"seed": 42, "logistic": {"c": 3.0}}, tags={"data_digest": "d1"})
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return measure([0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]], label_names=LABELS, seed=0)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+    (folder / "weights.bin").write_bytes(bytes(range(256)))
+    return folder
+
+
+def test_a_run_keeps_options_figures_curves_and_files(tracker: Tracker, metrics: Metrics, tmp_path: Path) -> None:
+    plot = tmp_path / "roc.svg"
+    plot.write_text("<svg/>")
+    run_id = tracker.start_candidate("logistic", family="logistic", params={"c": 3.0, "note": "x" * 9000})
+    tracker.log_metrics(run_id, {"train": metrics, "validation": metrics}, {"latency_ms_p95": 1.5})
+    tracker.log_history(run_id, History(epochs=({"loss": 0.9}, {"loss": 0.5})))
+    tracker.log_artifacts(run_id, plot, to="plots")
+    tracker.finish(run_id)
+    tracker.log_metrics(run_id, {"test": metrics})
+    tracker.close()
+
+    client = connect(tracker.uri)
+    parent, child = client.get_run(tracker.run_id), client.get_run(run_id)
+    assert parent.data.params == {"seed": "42", "logistic.c": "3.0"}
+    assert parent.data.tags["data_digest"] == "d1"
+    assert parent.info.status == child.info.status == "FINISHED"
+    assert child.data.tags["mlflow.parentRunId"] == tracker.run_id
+    assert child.data.metrics["validation_accuracy"] == metrics.accuracy
+    assert child.data.metrics["test_macro_f1_low"] == metrics.macro_f1_interval[0]
+    assert [m.value for m in client.get_metric_history(run_id, "curve/loss")] == [0.9, 0.5]
+    assert [f.path for f in client.list_artifacts(run_id, "plots")] == ["plots/roc.svg"]
+    environment = json.loads(Path(client.download_artifacts(tracker.run_id, "environment.json")).read_text())
+    assert environment["numpy"] == np.__version__
+
+
+def test_system_metrics_are_logged_while_a_fit_lasts(tracker: Tracker) -> None:
+    run_id = tracker.start_candidate("bilstm", family="bilstm", params={})
+    client = connect(tracker.uri)
+    with tracker.system_metrics(run_id, interval_s=0.1):
+        for _ in range(100):
+            if "system/cpu_utilization_percentage" in client.get_run(run_id).data.metrics:
+                break
+    logged = client.get_run(run_id).data.metrics
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(logged)
+
+
+def test_the_same_candidate_is_registered_once(tracker: Tracker, package: Path) -> None:
+    registry = Registry.open()
+    run_id = tracker.start_candidate("logistic", family="logistic", params={})
+    uri = tracker.log_model(run_id, package, name="logistic")
+    first = registry.register(uri, run_id=run_id, name="logistic", family="logistic", fingerprint="once")
+    again = registry.register(uri, run_id=run_id, name="logistic", family="logistic", fingerprint="once")
+    other = registry.register(uri, run_id=run_id, name="logistic", family="logistic", fingerprint="twice")
+    assert first == again
+    assert other.number != first.number
+    assert registry.tag(first.number, {"bento": "sentiment:abc"}).bento == "sentiment:abc"
+    assert (registry.packaged(first) / "weights.bin").read_bytes() == bytes(range(256))
+    id_file = json.loads(tracker.write_id(package, run_id, model_version=first.number).read_text())
+    assert (id_file["run_id"], id_file["model_version"]) == (run_id, first.number)
+
+
+def test_the_champion_moves_and_comes_back(tracker: Tracker, package: Path) -> None:
+    registry = Registry.open()
+    run_id = tracker.start_candidate("bilstm", family="bilstm", params={})
+    uri = tracker.log_model(run_id, package, name="bilstm")
+    old, new = (
+        registry.register(uri, run_id=run_id, name="bilstm", family="bilstm", fingerprint=f"champion-{age}")
+        for age in ("old", "new")
+    )
+    assert registry.champion() is None
+    assert registry.set_champion(old.number) is None
+    assert registry.set_champion(new.number) == old
+    assert registry.champion() == new
+    registry.set_champion(old.number)
+    assert registry.champion() == old
+    assert registry.set_champion(None) == old
+    assert registry.champion() is None
+
+
+def test_a_version_that_is_not_there_is_named(store: str) -> None:
+    with pytest.raises(ArtifactError, match="version 999"):
+        Registry.open().version(999)
+
+
+def test_a_cached_candidate_points_to_its_first_run(tracker: Tracker, metrics: Metrics) -> None:
+    first = tracker.start_candidate("logistic", family="logistic", params={"c": 1})
+    run_id = tracker.record_cached(
+        "logistic", family="logistic", original_run_id=first, params={"c": 1}, metrics={"validation": metrics}
+    )
+    run = connect(tracker.uri).get_run(run_id)
+    assert (run.data.tags["cached"], run.data.tags["original_run_id"]) == ("true", first)
+    assert run.data.metrics["validation_macro_f1"] == metrics.macro_f1
+    assert run.info.status == "FINISHED"
+
+
+def test_threads_write_side_by_side(tracker: Tracker, metrics: Metrics, package: Path) -> None:
+    registry = Registry.open()
+
+    def one(name: str) -> int:
+        run_id = tracker.start_candidate(name, family="bilstm", params={"name": name})
+        with tracker.system_metrics(run_id, interval_s=0.1):
+            tracker.log_history(run_id, History(epochs=tuple({"loss": 1 / i} for i in range(1, 30))))
+            tracker.log_metrics(run_id, {"validation": metrics})
+            uri = tracker.log_model(run_id, package, name=name)
+        tracker.finish(run_id)
+        return registry.register(uri, run_id=run_id, name=name, family="bilstm", fingerprint=f"side-{name}").number
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(one, "abcd"))
+    assert len(set(numbers)) == 4
+
+
+def _first_use(uri: str, artifacts: str, name: str) -> None:
+    Tracker.open(name, uri=uri).close()
+
+
+def test_two_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
+    spawn = multiprocessing.get_context("spawn")
+    starters = [spawn.Process(target=_first_use, args=(uri, str(tmp_path), f"process {i}")) for i in range(2)]
+    for starter in starters:
+        starter.start()
+    for starter in starters:
+        starter.join(120)
+    assert [starter.exitcode for starter in starters] == [0, 0]
+    with sqlite3.connect(tmp_path / "fresh" / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (2,)
+        assert database.execute("select count(*) from experiments where name = 'polarity'").fetchone() == (1,)
+
+
+def test_an_unreachable_server_is_said_at_once() -> None:
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
+        Tracker.open("a run", uri="http://user:secret@127.0.0.1:9")
+
+
+def test_an_unreachable_server_keeps_its_password() -> None:
+    with pytest.raises(ServiceUnavailable) as refused:
+        Tracker.open("a run", uri="http://user:secret@127.0.0.1:9")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="file/mlflow"):
+        Tracker.open("a run", uri=f"sqlite:///{tmp_path}/file/mlflow/mlflow.db")
+
+
+def test_a_locked_database_is_worth_another_try(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    tracker = Tracker.open("a run", uri=f"sqlite:///{path}?timeout=0.1")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin exclusive")
+    try:
+        with pytest.raises(ServiceUnavailable, match="database is locked"):
+            tracker.close()
+    finally:
+        other.close()
+    tracker.close()
+
+
+def test_an_unknown_kind_of_store_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="sqlite:///, postgresql:// or http"):
+        Tracker.open("a run", uri="./mlruns")
