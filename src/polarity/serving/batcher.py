@@ -1,0 +1,358 @@
+"""Gather single requests into batches, as large as the load makes them.
+
+A batch leaves whenever the model is free: alone, a request does not wait for
+company; while the model works, the next batch grows. The queue is bounded by
+the time that a text would wait in it, every request has a deadline, and what
+nobody waits for any more is not computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, Protocol
+
+from polarity.errors import ServiceUnavailable
+
+Rows = list[list[float]]
+Run = Callable[[list[str]], Awaitable[Rows]]
+Gone = Callable[[], Awaitable[object]]
+Reason = Literal["idle", "freed", "full"]
+
+_TICK_S = 0.05
+# Weight of the past in the estimate of the model's speed, per batch.
+_MEMORY = 0.9
+
+
+class Busy(ServiceUnavailable):
+    """More waits than can be answered in time. `retry_after_s` says when to come back."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"Too much is waiting; try again in {retry_after_s:.1f} s.")
+        self.retry_after_s = retry_after_s
+
+
+class TooSlow(ServiceUnavailable):
+    """The deadline passed before the model answered."""
+
+
+class ClientGone(ServiceUnavailable):
+    """Whoever asked has left; there is nobody to answer."""
+
+
+class Backend(Protocol):
+    """Texts in, probabilities out, whatever stands behind it: a model in this process or runners elsewhere."""
+
+    async def predict(self, texts: Sequence[str], *, gone: Gone | None = None) -> Rows:
+        """One row of probabilities per text, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A batch that went to the model, as the metrics see it.
+
+    Attributes
+    ----------
+    reason : str
+        `idle`: the model was free when the first text came; `freed`: it had become free;
+        `full`: more was waiting than one batch may hold.
+    waited_s : list of float
+        Of each request that began with this batch, the time from its arrival.
+    """
+
+    reason: Reason
+    size: int
+    waited_s: list[float]
+
+
+class Watch(Protocol):
+    """Where a batcher tells what it does. Must not raise."""
+
+    def left(self, batch: Left) -> None: ...
+    def ran(self, size: int, model_s: float) -> None: ...
+    def depth(self, waiting: int) -> None: ...
+
+
+class _Work:
+    """One request's texts, some of which may be answered already."""
+
+    __slots__ = (
+        "answer",
+        "arrived",
+        "gone",
+        "next",
+        "pending",
+        "rows",
+        "texts",
+        "watcher",
+    )
+
+    def __init__(
+        self, texts: Sequence[str], answer: asyncio.Future[Rows], gone: Gone | None
+    ) -> None:
+        self.texts = texts
+        self.answer = answer
+        self.gone = gone
+        self.arrived = perf_counter()
+        self.next = 0
+        self.pending = len(texts)
+        self.rows: Rows = [[]] * len(texts)
+        self.watcher: asyncio.Task[None] | None = None
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+_Slice = tuple[_Work, int, int]
+
+
+class Batcher:
+    """A `Backend` that gathers what arrives together and runs it at once.
+
+    Parameters
+    ----------
+    run : async callable
+        Rows for the texts of one batch.
+    max_batch : int
+        Most texts in one batch.
+    max_wait_s : float
+        A request is refused when those before it need longer than this, by the model's latest speed.
+    max_queue : int
+        Most texts that wait, whatever the speed.
+    deadline_s : float
+        A request that is older gets no answer any more.
+    lanes : int
+        Batches under way at the same time: copies of the model behind `run`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch: int,
+        max_wait_s: float,
+        max_queue: int,
+        deadline_s: float,
+        lanes: int = 1,
+        watch: Watch | None = None,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        # What a long request may take of a batch while others wait.
+        self._share = max(1, max_batch // 4)
+        self._max_wait_s = max_wait_s
+        self._max_queue = max_queue
+        self._deadline_s = deadline_s
+        self._free = self._lanes = lanes
+        self._watch = watch
+        self._queue: deque[_Work] = deque()
+        self._open: deque[_Work] = deque()
+        self._waiting = 0
+        self._scheduled = False
+        self._sweeping = False
+        self._closed = False
+        self._batches: set[asyncio.Task[None]] = set()
+        self._texts_done = 0.0
+        self._seconds_busy = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for a batch."""
+        return self._waiting
+
+    async def predict(self, texts: Sequence[str], *, gone: Gone | None = None) -> Rows:
+        """Rows for `texts`, in order.
+
+        Parameters
+        ----------
+        gone : async callable, optional
+            Returns when the client has left; called only for requests that wait.
+
+        Raises
+        ------
+        Busy
+            At once, if too much is waiting.
+        TooSlow
+            If the deadline passes.
+        ClientGone
+            If `gone` returns first.
+        ServiceUnavailable
+            If the batcher is closed, or the model is away.
+        """
+        if not texts:
+            return []
+        if self._closed:
+            raise ServiceUnavailable("The server is stopping.")
+        if self._waiting >= self._max_batch:
+            self._refuse_if_too_many(len(texts))
+        loop = asyncio.get_running_loop()
+        work = _Work(texts, loop.create_future(), gone)
+        self._queue.append(work)
+        self._open.append(work)
+        self._waiting += len(texts)
+        if self._free and not self._scheduled:
+            # After all that this turn of the event loop has read from its sockets has queued up too.
+            self._scheduled = True
+            loop.call_soon(self._send, loop, "idle")
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(_TICK_S, self._sweep, loop)
+        try:
+            return await work.answer
+        finally:
+            if work.watcher is not None:
+                work.watcher.cancel()
+
+    def _refuse_if_too_many(self, texts: int) -> None:
+        wait_s = (
+            self._waiting * self._seconds_busy / (self._texts_done or 1.0) / self._lanes
+        )
+        if wait_s > self._max_wait_s or self._waiting + texts > self._max_queue:
+            raise Busy(max(wait_s, 0.1))
+
+    def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
+        self._scheduled = False
+        while self._free and self._queue:
+            slices = self._gather()
+            if not slices:
+                break
+            self._free -= 1
+            texts = [
+                text for work, start, stop in slices for text in work.texts[start:stop]
+            ]
+            if self._watch is not None:
+                now = perf_counter()
+                full: Reason = (
+                    "full"
+                    if len(texts) >= self._max_batch and self._waiting
+                    else reason
+                )
+                self._watch.left(
+                    Left(
+                        full,
+                        len(texts),
+                        [now - work.arrived for work, start, _ in slices if start == 0],
+                    )
+                )
+            task = loop.create_task(self._batch(loop, slices, texts))
+            self._batches.add(task)
+            task.add_done_callback(self._batches.discard)
+        if self._watch is not None:
+            self._watch.depth(self._waiting)
+
+    def _gather(self) -> list[_Slice]:
+        slices: list[_Slice] = []
+        room = self._max_batch
+        while room and self._queue:
+            work = self._queue.popleft()
+            rest = len(work.texts) - work.next
+            if work.answer.done():
+                self._waiting -= rest
+                continue
+            take = min(rest, room, self._share) if self._queue else min(rest, room)
+            slices.append((work, work.next, work.next + take))
+            work.next += take
+            room -= take
+            self._waiting -= take
+            if take < rest:
+                # Behind the others, so that a long request delays nobody by more than a batch.
+                self._queue.append(work)
+        return slices
+
+    async def _batch(
+        self, loop: asyncio.AbstractEventLoop, slices: list[_Slice], texts: list[str]
+    ) -> None:
+        started = perf_counter()
+        try:
+            rows = await self._run(texts)
+        except ServiceUnavailable as error:
+            for work, _, _ in slices:
+                work.fail(error)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, its callers get it
+            await self._one_by_one(slices, error)
+        else:
+            seconds = perf_counter() - started
+            self._texts_done = _MEMORY * self._texts_done + len(texts)
+            self._seconds_busy = _MEMORY * self._seconds_busy + seconds
+            if self._watch is not None:
+                self._watch.ran(len(texts), seconds)
+            position = 0
+            for work, start, stop in slices:
+                self._deliver(work, start, rows[position : position + stop - start])
+                position += stop - start
+        finally:
+            self._free += 1
+            if self._queue and not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._send, loop, "freed")
+
+    async def _one_by_one(self, slices: list[_Slice], error: Exception) -> None:
+        """A model should not fail for a text; if it does, the others of its batch are answered all the same."""
+        for work, start, stop in slices:
+            if len(slices) == 1 and stop - start == 1:
+                work.fail(error)
+                return
+            try:
+                rows = [
+                    row
+                    for text in work.texts[start:stop]
+                    for row in await self._run([text])
+                ]
+            except Exception as own:  # noqa: BLE001
+                work.fail(own)
+            else:
+                self._deliver(work, start, rows)
+
+    @staticmethod
+    def _deliver(work: _Work, start: int, rows: Rows) -> None:
+        work.rows[start : start + len(rows)] = rows
+        work.pending -= len(rows)
+        if not work.pending and not work.answer.done():
+            work.answer.set_result(work.rows)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what is overdue, and look after the clients of what waits."""
+        now = perf_counter()
+        while self._open and (
+            self._open[0].answer.done()
+            or now - self._open[0].arrived > self._deadline_s
+        ):
+            self._open.popleft().fail(
+                TooSlow(f"No answer within {self._deadline_s:g} s.")
+            )
+        for work in self._open:
+            if now - work.arrived < _TICK_S:
+                break
+            if (
+                work.gone is not None
+                and work.watcher is None
+                and not work.answer.done()
+            ):
+                work.watcher = loop.create_task(self._until_gone(work, work.gone))
+        self._sweeping = bool(self._open)
+        if self._sweeping:
+            loop.call_later(_TICK_S, self._sweep, loop)
+
+    @staticmethod
+    async def _until_gone(work: _Work, gone: Gone) -> None:
+        await gone()
+        work.fail(ClientGone("The client has left."))
+
+    async def close(self) -> None:
+        """Take nothing more, and finish what was taken."""
+        self._closed = True
+        while self._batches or self._queue:
+            if self._batches:
+                await asyncio.wait(self._batches)
+            await asyncio.sleep(0)
+
+
+def retry_after(error: Busy) -> int:
+    """Whole seconds for the header `Retry-After`."""
+    return max(1, math.ceil(error.retry_after_s))

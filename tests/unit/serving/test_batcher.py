@@ -1,0 +1,344 @@
+"""The batcher on a real event loop, with a slow function in the model's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from polarity.errors import ServiceUnavailable
+from polarity.serving.batcher import (
+    Batcher,
+    Busy,
+    ClientGone,
+    Left,
+    Rows,
+    TooSlow,
+    retry_after,
+)
+
+
+class Model:
+    """Answers a text with its length; each batch takes until `release` lets it go, or `seconds`."""
+
+    def __init__(self, *, held: bool = False, seconds: float = 0.0) -> None:
+        self.batches: list[list[str]] = []
+        self.seconds = seconds
+        self.gate = asyncio.Event()
+        if not held:
+            self.gate.set()
+
+    async def __call__(self, texts: list[str]) -> Rows:
+        self.batches.append(texts)
+        await self.gate.wait()
+        await asyncio.sleep(self.seconds)
+        if any(text == "poison" for text in texts):
+            raise ValueError("poison")
+        return [[float(len(text))] for text in texts]
+
+
+class Log:
+    def __init__(self) -> None:
+        self.batches: list[Left] = []
+        self.ran_sizes: list[int] = []
+        self.depths: list[int] = []
+
+    def left(self, batch: Left) -> None:
+        self.batches.append(batch)
+
+    def ran(self, size: int, model_s: float) -> None:
+        assert model_s >= 0
+        self.ran_sizes.append(size)
+
+    def depth(self, waiting: int) -> None:
+        self.depths.append(waiting)
+
+
+def batcher(model: Model, **options: float | Log) -> Batcher:
+    given = {
+        "max_batch": 8,
+        "max_wait_s": 60.0,
+        "max_queue": 10_000,
+        "deadline_s": 60.0,
+    } | options
+    return Batcher(model, **given)  # type: ignore[arg-type]
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(limited())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_alone_a_request_goes_at_once() -> None:
+    async def test() -> None:
+        log = Log()
+        assert await batcher(Model(), watch=log).predict(["four"]) == [[4.0]]
+        assert [(b.reason, b.size, len(b.waited_s)) for b in log.batches] == [
+            ("idle", 1, 1)
+        ]
+        assert log.ran_sizes == [1]
+
+    run(test)
+
+
+def test_what_arrives_together_is_one_call() -> None:
+    async def test() -> None:
+        model = Model()
+        one = batcher(model)
+        rows = await asyncio.gather(*(one.predict(["x" * n]) for n in range(1, 6)))
+        assert rows == [[[float(n)]] for n in range(1, 6)]
+        assert len(model.batches) == 1
+
+    run(test)
+
+
+def test_while_the_model_works_the_next_batch_grows() -> None:
+    async def test() -> None:
+        model, log = Model(held=True), Log()
+        one = batcher(model, watch=log)
+        first = asyncio.create_task(one.predict(["first"]))
+        await until(lambda: len(model.batches) == 1)
+        others = []
+        for n in range(6):
+            others.append(asyncio.create_task(one.predict(["x" * n or "empty"])))
+            await asyncio.sleep(0)
+        assert len(model.batches) == 1
+        model.gate.set()
+        await asyncio.gather(first, *others)
+        assert [len(batch) for batch in model.batches] == [1, 6]
+        assert [b.reason for b in log.batches] == ["idle", "freed"]
+
+    run(test)
+
+
+def test_batches_hold_no_more_than_their_limit_and_keep_the_order() -> None:
+    async def test() -> None:
+        model, log = Model(), Log()
+        one = batcher(model, watch=log)
+        texts = ["x" * n for n in range(1, 21)]
+        assert await one.predict(texts) == [[float(n)] for n in range(1, 21)]
+        assert [len(batch) for batch in model.batches] == [8, 8, 4]
+        assert [b.reason for b in log.batches] == ["full", "full", "freed"]
+        assert one.waiting == 0
+
+    run(test)
+
+
+def test_a_long_request_delays_a_short_one_by_a_batch_at_most() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = batcher(model)
+        long = asyncio.create_task(one.predict(["long"] * 100))
+        await until(lambda: len(model.batches) == 1)
+        short = asyncio.create_task(one.predict(["short"]))
+        await asyncio.sleep(0)
+        model.gate.set()
+        await short
+        assert "short" in model.batches[1]
+        assert len(model.batches) <= 3
+        assert len(await long) == 100
+
+    run(test)
+
+
+def test_beyond_the_queue_requests_are_refused_at_once() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = batcher(model, max_queue=8)
+        taken = [asyncio.create_task(one.predict(["x"]))]
+        await until(lambda: len(model.batches) == 1)
+        taken += [asyncio.create_task(one.predict(["x"])) for _ in range(8)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy) as refused:
+            await one.predict(["one too many"])
+        assert retry_after(refused.value) >= 1
+        model.gate.set()
+        assert len(await asyncio.gather(*taken)) == len(taken)
+        assert await one.predict(["again"]) == [[5.0]]
+
+    run(test)
+
+
+def test_the_limit_follows_the_models_speed() -> None:
+    async def test() -> None:
+        model = Model(seconds=0.05)
+        one = batcher(model, max_batch=1, max_wait_s=0.2)
+        await one.predict(["how fast is it"])
+        answers = await asyncio.gather(
+            *(one.predict(["x"]) for _ in range(40)), return_exceptions=True
+        )
+        refused = [answer for answer in answers if isinstance(answer, Busy)]
+        answered = [answer for answer in answers if answer == [[1.0]]]
+        assert len(refused) + len(answered) == 40
+        assert 2 <= len(answered) <= 10
+        assert all(error.retry_after_s >= 0.1 for error in refused)
+
+    run(test)
+
+
+def test_a_deadline_ends_what_waits_and_what_runs() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = batcher(model, deadline_s=0.1, max_batch=1)
+        answers = await asyncio.gather(
+            one.predict(["runs"]), one.predict(["waits"]), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [TooSlow, TooSlow]
+        model.gate.set()
+        model.batches.clear()
+        assert await one.predict(["after"]) == [[5.0]]
+        assert model.batches == [["after"]], "what is overdue is not computed"
+
+    run(test)
+
+
+def test_cancelled_work_is_not_done() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = batcher(model)
+        first = asyncio.create_task(one.predict(["first"]))
+        await until(lambda: len(model.batches) == 1)
+        cancelled = asyncio.create_task(one.predict(["cancelled"]))
+        kept = asyncio.create_task(one.predict(["kept"]))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        model.gate.set()
+        await asyncio.gather(first, kept)
+        assert model.batches == [["first"], ["kept"]]
+        assert one.waiting == 0
+
+    run(test)
+
+
+def test_work_of_a_client_that_has_left_is_not_done() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = batcher(model)
+        left = asyncio.Event()
+        first = asyncio.create_task(one.predict(["first"]))
+        await until(lambda: len(model.batches) == 1)
+        waiting = asyncio.create_task(
+            one.predict(["nobody reads this"], gone=left.wait)
+        )
+        await asyncio.sleep(0.1)
+        left.set()
+        with pytest.raises(ClientGone):
+            await waiting
+        model.gate.set()
+        await first
+        await one.predict(["next"])
+        assert model.batches == [["first"], ["next"]]
+
+    run(test)
+
+
+def test_a_quick_request_does_not_ask_after_its_client() -> None:
+    async def test() -> None:
+        asked = False
+
+        async def gone() -> None:
+            nonlocal asked
+            asked = True
+
+        await batcher(Model()).predict(["x"], gone=gone)
+        await asyncio.sleep(0.15)
+        assert not asked
+
+    run(test)
+
+
+def test_one_poisonous_text_harms_no_other() -> None:
+    async def test() -> None:
+        one = batcher(Model())
+        answers = await asyncio.gather(
+            *(one.predict([text]) for text in ("a", "poison", "bc")),
+            return_exceptions=True,
+        )
+        assert answers[0] == [[1.0]] and answers[2] == [[2.0]]
+        assert isinstance(answers[1], ValueError)
+        assert await one.predict(["still there"]) == [[11.0]]
+
+    run(test)
+
+
+def test_a_model_that_is_away_is_said_to_everyone_and_comes_back() -> None:
+    async def test() -> None:
+        away = True
+
+        async def model(texts: list[str]) -> Rows:
+            if away:
+                raise ServiceUnavailable("The runner is away.")
+            return [[0.0] for _ in texts]
+
+        one = Batcher(model, max_batch=8, max_wait_s=1, max_queue=100, deadline_s=5)
+        answers = await asyncio.gather(
+            *(one.predict(["x"]) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [ServiceUnavailable] * 3
+        away = False
+        assert await one.predict(["x"]) == [[0.0]]
+
+    run(test)
+
+
+def test_two_lanes_run_two_batches_at_once() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        one = Batcher(
+            model, max_batch=4, max_wait_s=60, max_queue=100, deadline_s=60, lanes=2
+        )
+        asked = [asyncio.create_task(one.predict(["x"])) for _ in range(8)]
+        await until(lambda: len(model.batches) == 2)
+        assert [len(batch) for batch in model.batches] == [4, 4]
+        model.gate.set()
+        await asyncio.gather(*asked)
+
+    run(test)
+
+
+def test_closing_finishes_what_was_taken() -> None:
+    async def test() -> None:
+        model = Model(seconds=0.01)
+        one = batcher(model)
+        taken = [asyncio.create_task(one.predict(["x"] * 10)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await one.close()
+        assert [len(rows) for rows in await asyncio.gather(*taken)] == [10] * 5
+        with pytest.raises(ServiceUnavailable):
+            await one.predict(["too late"])
+
+    run(test)
+
+
+def test_no_text_is_no_work() -> None:
+    async def test() -> None:
+        model = Model()
+        assert await batcher(model).predict([]) == []
+        assert model.batches == []
+
+    run(test)
+
+
+def test_every_request_gets_its_own_answer_under_random_load() -> None:
+    async def test() -> None:
+        one = batcher(Model(seconds=0.001))
+
+        async def ask(texts: Sequence[str]) -> None:
+            assert await one.predict(texts) == [[float(len(text))] for text in texts]
+
+        sizes = [(7 * n) % 23 + 1 for n in range(300)]
+        await asyncio.gather(
+            *(ask(["x" * (size + n % 5) for n in range(size)]) for size in sizes)
+        )
+        assert one.waiting == 0
+
+    run(test)
