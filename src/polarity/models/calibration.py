@@ -1,0 +1,40 @@
+"""Temperature scaling: probabilities that can be taken at their word."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from polarity.data.tweets import IntArray
+
+
+def fit_temperature(logits: npt.ArrayLike, labels: IntArray) -> float:
+    """The temperature that makes the labels most likely.
+
+    Parameters
+    ----------
+    logits : array of shape (n, n_labels)
+        Logits of tweets that the model was not fitted on.
+    labels : int array of shape (n,)
+        Their labels.
+
+    Returns
+    -------
+    float
+        Between 0.05 and 20; 1 if there are no tweets.
+
+    Notes
+    -----
+    C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    """
+    if not len(labels):
+        return 1.0
+    scores = np.asarray(logits, dtype=np.float64)
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))

@@ -1,0 +1,67 @@
+"""Texts in, probabilities out, with nothing of the training frameworks loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from polarity.data.tweets import FloatArray
+from polarity.serving.package import ModelManifest
+from polarity.serving.scorers import Scorer, load_scorer
+from polarity.serving.softmax import softmax
+from polarity.text.repair import repair
+
+
+class Predictor:
+    """A packaged model: texts in, probabilities out. Never raises for a text.
+
+    Calls are thread-safe: nothing changes after `load`.
+
+    Examples
+    --------
+    >>> predictor = Predictor.load(Path("model"))             # doctest: +SKIP
+    >>> predictor(["what a lovely day"]).round(2)             # doctest: +SKIP
+    array([[0.03, 0.97]], dtype=float32)
+    """
+
+    def __init__(self, manifest: ModelManifest, scorer: Scorer) -> None:
+        self.manifest = manifest
+        self._scorer = scorer
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> Predictor:
+        """Read a packaged model.
+
+        Parameters
+        ----------
+        folder : Path
+            What `FittedClassifier.export` wrote.
+        threads : int or None
+            Threads inside one call of a neural model. Default: the cores that this process may use.
+
+        Raises
+        ------
+        ArtifactError
+            If the package is incomplete, altered or of another format.
+        """
+        manifest = ModelManifest.read(folder)
+        return cls(manifest, load_scorer(folder, manifest, threads=threads))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class set, in the order of the probability columns."""
+        return self.manifest.labels
+
+    def __call__(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
+        if not len(texts):
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        logits = self._scorer.logits([repair(text) for text in texts])
+        return softmax(logits, temperature=self.manifest.temperature)
+
+    def warm_up(self) -> None:
+        """Run once on a single text and once on a batch, so that the first request is not the slow one."""
+        self(["warm up"])
+        self(["a few words to warm up with, and some more"] * 64)
