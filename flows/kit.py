@@ -1,0 +1,107 @@
+"""How this project uses Prefect: tasks that retry what is worth it, and fail in words."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed, Failed
+from prefect.tasks import exponential_backoff
+
+from polarity.errors import ArtifactError, ConfigurationError, DataRejected
+from polarity.retries import worth_retrying
+from polarity.settings import settings
+from polarity.steps import Work
+from polarity.store import Store, Stored
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXPECTED = (ConfigurationError, DataRejected, ArtifactError)
+REPORT_EVERY_S = 5.0
+
+
+def in_words(function: Callable[P, R]) -> Callable[P, R]:
+    """End an expected failure as a Failed state with its message, without a logged traceback."""
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except EXPECTED as error:
+            return Failed(message=str(error), data=error)  # type: ignore[return-value]  # Prefect takes states
+
+    return told
+
+
+async def _retry(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    error = await state.aresult(raise_on_failure=False)
+    return worth_retrying(error if isinstance(error, BaseException) else None)
+
+
+def step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A task of ours: retried with backoff and jitter if its error is worth it, and never cached by Prefect.
+
+    What may be reused is decided by the fingerprint of the work (`polarity.store`); see `reuse`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        return task(
+            in_words(function),
+            name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            **{
+                "retries": 2,
+                "retry_delay_seconds": exponential_backoff(2),
+                "retry_jitter_factor": 0.5,
+                "retry_condition_fn": _retry,
+                **options,
+            },
+        )
+
+    return decorate
+
+
+def reuse(work: Work) -> Stored:
+    """The result of `work`, from the store if nothing that it depends on has changed."""
+    return Store(settings().store_folder).run(work.fingerprint, work.write)
+
+
+def outcome(result: R, stored: Stored) -> R:
+    """Give `result` to Prefect: as a state named Cached if the store had it."""
+    if not stored.cached:
+        return result
+    message = "Nothing that this step depends on has changed."
+    return Completed(name="Cached", message=message, data=result)  # type: ignore[return-value]  # Prefect takes states
+
+
+class FitProgress:
+    """Passes a fit's progress on: a line in the log every few seconds, and a progress artifact."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._log = get_run_logger()
+        self._last = 0.0
+        self._artifact: UUID | None = None
+
+    def __call__(self, fraction: float, message: str, metrics: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._last < REPORT_EVERY_S and fraction < 1:
+            return
+        self._last = now
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
+        told = f"{message} ({figures})" if figures else message
+        self._log.info("%s %3.0f %%  %s", self._model, 100 * fraction, told)
+        if self._artifact is None:
+            created = create_progress_artifact(progress=0.0, key=f"fit-{self._model}", description=told)
+            self._artifact = created if isinstance(created, UUID) else None
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, progress=100 * fraction, description=told)

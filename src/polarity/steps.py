@@ -1,0 +1,232 @@
+"""The steps of a training run: what each depends on, and what it does.
+
+Each function here gives the `Work` of one step: its fingerprint, and what writes its
+result into a folder. Flows run them through the `Store`; a plan only asks the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from polarity.config import FAMILY_OF, ModelName, TrainConfig
+from polarity.data.acceptance import accept
+from polarity.data.gates import SUITES
+from polarity.data.ingest import ingest
+from polarity.data.snapshot import Snapshot
+from polarity.data.split_gate import check_splits
+from polarity.data.splits import SplitName, Splits, prepare
+from polarity.errors import ConfigurationError
+from polarity.evaluation.latency import measure_latency
+from polarity.evaluation.prediction_gate import check_predictions
+from polarity.evaluation.scorecard import write_scorecard
+from polarity.isolation import Listener, run_isolated
+from polarity.models.fit import FIT_FILE, PACKAGED
+from polarity.provenance import Fingerprint, Step, file_digest, fingerprint
+from polarity.serving.package import MANIFEST
+from polarity.serving.predictor import Predictor
+from polarity.text.encoders import encoder_digest
+
+# Rows of the training split on which a model is measured.
+TRAIN_ROWS_MEASURED = 10_000
+_ARRAYS = ("numpy", "pandas", "pyarrow")
+_SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
+_LIBRARIES_OF = {
+    "logistic": ("numpy", "scipy", "scikit-learn", "skops", "ftfy"),
+    "bilstm": ("numpy", "tensorflow", "tf-keras", "gensim", "onnx", "onnxruntime", "ftfy"),
+    "distilbert": ("numpy", "tensorflow", "tf-keras", "ktrain", "transformers", "tokenizers", "onnx", "onnxruntime", "ftfy"),
+}  # fmt: skip
+_LIBRARIES_OF["bert"] = _LIBRARIES_OF["distilbert"]
+_MODULE_OF = {family: f"polarity.models.{family}" for family in ("logistic", "bilstm")} | {
+    family: "polarity.models.transformer" for family in ("distilbert", "bert")
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step on given inputs: its fingerprint, and what writes its result into an empty folder."""
+
+    fingerprint: Fingerprint
+    write: Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The folder of a fit."""
+
+    folder: Path
+    key: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `polarity.models.fit` wrote down."""
+        record: dict[str, Any] = json.loads((self.folder / FIT_FILE).read_text())
+        return record
+
+    @property
+    def packaged(self) -> Path:
+        """The model as serving loads it."""
+        return self.folder / PACKAGED
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the packaged model's manifest, which names the sha256 of its files."""
+        return file_digest(self.packaged / MANIFEST)
+
+
+def ingest_work(config: TrainConfig) -> Work:
+    """Source -> snapshot."""
+    data = config.data
+    inputs = {}
+    if data.source == "file" and data.path is not None and data.path.is_file():
+        inputs["file"] = file_digest(data.path)
+    options = data.model_dump(mode="json", exclude={"path"} if data.source == "file" else None)
+    options["file_name"] = data.path.name if data.path else None
+    step = Step("ingest", ("polarity.data.ingest",), ("pyarrow",))
+    return Work(
+        fingerprint(step, inputs=inputs, parameters={"data": options, "labels": config.labels}),
+        lambda folder: ingest(data, config.labels, folder),
+    )
+
+
+def accept_work(snapshot: Snapshot, config: TrainConfig) -> Work:
+    """Snapshot -> accepted rows and quarantine."""
+    step = Step(
+        "accept",
+        ("polarity.data.acceptance",),
+        ("great-expectations", "ftfy", *_ARRAYS),
+        (SUITES / "raw_tweets.json",),
+    )
+    return Work(
+        fingerprint(step, inputs={"snapshot": snapshot.manifest.digest}, parameters=_options(config, "gate", "labels")),
+        lambda folder: accept(snapshot, config.gate, folder),
+    )
+
+
+def prepare_work(accepted: Snapshot, config: TrainConfig) -> Work:
+    """Accepted rows -> splits."""
+    step = Step("prepare", ("polarity.data.splits",), ("ftfy", *_ARRAYS))
+    return Work(
+        fingerprint(
+            step, inputs={"accepted": accepted.manifest.digest}, parameters=_options(config, "preparation", "labels")
+        ),
+        lambda folder: prepare(accepted, config.preparation, folder),
+    )
+
+
+def check_splits_work(splits: Splits, config: TrainConfig) -> Work:
+    """Splits -> the gate's result and Data Docs."""
+    step = Step(
+        "check-splits",
+        ("polarity.data.split_gate",),
+        ("great-expectations", *_ARRAYS),
+        (SUITES / "prepared_tweets.json",),
+    )
+
+    def write(folder: Path) -> None:
+        result = check_splits(splits, config.preparation, config.gate, folder / "data_docs")
+        result.refuse("The splits")
+        result.write(folder / "gate.json")
+
+    parameters = _options(config, "gate", "preparation", "labels")
+    return Work(fingerprint(step, inputs=splits.digests, parameters=parameters), write)
+
+
+def fit_work(splits: Splits, config: TrainConfig, model: ModelName, listen: Listener = lambda *_: None) -> Work:
+    """Train and validation splits -> a fitted model, packed for serving. The test split is not read."""
+    section = config.section(model)
+    family = FAMILY_OF[model]
+    options = section.model_dump(mode="json")
+    inputs = {"train": splits.digests["train"], "validation": splits.digests["validation"]}
+    vectors = getattr(section, "vectors", None)
+    if isinstance(vectors, Path):
+        inputs["vectors"] = _digest_of_vectors(vectors)
+        options["vectors"] = "file"
+    if encoder := getattr(section, "encoder", None):
+        inputs["encoder"] = encoder_digest(encoder, "bert" if family == "bert" else "distilbert")
+    step = Step(f"fit-{model}", ("polarity.models.fit", _MODULE_OF[family]), _LIBRARIES_OF[family])
+
+    def write(folder: Path) -> None:
+        job = {
+            "name": model,
+            "section": section.model_dump(mode="json"),
+            "seed": config.seed,
+            "labels": splits.labels,
+            "train": str(splits.path("train")),
+            "validation": str(splits.path("validation")),
+            "folder": str(folder),
+        }
+        run_isolated(
+            "polarity.models.fit",
+            job,
+            folder=folder / "process",
+            timeout_s=config.faults.fit_timeout_s,
+            listen=listen,
+            environment={"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"},
+        )
+
+    parameters = {"options": options, "seed": config.seed, "labels": splits.labels}
+    return Work(fingerprint(step, inputs=inputs, parameters=parameters), write)
+
+
+def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tuple[SplitName, ...]) -> Work:
+    """A packaged model on some splits -> its scorecard; its validation predictions go through their gate."""
+    step = Step(
+        f"evaluate-{fitted.record['name']}",
+        ("polarity.evaluation.scorecard", *(("polarity.evaluation.prediction_gate",) if "validation" in on else ())),
+        ("great-expectations", *_ARRAYS, *_SERVED),
+        (SUITES / "predictions.json",) if "validation" in on else (),
+    )
+
+    def write(folder: Path) -> None:
+        scorecard = write_scorecard(
+            fitted.packaged,
+            {split: splits.path(split) for split in on},
+            folder,
+            label_names=splits.labels,
+            seed=config.seed,
+            most_rows={"train": TRAIN_ROWS_MEASURED},
+            sliced=[split for split in on if split != "train"],
+        )
+        if "validation" in on:
+            gate = check_predictions(
+                scorecard.predictions("validation"), folder / "data_docs", rows=splits.rows["validation"]
+            )
+            gate.refuse(f"What {fitted.record['name']} predicts on validation")
+            gate.write(folder / "gate.json")
+
+    inputs = {"model": fitted.digest, **{split: splits.digests[split] for split in on}}
+    return Work(fingerprint(step, inputs=inputs, parameters={"seed": config.seed, "labels": splits.labels}), write)
+
+
+def time_work(fitted: Fitted, splits: Splits, config: TrainConfig) -> Work:
+    """A packaged model -> its latency for one text; to be run while nothing else does."""
+    step = Step(f"time-{fitted.record['name']}", ("polarity.evaluation.latency", "polarity.serving.predictor"), _SERVED)
+
+    def write(folder: Path) -> None:
+        texts = splits.read("validation").texts
+        latency = measure_latency(Predictor.load(fitted.packaged), texts, seed=config.seed)
+        (folder / "latency.json").write_text(json.dumps(asdict(latency)) + "\n")
+
+    return Work(fingerprint(step, inputs={"model": fitted.digest}, parameters={"seed": config.seed}), write)
+
+
+def read_latency(folder: Path) -> dict[str, float]:
+    """What the `time` step measured: `p50_ms`, `p95_ms`, `calls`."""
+    latency: dict[str, float] = json.loads((folder / "latency.json").read_text())
+    return latency
+
+
+def _options(config: TrainConfig, *names: str) -> Mapping[str, Any]:
+    dumped = config.model_dump(mode="json")
+    return {name: dumped[name] for name in names}
+
+
+def _digest_of_vectors(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigurationError(f"There is no file of vectors at {path}; give a GloVe text file, plain, gzipped or zipped.")
+    return file_digest(path)
+
