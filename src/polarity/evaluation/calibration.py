@@ -59,7 +59,10 @@ def expected_calibration_error(labels: npt.NDArray[Any], probabilities: npt.NDAr
 
 
 def brier_score(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> float:
-    """Mean squared error of the probabilities (Brier 1950): of the second class where there are two, else summed over classes."""
+    """Mean squared error of the probabilities (Brier 1950).
+
+    Of the second class where there are two, else summed over the classes.
+    """
     scores = np.asarray(probabilities, dtype=np.float64)
     truth = np.eye(scores.shape[1])[np.asarray(labels)]
     squared = float(((scores - truth) ** 2).sum(axis=1).mean())

@@ -1,0 +1,248 @@
+"""The figures of the record and of the report, in one style.
+
+Each function returns a `matplotlib.figure.Figure` and leaves pyplot's global
+state alone; threads may draw at the same time.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import roc_curve
+
+from polarity.evaluation.calibration import reliability
+from polarity.evaluation.metrics import confusion_counts
+from polarity.evaluation.predictions import Predictions
+from polarity.models.base import History
+
+# Colours that stay apart for colour-blind readers, on light and on dark paper alike.
+PALETTE = ("#3d7dd9", "#d9822b", "#2a9d78", "#a06bd6", "#d1527f", "#8a8f2c")
+STROKES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
+# Stand-ins that `to_svg` turns into the page's own colours.
+INK, FAINT = "#1b1e24", "#c9cdd4"
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+_drawing = threading.RLock()
+
+
+def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
+    """One confusion matrix per model: the share of each true label that got each answer, and the counts."""
+    n_labels = len(next(iter(predictions.values())).label_names)
+    figure, panels = _panels(len(predictions), width=1.5 + 0.75 * n_labels, height=1.3 + 0.75 * n_labels)
+    with _style():
+        for panel, (name, of) in zip(panels, predictions.items(), strict=True):
+            counts = confusion_counts(of.labels, of.predicted, n_labels=n_labels)
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            panel.imshow(shares, cmap=_shades(), vmin=0, vmax=1)
+            for (row, column), count in np.ndenumerate(counts):
+                panel.text(column, row - 0.08, f"{shares[row, column]:.0%}", ha="center", va="center", weight="bold")
+                panel.text(column, row + 0.22, f"{count:,}", ha="center", va="center", fontsize=8)
+            panel.set_xticks(range(n_labels), of.label_names)
+            panel.set_yticks(range(n_labels), of.label_names, rotation=90, va="center")
+            panel.set(title=name, xlabel="answered", ylabel="true")
+            panel.grid(False)
+            panel.spines[:].set_visible(False)
+    return figure
+
+
+def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
+    """ROC curves of all models: the positive class where there are two, else the average of one against the rest."""
+    figure, (panel,) = _panels(1, width=4.6, height=4.2)
+    with _style():
+        panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
+        for i, (name, of) in enumerate(predictions.items()):
+            if len(np.unique(of.labels)) == len(of.label_names):
+                false_rates, true_rates, area = _mean_roc(of.labels, of.probabilities)
+                _line(panel, i, false_rates, true_rates, label=f"{name} (area {area:.3f})")
+        panel.set(xlabel="false alarms", ylabel="hits", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+        _percent(panel)
+        panel.legend(loc="lower right")
+    return figure
+
+
+def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
+    """How often each model is right against how sure it is; on the diagonal its probabilities mean what they say."""
+    figure, (panel,) = _panels(1, width=4.6, height=4.2)
+    with _style():
+        floor = 1 / max(len(of.label_names) for of in predictions.values())
+        panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
+        for i, (name, of) in enumerate(predictions.items()):
+            bins = reliability(of.labels, of.probabilities)
+            _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=name, marker="o")
+        panel.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(floor, 1.0), ylim=(0, 1.02))
+        _percent(panel)
+        panel.legend(loc="lower right")
+    return figure
+
+
+def learning_curves(histories: Mapping[str, History]) -> Figure:
+    """Training and validation loss over the epochs, a panel per model; figures that are no loss are left out."""
+    figure, panels = _panels(len(histories), width=3.4, height=2.8)
+    with _style():
+        for panel, (name, history) in zip(panels, histories.items(), strict=True):
+            steps = range(1, len(history.epochs) + 1)
+            for i, loss in enumerate(loss_names(history)):
+                values = [epoch.get(loss, np.nan) for epoch in history.epochs]
+                _line(
+                    panel,
+                    i,
+                    steps,
+                    values,
+                    label="training" if loss == "loss" else loss.removesuffix("_loss"),
+                    marker="o",
+                )
+            panel.set(title=name, xlabel="epoch", ylabel="loss")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.legend(loc="best", fontsize=8.5)
+    return figure
+
+
+def loss_names(history: History) -> list[str]:
+    """Names of the losses in a learning curve, such as `loss` and `validation_loss`, in their order."""
+    names = dict.fromkeys(name for epoch in history.epochs for name in epoch)
+    return [name for name in names if name.endswith("loss")]
+
+
+def telling_words(weights: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
+    """The words that speak most for each label, with their weight in the logistic regression.
+
+    Parameters
+    ----------
+    weights : mapping
+        Label to its (word, weight) pairs, the weightiest first.
+    """
+    longest = max(len(words) for words in weights.values())
+    figure, panels = _panels(len(weights), width=3.2, height=0.9 + 0.2 * longest)
+    with _style():
+        for i, (panel, (label, words)) in enumerate(zip(panels, weights.items(), strict=True)):
+            places = np.arange(len(words))[::-1]
+            panel.barh(places, [weight for _, weight in words], color=PALETTE[i % len(PALETTE)], height=0.72)
+            panel.set_yticks(places, [_literal(word) for word, _ in words], fontsize=9)
+            panel.set(title=f"speaks for {label}", xlabel="weight")
+            panel.grid(axis="y", visible=False)
+    return figure
+
+
+def score_shifts(shifts: Mapping[str, float], *, xlabel: str) -> Figure:
+    """A signed bar for each name, the largest first: how far each moves a score."""
+    ordered = sorted(shifts.items(), key=lambda item: item[1])
+    figure, (panel,) = _panels(1, width=4.6, height=0.9 + 0.2 * len(ordered))
+    with _style():
+        colours = [PALETTE[0] if value >= 0 else PALETTE[1] for _, value in ordered]
+        panel.barh([_literal(name) for name, _ in ordered], [value for _, value in ordered], color=colours, height=0.72)
+        panel.axvline(0, color=INK, linewidth=0.8)
+        panel.set(xlabel=xlabel)
+        panel.grid(axis="y", visible=False)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG on white, for the record."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, facecolor="white", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, *, title: str) -> str:
+    """The figure as an SVG element to stand in a page: named for screen readers, in the page's font and colours."""
+    buffer = io.StringIO()
+    # A salt of its own keeps the names of clip paths apart when several figures stand in one page.
+    with _style({"svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([\w-]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'font: ([^;"]*?)(\d+(?:\.\d+)?)px [^;"]*', r"font: \1\2px var(--font, sans-serif)", svg)
+    svg = svg.replace(INK, "var(--ink, #1b1e24)").replace(FAINT, "var(--line, #c9cdd4)")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(title)}" ', 1)
+
+
+@contextmanager
+def _style(more: dict[Any, Any] | None = None) -> Iterator[None]:
+    """The style, for one thread at a time: matplotlib's parameters belong to the whole process."""
+    with _drawing, mpl.rc_context({**STYLE, **(more or {})}):
+        yield
+
+
+def _panels(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of `count` panels of that size in inches."""
+    with _style():
+        figure = Figure(figsize=(width * count, height), layout="constrained")
+        panels = figure.subplots(1, count, squeeze=False)
+    return figure, list(panels[0])
+
+
+def _line(panel: Axes, place: int, x: Any, y: Any, **options: Any) -> None:
+    panel.plot(
+        x, y, color=PALETTE[place % len(PALETTE)], linestyle=STROKES[place % len(STROKES)], markersize=4.5, **options
+    )
+
+
+def _percent(panel: Axes) -> None:
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _shades() -> mpl.colors.Colormap:
+    """From see-through to the first colour, so that an empty cell shows the paper."""
+    red, green, blue = mpl.colors.to_rgb(PALETTE[0])
+    return mpl.colors.LinearSegmentedColormap.from_list("shares", [(red, green, blue, 0.04), (red, green, blue, 1.0)])
+
+
+def _mean_roc(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> tuple[Any, Any, float]:
+    """False-alarm rates, hit rates and the area, averaged over one-against-the-rest curves."""
+    n_labels = probabilities.shape[1]
+    grid = np.linspace(0, 1, 501)
+    hits = []
+    for column in range(1, n_labels) if n_labels == 2 else range(n_labels):
+        false_rates, true_rates, _ = roc_curve(labels == column, probabilities[:, column])
+        hits.append(np.interp(grid, false_rates, true_rates))
+    mean = np.mean(hits, axis=0)
+    return np.r_[0, grid], np.r_[0, mean], float(np.trapz(mean, grid))
+
+
+def _literal(text: str) -> str:
+    """Text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
