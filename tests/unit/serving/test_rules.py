@@ -11,12 +11,27 @@ from hypothesis import strategies as st
 from polarity.serving import rules
 
 DIGITS = st.characters(categories=("Nd",))
-AROUND = st.text(st.sampled_from(" \t\n+-−.,'’_\u00a0\u2009\u202f\u200b٫٬，．"), max_size=4)
+AROUND = st.text(
+    st.sampled_from(" \t\n+-−.,'’_\u00a0\u2009\u202f\u200b٫٬，．"), max_size=4
+)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\n\t\r", "\u00a0", "\u3000", "\u200b\u200d", "\ufeff", "\u200f", "\x00", "\u2800", "\ufe0f", "\u3164 "],
+    [
+        "",
+        " ",
+        "\n\t\r",
+        "\u00a0",
+        "\u3000",
+        "\u200b\u200d",
+        "\ufeff",
+        "\u200f",
+        "\x00",
+        "\u2800",
+        "\ufe0f",
+        "\u3164 ",
+    ],
     ids=ascii,
 )
 def test_text_that_shows_nothing_is_blank(text: str) -> None:
@@ -55,8 +70,18 @@ def test_nothing_but_a_number_is_refused(text: str) -> None:
     assert refusal.message("fr") == "Le texte ne peut pas être un nombre."
 
 
-@given(st.tuples(AROUND, st.text(DIGITS, min_size=1, max_size=30), AROUND, st.text(DIGITS, max_size=5), AROUND))
-def test_digits_of_any_script_with_signs_and_separators_are_a_number(parts: tuple[str, ...]) -> None:
+@given(
+    st.tuples(
+        AROUND,
+        st.text(DIGITS, min_size=1, max_size=30),
+        AROUND,
+        st.text(DIGITS, max_size=5),
+        AROUND,
+    )
+)
+def test_digits_of_any_script_with_signs_and_separators_are_a_number(
+    parts: tuple[str, ...],
+) -> None:
     refusal = rules.refuse("".join(parts))
     assert refusal is not None and refusal.code == "number"
 
@@ -107,13 +132,19 @@ def test_white_space_and_invisible_characters_alone_are_blank(text: str) -> None
 @pytest.mark.parametrize("text", [None, 3, 1.5, True, [], {}, ["a"], b"a"])
 def test_only_strings_are_texts(text: object) -> None:
     refusal = rules.refuse(text)
-    assert refusal is not None and (refusal.status, refusal.code) == (422, "string_type")
+    assert refusal is not None and (refusal.status, refusal.code) == (
+        422,
+        "string_type",
+    )
 
 
 def test_length_counts_characters_not_bytes() -> None:
     assert rules.refuse("é" * 2000) is None
     refusal = rules.refuse("é" * 2001)
-    assert refusal is not None and (refusal.status, refusal.code) == (422, "string_too_long")
+    assert refusal is not None and (refusal.status, refusal.code) == (
+        422,
+        "string_too_long",
+    )
 
 
 @given(st.text(max_size=2100))
