@@ -121,6 +121,8 @@ class BilstmConfig(Section):
     """Fit on at most so many rows. Default: all."""
     vector_size: int = Field(100, ge=4)
     """Dimension of the vectors when they do not come from a file."""
+    word2vec_epochs: int = Field(10, ge=1)
+    """Passes over the training tweets when `word2vec` trains the vectors."""
     max_vocabulary: int = Field(30_000, ge=100)
     """Most frequent words of the training tweets that get a row of their own."""
     units: int = Field(64, ge=4)

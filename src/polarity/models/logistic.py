@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from polarity.data.tweets import FloatArray, IntArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.calibration import fit_temperature
 from polarity.models.subsample import stratified_subsample
+from polarity.models.watched import Watched
 from polarity.packaging.parity import require_parity
 from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
@@ -56,7 +57,7 @@ class LogisticClassifier:
         train = stratified_subsample(train, config.train_rows, seed=self._seed)
         features = _features(config)
         passes = 1 if config.char_ngrams is None else 2
-        watched = _Watched(train.texts, lambda share: progress(0.6 * share / passes, "counting n-grams"))
+        watched = Watched(train.texts, lambda share: progress(0.6 * share / passes, "counting n-grams"))
         x_train = features.fit_transform(watched)
         x_validation = features.transform(validation.texts)
 
@@ -182,24 +183,6 @@ def _features(config: LogisticConfig) -> FeatureUnion:
 def _logits(decision: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
     """One logit per label; scikit-learn gives a single column for two labels."""
     return decision if decision.ndim == 2 else np.column_stack([np.zeros_like(decision), decision])
-
-
-class _Watched:
-    """Texts that tell how far a reader is, over all the times that they are read."""
-
-    def __init__(self, texts: Sequence[str], report: Callable[[float], None]) -> None:
-        self._texts = texts
-        self._report = report
-        self._read = 0
-
-    def __iter__(self) -> Iterator[str]:
-        last = time.monotonic()
-        for text in self._texts:
-            self._read += 1
-            if time.monotonic() - last > REPORT_EVERY_S:
-                last = time.monotonic()
-                self._report(self._read / len(self._texts))
-            yield text
 
 
 class _Curve:

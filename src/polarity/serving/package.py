@@ -111,7 +111,9 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         except msgspec.DecodeError as error:
             raise ArtifactError(f"'{path}' is not a model manifest of format {FORMAT}: {error}.") from error
         if manifest.format != FORMAT:
-            raise ArtifactError(f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package again.")
+            raise ArtifactError(
+                f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package again."
+            )
         for name, expected in manifest.files.items():
             file = folder / name
             if not file.is_file():

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from polarity.data.tweets import FloatArray
 from polarity.errors import ArtifactError
 from polarity.serving.package import ModelManifest
+from polarity.serving.session import Session
 from polarity.serving.tfidf import TfidfModel
+from polarity.text.tokens import tokenize
+from polarity.text.vocabulary import VOCABULARY, Vocabulary
+
+GRAPH = "model.onnx"
+BILSTM_FILES = (GRAPH, VOCABULARY)
 
 
 class Scorer(Protocol):
     """A loaded model without its softmax."""
 
-    def logits(self, texts: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
+    def logits(self, texts: Sequence[str]) -> FloatArray:
         """Logits of shape (n_texts, n_labels) for repaired texts; at least one text."""
         ...
 
@@ -33,4 +37,18 @@ def load_scorer(folder: Path, manifest: ModelManifest, *, threads: int | None) -
     match manifest.family:
         case "logistic":
             return TfidfModel.load(folder)
+        case "bilstm":
+            return BilstmScorer(folder, manifest, threads=threads)
     raise ArtifactError(f"'{folder}' holds a model of family '{manifest.family}', which this version cannot serve.")
+
+
+class BilstmScorer:
+    """An ONNX graph on GloVe's tokens."""
+
+    def __init__(self, folder: Path, manifest: ModelManifest, *, threads: int | None) -> None:
+        self._vocabulary = Vocabulary.read(folder / VOCABULARY)
+        self._max_tokens = manifest.max_tokens
+        self._session = Session(folder / GRAPH, threads=threads)
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        return self._session.logits([self._vocabulary.ids(tokenize(text), limit=self._max_tokens) for text in texts])

@@ -1,0 +1,233 @@
+"""A bidirectional LSTM on word vectors, in TensorFlow's Keras."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from polarity.config import BilstmConfig
+from polarity.data.tweets import FloatArray, Tweets
+from polarity.models.base import History, PackagedModel, Progress
+from polarity.models.batches import bucketed_batches, padded, training_dataset
+from polarity.models.calibration import fit_temperature
+from polarity.models.class_weights import class_weights
+from polarity.models.runtime import progress_callback, start_tensorflow
+from polarity.models.subsample import stratified_subsample
+from polarity.models.watched import Watched
+from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
+from polarity.packaging.parity import require_parity
+from polarity.serving.package import ModelManifest
+from polarity.serving.predictor import Predictor
+from polarity.serving.scorers import BILSTM_FILES, GRAPH
+from polarity.serving.softmax import softmax
+from polarity.text.embeddings import Vectors, read_vectors
+from polarity.text.tokens import tokenize
+from polarity.text.vocabulary import VOCABULARY, Vocabulary
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PREDICT_ROWS = 512
+
+
+class BilstmClassifier:
+    """Word vectors, read in both directions, pooled over the tweet."""
+
+    family: ClassVar[str] = "bilstm"
+
+    def __init__(self, config: BilstmConfig, *, name: str, seed: int) -> None:
+        self._config = config
+        self._name = name
+        self._seed = seed
+
+    def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedBilstm:
+        """Fit on `train`; the epoch with the smallest loss on `validation` is kept, which also gives the temperature.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file of vectors cannot be read.
+        """
+        config = self._config
+        train = stratified_subsample(train, config.train_rows, seed=self._seed)
+        tokens = [
+            tokenize(text) for text in Watched(train.texts, lambda reads: progress(0.02 * reads, "splitting words"))
+        ]
+        vectors = self._vectors(tokens, progress)
+        counts = Counter(word for text in tokens for word in text)
+        vocabulary = Vocabulary.of(counts, known=vectors.words if vectors else {}, size=config.max_vocabulary)
+
+        progress(0.1, "starting TensorFlow")
+        start_tensorflow(seed=self._seed)
+        import tensorflow as tf
+
+        model = _model(
+            config,
+            _initial_vectors(vocabulary, vectors, size=config.vector_size, seed=self._seed),
+            len(train.label_names),
+        )
+        model.compile(
+            optimizer=tf.keras.optimizers.Adam(config.learning_rate, clipnorm=1.0),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        ids = [vocabulary.ids(text, limit=config.max_tokens) for text in tokens]
+        validation_ids = [vocabulary.ids(tokenize(text), limit=config.max_tokens) for text in validation.texts]
+        steps = -(-len(ids) // config.batch_size)
+        callback, curve = progress_callback(progress, epochs=config.epochs, steps=steps, start=0.12)
+        model.fit(
+            training_dataset(ids, train.labels, config.batch_size, seed=self._seed),
+            steps_per_epoch=steps,
+            epochs=config.epochs,
+            validation_data=training_dataset(validation_ids, validation.labels, PREDICT_ROWS, seed=None),
+            class_weight=class_weights(train) if config.class_weight else None,
+            callbacks=[
+                callback,
+                tf.keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True),
+            ],
+            verbose=0,
+        )
+        logits = _logits(model, validation_ids)
+        temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
+        best = min(range(len(curve)), key=lambda epoch: curve[epoch]["validation_loss"])
+        notes = {
+            "vocabulary": len(vocabulary),
+            "vectors_found": len(vectors.words) if vectors else 0,
+            "train_rows": len(train),
+            "best_epoch": best + 1,
+            "temperature": temperature,
+        }
+        progress(1.0, f"kept epoch {best + 1} of {len(curve)}", **curve[best])
+        return FittedBilstm(
+            model=model,
+            vocabulary=vocabulary,
+            max_tokens=config.max_tokens,
+            temperature=temperature,
+            history=History(tuple(curve), notes),
+            name=self._name,
+            validation=validation,
+            validation_proba=softmax(logits, temperature=temperature),
+        )
+
+    def _vectors(self, tokens: Sequence[Sequence[str]], progress: Progress) -> Vectors | None:
+        config = self._config
+        if config.vectors is None:
+            return None
+        if config.vectors == "word2vec":
+            from polarity.text.word2vec import train_word2vec
+
+            passes = config.word2vec_epochs + 1
+            return train_word2vec(
+                Watched(tokens, lambda reads: progress(0.02 + 0.08 * reads / passes, "training word vectors")),
+                size=config.vector_size,
+                epochs=config.word2vec_epochs,
+                min_count=2,
+                seed=self._seed,
+            )
+        progress(0.02, f"reading {config.vectors.name}")
+        return read_vectors(config.vectors, {word for text in tokens for word in text})
+
+
+@dataclass(frozen=True)
+class FittedBilstm:
+    """The fitted network, its vocabulary and its temperature."""
+
+    model: tf.keras.Model
+    vocabulary: Vocabulary
+    max_tokens: int
+    temperature: float
+    history: History
+    name: str
+    validation: Tweets
+    validation_proba: FloatArray
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
+        ids = [self.vocabulary.ids(tokenize(text), limit=self.max_tokens) for text in texts]
+        return softmax(_logits(self.model, ids), temperature=self.temperature)
+
+    def export(self, folder: Path) -> PackagedModel:
+        """Write an ONNX graph and the vocabulary.
+
+        Raises
+        ------
+        ArtifactError
+            If what was written does not agree with the network on the validation tweets.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bilstm(_weights(self.model), folder / GRAPH)
+        self.vocabulary.write(folder / VOCABULARY)
+        manifest = ModelManifest.describe(
+            folder,
+            BILSTM_FILES,
+            family=BilstmClassifier.family,
+            name=self.name,
+            labels=self.validation.label_names,
+            precision="fp32",
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            card={},
+        )
+        manifest.write(folder)
+        parity = require_parity(
+            self.validation_proba,
+            Predictor.load(folder)(self.validation.texts),
+            what=f"'{self.name}' as packaged in '{folder}'",
+        )
+        manifest.with_card({"parity": parity}).write(folder)
+        return PackagedModel(folder, manifest.size_bytes, manifest.precision)
+
+
+def _initial_vectors(vocabulary: Vocabulary, vectors: Vectors | None, *, size: int, seed: int) -> FloatArray:
+    """Rows for padding, the unknown word and each word: the word's vector, or random numbers of the same spread."""
+    random = np.random.default_rng(seed)
+    size, spread = (
+        (vectors.size, float(vectors.matrix.std()) if len(vectors.words) else 0.1) if vectors else (size, 0.1)
+    )
+    rows = random.normal(0, spread, (vocabulary.rows, size)).astype(np.float32)
+    rows[0] = 0
+    for row, word in enumerate(vocabulary.words, vocabulary.rows - len(vocabulary)):
+        if vectors and word in vectors.words:
+            rows[row] = vectors.matrix[vectors.words[word]]
+    return rows
+
+
+def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras.Model:
+    import tensorflow as tf
+
+    keras = tf.keras
+    ids = keras.Input((None,), dtype="int32")
+    words = keras.layers.Embedding(
+        *vectors.shape, embeddings_initializer=keras.initializers.Constant(vectors), mask_zero=True, name="words"
+    )(ids)
+    words = keras.layers.SpatialDropout1D(config.dropout)(words)
+    states = keras.layers.Bidirectional(keras.layers.LSTM(config.units, return_sequences=True), name="states")(words)
+    outside = tf.cast(tf.equal(ids, 0), states.dtype)[:, :, None] * states.dtype.min / 2
+    peak = tf.reduce_max(states + outside, axis=1)
+    mean = keras.layers.GlobalAveragePooling1D()(states)
+    pooled = keras.layers.Dropout(config.dropout)(tf.concat([peak, mean], axis=1))
+    # logits in full precision also where the rest is computed in half
+    return keras.Model(ids, keras.layers.Dense(n_labels, dtype="float32", name="logits")(pooled))
+
+
+def _weights(model: tf.keras.Model) -> BilstmWeights:
+    (words,) = model.get_layer("words").get_weights()
+    forward_and_backward = model.get_layer("states").get_weights()
+    return BilstmWeights(
+        words, forward_and_backward[:3], forward_and_backward[3:], *model.get_layer("logits").get_weights()
+    )
+
+
+def _logits(model: tf.keras.Model, ids: Sequence[Sequence[int]]) -> FloatArray:
+    import tensorflow as tf
+
+    run = tf.function(model, reduce_retracing=True)
+    logits = np.empty((len(ids), model.output_shape[-1]), dtype=np.float32)
+    for rows in bucketed_batches(np.array([len(text) for text in ids]), PREDICT_ROWS):
+        logits[rows] = run(padded([ids[row] for row in rows]), training=False).numpy()
+    return logits

@@ -1,0 +1,60 @@
+"""An ONNX graph from token ids to logits, run in batches that are hardly padded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from polarity.data.tweets import FloatArray, IntArray
+
+# A batch holds at most so many tokens, padding included: enough to keep the cores busy, little enough for their caches.
+BATCH_TOKENS = 2048
+
+
+class Session:
+    """A graph with the inputs `ids` (batch, tokens) and `lengths` (batch,), both int32, and the output `logits`.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    threads : int or None
+        Threads inside one call. Default: the cores that this process may use.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        # between two batches the threads would spin and take the core from whoever shares it
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._n_labels = int(self._session.get_outputs()[0].shape[1])
+
+    def logits(self, texts: Sequence[Sequence[int]]) -> FloatArray:
+        """Logits of shape (n_texts, n_labels) of texts given as token ids, each of at least one."""
+        lengths = np.array([len(text) for text in texts], dtype=np.int32)
+        logits = np.empty((len(texts), self._n_labels), dtype=np.float32)
+        for rows in _batches(lengths):
+            ids = np.zeros((len(rows), lengths[rows].max()), dtype=np.int32)
+            for line, row in zip(ids, rows, strict=True):
+                line[: lengths[row]] = texts[row]
+            (logits[rows],) = self._session.run(None, {"ids": ids, "lengths": lengths[rows]})
+        return logits
+
+
+def _batches(lengths: IntArray) -> Iterator[IntArray]:
+    """Positions of texts of about the same length, the shortest first."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        # as many as fit with the length of the last that would come in
+        sizes = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
+        count = max(1, int(np.searchsorted(sizes, BATCH_TOKENS, side="right")))
+        yield order[start : start + count]
+        start += count

@@ -1,0 +1,109 @@
+"""Words as the Twitter vectors of GloVe know them.
+
+Follows what J. Pennington's `preprocess-twitter.rb` does before GloVe is
+trained (Pennington, Socher, Manning, "GloVe", EMNLP 2014), with the
+contractions split as the vectors have them: "don't" is "do n't".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
+# what may stand before or after a sign that is no emoticon: "8)" of a list, "x(" of a formula, "http:/"
+_ALONE, _END = r"(?<![\w:;=])", r"(?!\w)"
+
+_TOKEN = re.compile(
+    rf"""
+    (?P<url>https?:/\S* | www\.\S+ | \b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|ly|gd|me|tv|co|us|uk|fm|im)\b(?:/\S*)?)
+  | (?P<user>@\w+)
+  | (?P<heart><3+{_END} | [♥♡❤]\ufe0f?)
+  | (?P<smile>{_ALONE}[:;=]{_NOSE}[)\]D]+{_END} | {_ALONE}[xX8]{_NOSE}D+{_END} | {_ALONE}[(\[]+{_NOSE}[:;=] | \^[_.]*\^)
+  | (?P<lolface>{_ALONE}{_EYES}{_NOSE}[pP]{_END})
+  | (?P<sadface>{_ALONE}[:;=]['\-^o]*[(\[]+ | {_ALONE}[)\]]+{_NOSE}[:;=](?!\w) | \bD: | [-=;T]_+[-=;T] | >_+<)
+  | (?P<neutralface>{_ALONE}[:=]{_NOSE}[/\\|lL*sS]{_END})
+  | (?P<hashtag>\#\w*[^\W\d_]\w*)
+  | (?P<number>(?<![^\W_])[-+]?\$?(?:\d+(?:[:,./]\d+)*|[.,]\d+)%?(?![^\W_]))
+  | (?P<word>[^\W_]+(?:['’`´][^\W_]+)*)
+  | (?P<repeat>[!?.]{{2,}})
+  | (?P<sign>(?P<char>[^\w\s]|_)(?:\ufe0f|\u200d|[\U0001f3fb-\U0001f3ff]|(?P=char))*)
+    """,
+    re.VERBOSE,
+)
+
+_CONTRACTION = re.compile(r"(?P<stem>.+?)(?P<tail>n't|'(?:s|m|re|ll|d|ve))$")
+_IRREGULAR_STEMS = {"ca": "can", "wo": "will", "sha": "shall"}
+_CAMEL = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")
+
+_LONG_RUN = re.compile(r"([^\W\d_])\1{2,}(?P<end>$)?")
+# inside a word these are the letters that English doubles: "cooool", "sweeet", but "waaay", "niiice"
+_DOUBLED = frozenset("oelstpr")
+
+
+def tokenize(text: str) -> list[str]:
+    """Split a repaired tweet into lower-case tokens.
+
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    list of str
+        Words, signs, emoji and `<user>`, `<url>`, `<hashtag>`, `<number>`,
+        `<smile>`, `<lolface>`, `<sadface>`, `<neutralface>`, `<heart>`; after
+        the token that they are about, `<repeat>`, `<elong>` and `<allcaps>`.
+
+    Examples
+    --------
+    >>> tokenize("@ann I don't LIKE it, sooo sad!!! :( http://t.co/x #MondayBlues")
+    ['<user>', 'i', 'do', "n't", 'like', '<allcaps>', 'it', ',', 'so', '<elong>', 'sad', '!', '<repeat>', \
+'<sadface>', '<url>', '<hashtag>', 'monday', 'blues']
+    """
+    return list(_tokens(text))
+
+
+def _tokens(text: str) -> Iterator[str]:
+    for match in _TOKEN.finditer(text):
+        kind, found = match.lastgroup, match[0]
+        if kind == "word":
+            yield from _word(found)
+        elif kind == "hashtag":
+            yield "<hashtag>"
+            for part in _CAMEL.findall(found):
+                yield from _word(part)
+        elif kind == "repeat":
+            yield found[-1]
+            yield "<repeat>"
+        elif kind == "sign":
+            yield match["char"]
+            if match[0].count(match["char"]) > 1:
+                yield "<repeat>"
+        else:
+            yield f"<{kind}>"
+
+
+def _word(word: str) -> Iterator[str]:
+    shouted = len(word) > 1 and word.isupper()
+    lower = word.lower()
+    short = _LONG_RUN.sub(_shorten, lower)
+    if "'" in short or "’" in short or "`" in short or "´" in short:
+        short = short.replace("’", "'").replace("`", "'").replace("´", "'")
+        if contraction := _CONTRACTION.match(short):
+            yield _IRREGULAR_STEMS.get(contraction["stem"], contraction["stem"])
+            yield contraction["tail"]
+        else:
+            yield short
+    else:
+        yield short
+    if short != lower and len(short) < len(lower):
+        yield "<elong>"
+    if shouted:
+        yield "<allcaps>"
+
+
+def _shorten(run: re.Match[str]) -> str:
+    letter: str = run[1]
+    return letter * 2 if run["end"] is None and letter in _DOUBLED else letter
