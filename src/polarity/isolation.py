@@ -106,7 +106,9 @@ def run_isolated(
     if code < 0:
         raise ServiceUnavailable(f"{module} (process {child.pid}) was killed by {signal.Signals(-code).name}.")
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-    raise ServiceUnavailable(f"{module} (process {child.pid}) broke down with exit code {code}. The end of its log:\n{tail}")
+    raise ServiceUnavailable(
+        f"{module} (process {child.pid}) broke down with exit code {code}. The end of its log:\n{tail}"
+    )
 
 
 def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> None:

@@ -27,7 +27,9 @@ class _Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             near = get_close_matches(wrong, known, n=1)
             message = f"there is no option {wrong}" + (f"; did you mean {near[0]}?" if near else "")
-        raise ConfigurationError(f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} {self.prog} --help lists them.")
+        raise ConfigurationError(
+            f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} {self.prog} --help lists them."
+        )
 
 
 def parse_options(

@@ -7,10 +7,13 @@ result into a folder. Flows run them through the `Store`; a plan only asks the s
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from polarity.config import FAMILY_OF, ModelName, TrainConfig
 from polarity.data.acceptance import accept
@@ -25,11 +28,13 @@ from polarity.evaluation.prediction_gate import check_predictions
 from polarity.evaluation.scorecard import write_scorecard
 from polarity.isolation import Listener, run_isolated
 from polarity.models.fit import FIT_FILE, PACKAGED
+from polarity.packaging import bento
 from polarity.provenance import Fingerprint, Step, file_digest, fingerprint
-from polarity.serving.package import MANIFEST
+from polarity.serving.package import MANIFEST, ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.text.encoders import encoder_digest
 
+BENTO_FILE = "bento.json"
 # Rows of the training split on which a model is measured.
 TRAIN_ROWS_MEASURED = 10_000
 _ARRAYS = ("numpy", "pandas", "pyarrow")
@@ -214,6 +219,37 @@ def time_work(fitted: Fitted, splits: Splits, config: TrainConfig) -> Work:
     return Work(fingerprint(step, inputs={"model": fitted.digest}, parameters={"seed": config.seed}), write)
 
 
+def package_work(fitted: Fitted, *, card: Mapping[str, Any], data_digest: str | None, git_commit: str) -> Work:
+    """A packaged model -> a Bento under a candidate's name that has answered real requests.
+
+    The card says where the model came from; it does not make another Bento of the same model.
+    """
+    step = Step(
+        "package",
+        ("polarity.packaging.bento", "polarity.serving.predictor"),
+        ("bentoml",),
+        tuple(bento.sources()),
+    )
+
+    def write(folder: Path) -> None:
+        packed = folder / PACKAGED
+        shutil.copytree(fitted.packaged, packed)
+        manifest = ModelManifest.read(packed)
+        known = {**manifest.card, **card}
+        msgspec.structs.replace(manifest, card=known, data_digest=data_digest, git_commit=git_commit).write(packed)
+        tag = bento.build(packed)
+        bento.probe(tag)
+        (folder / BENTO_FILE).write_text(json.dumps({"tag": tag}) + "\n")
+
+    return Work(fingerprint(step, inputs={"model": fitted.digest}, parameters={}), write)
+
+
+def read_bento(folder: Path) -> str:
+    """The tag of the Bento that the `package` step built."""
+    tag: str = json.loads((folder / BENTO_FILE).read_text())["tag"]
+    return tag
+
+
 def read_latency(folder: Path) -> dict[str, float]:
     """What the `time` step measured: `p50_ms`, `p95_ms`, `calls`."""
     latency: dict[str, float] = json.loads((folder / "latency.json").read_text())
@@ -227,6 +263,7 @@ def _options(config: TrainConfig, *names: str) -> Mapping[str, Any]:
 
 def _digest_of_vectors(path: Path) -> str:
     if not path.is_file():
-        raise ConfigurationError(f"There is no file of vectors at {path}; give a GloVe text file, plain, gzipped or zipped.")
+        raise ConfigurationError(
+            f"There is no file of vectors at {path}; give a GloVe text file, plain, gzipped or zipped."
+        )
     return file_digest(path)
-

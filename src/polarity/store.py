@@ -1,8 +1,8 @@
 """Results of steps, kept by fingerprint, so that only what changed runs again.
 
-    <store>/<step>/<key>/           what the step wrote
-    <store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that
-                                    a folder without it is half-done work and counts for nothing
+<store>/<step>/<key>/           what the step wrote
+<store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that
+                                a folder without it is half-done work and counts for nothing
 """
 
 from __future__ import annotations
@@ -79,6 +79,12 @@ class Store:
             }
             _write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
             return Stored(final, fingerprint.key, cached=False)
+
+    def forget(self, fingerprint: Fingerprint) -> None:
+        """Drop a result, so that it is made again."""
+        with self._alone(fingerprint):
+            self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
+            shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
 
     def latest_parts(self, step: str) -> dict[str, str] | None:
         """The parts of the newest result of a step, to say what has changed since."""

@@ -82,9 +82,9 @@ class RunSummary(_Record):
         return [
             {
                 "model": model.name + (" *" if model.name == self.verdict.selected else ""),
-                "accuracy train": f"{model.train['accuracy']:.3f}",
-                "validation": f"{model.validation['accuracy']:.3f}",
-                "test": f"{model.test['accuracy']:.3f}",
+                "train acc": f"{model.train['accuracy']:.3f}",
+                "val acc": f"{model.validation['accuracy']:.3f}",
+                "test acc": f"{model.test['accuracy']:.3f}",
                 "test 95 %": "{:.3f}-{:.3f}".format(*model.test["accuracy_interval"]),
                 "macro-F1": f"{model.test['macro_f1']:.3f}",
                 "log-loss": f"{model.test['log_loss']:.3f}",

@@ -41,9 +41,15 @@ TOPICS = (
     "laptop haircut episode bus gym class party camera hotel dentist garden podcast sandwich airport keyboard holiday "
     "museum novel playlist internship cake roommate neighbour parcel app"
 ).split()
-PEOPLE = "my mum|my brother|the team|my boss|everyone|my flatmate|our coach|the barista|my dog|the kids|Sam|Anna".split("|")
-TIMES = "today|tonight|this morning|yesterday|this weekend|right now|after work|at last|again|on Monday|all day".split("|")
-PLACES = "in town|at home|at school|in London|by the lake|at the office|downtown|in the park|near the station".split("|")
+PEOPLE = "my mum|my brother|the team|my boss|everyone|my flatmate|our coach|the barista|my dog|the kids|Sam|Anna".split(
+    "|"
+)
+TIMES = "today|tonight|this morning|yesterday|this weekend|right now|after work|at last|again|on Monday|all day".split(
+    "|"
+)
+PLACES = "in town|at home|at school|in London|by the lake|at the office|downtown|in the park|near the station".split(
+    "|"
+)
 HANDLES = "maya_k jdoe77 lil_ben katie_x tom_h radiofan sunny_day88 nina_w coachrob bookworm_i".split()
 TAGS = "mondays fail win travel music food tgif nofilter study football weekend work life".split()
 EMOJI = {"negative": "😢😡😞💔😩", "positive": "😊😍🎉❤😂", "neutral": "🤔📷📍"}

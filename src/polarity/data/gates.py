@@ -147,7 +147,8 @@ def _reviewed(path: Path) -> dict[str, Any]:
 def _context() -> tuple[gx.data_context.EphemeralDataContext, Any]:
     """One ephemeral context a process, with an asset for each suite."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    for logger in ("great_expectations", "great_expectations.data_context.types.base"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
@@ -176,13 +177,16 @@ def _check(result: Any, parameters: Mapping[str, Any]) -> Check:
     row_level = bool(meta.get("row_level"))
     indices = found.get("unexpected_index_list") or [] if row_level else []
     rows = tuple(int(entry["row"]) for entry in indices)
-    message = exception or str(meta.get("reason", config.type)).format(**{"observed": found.get("observed_value"), **given})
+    message = exception or str(meta.get("reason", config.type)).format(
+        **{"observed": found.get("observed_value"), **given}
+    )
     if row_level and not result.success and not exception:
         bad, of = found.get("unexpected_count", 0), found.get("element_count", 0)
-        examples = sorted({str(value)[:40] for value in found.get("partial_unexpected_list") or [] if value is not None})
-        message = (
-            f"{message}: {bad} of {of} rows ({bad / max(of, 1):.1%}), the first at row {min(rows, default=0)}"
-            + (f", for example {', '.join(repr(example) for example in examples[:3])}" if examples else "")
+        examples = sorted(
+            {str(value)[:40] for value in found.get("partial_unexpected_list") or [] if value is not None}
+        )
+        message = f"{message}: {bad} of {of} rows ({bad / max(of, 1):.1%}), the first at row {min(rows, default=0)}" + (
+            f", for example {', '.join(repr(example) for example in examples[:3])}" if examples else ""
         )
     return Check(config.type, given.get("column"), bool(result.success), row_level, message, rows)
 

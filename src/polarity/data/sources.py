@@ -92,8 +92,12 @@ def _read_table(path: Path, config: DataConfig) -> pa.Table:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:
             raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Get the file again.") from error
-        columns = [column.cast(pa.string()) if not pa.types.is_nested(column.type) else None for column in table.columns]
-        kept = {_own(name): column for name, column in zip(table.column_names, columns, strict=True) if column is not None}
+        columns = [
+            column.cast(pa.string()) if not pa.types.is_nested(column.type) else None for column in table.columns
+        ]
+        kept = {
+            _own(name): column for name, column in zip(table.column_names, columns, strict=True) if column is not None
+        }
         return pa.table({**kept, "row": _numbers(table.num_rows)})
     _refuse_binary(head, path, config)
     return _read_delimited(path, head, config)
@@ -118,7 +122,9 @@ def _refuse_binary(head: bytes, path: Path, config: DataConfig) -> None:
     if utf16:
         raise DataRejected(f"{path} is in UTF-16; save it as UTF-8, or say --data.encoding utf-16.")
     if b"\x00" in head:
-        raise DataRejected(f"{path} holds NUL bytes near its start: it is not text; a CSV, TSV or Parquet file is wanted.")
+        raise DataRejected(
+            f"{path} holds NUL bytes near its start: it is not text; a CSV, TSV or Parquet file is wanted."
+        )
 
 
 def _read_delimited(path: Path, head: bytes, config: DataConfig) -> pa.Table:

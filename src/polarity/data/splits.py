@@ -47,6 +47,11 @@ class Splits:
         """The Parquet file of one split."""
         return self.folder / f"{split}.parquet"
 
+    @property
+    def conflicts(self) -> Path:
+        """Parquet: the rows that were set aside, with a column `reason`."""
+        return self.folder / CONFLICTS_FILE
+
     def read(self, split: SplitName) -> Tweets:
         """One split as texts and label indices."""
         return Tweets.read(self.path(split), self.labels)
@@ -128,7 +133,9 @@ def read_splits(folder: Path) -> Splits:
 def _conflicts(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     frame = table.select(["text", "label", "key"]).to_pandas()
     reason = np.full(len(frame), "", dtype=object)
-    reason[(frame.groupby("key")["label"].transform("nunique") > 1).to_numpy()] = "the same text has another label elsewhere"
+    reason[(frame.groupby("key")["label"].transform("nunique") > 1).to_numpy()] = (
+        "the same text has another label elsewhere"
+    )
     reason[(frame["text"] == "").to_numpy()] = "nothing is left of the text after its repair"
     return reason
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID
 
-from prefect import Task, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
@@ -25,7 +22,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXPECTED = (ConfigurationError, DataRejected, ArtifactError)
-REPORT_EVERY_S = 5.0
 
 
 def in_words(function: Callable[P, R]) -> Callable[P, R]:
@@ -81,27 +77,3 @@ def outcome(result: R, stored: Stored) -> R:
         return result
     message = "Nothing that this step depends on has changed."
     return Completed(name="Cached", message=message, data=result)  # type: ignore[return-value]  # Prefect takes states
-
-
-class FitProgress:
-    """Passes a fit's progress on: a line in the log every few seconds, and a progress artifact."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._log = get_run_logger()
-        self._last = 0.0
-        self._artifact: UUID | None = None
-
-    def __call__(self, fraction: float, message: str, metrics: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        if now - self._last < REPORT_EVERY_S and fraction < 1:
-            return
-        self._last = now
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
-        told = f"{message} ({figures})" if figures else message
-        self._log.info("%s %3.0f %%  %s", self._model, 100 * fraction, told)
-        if self._artifact is None:
-            created = create_progress_artifact(progress=0.0, key=f"fit-{self._model}", description=told)
-            self._artifact = created if isinstance(created, UUID) else None
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=100 * fraction, description=told)

@@ -1,0 +1,105 @@
+"""The last task of a training run: what it leaves in its folder, and what the Prefect UI shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+
+from flows.step import step
+from flows.tasks import Candidate, Run
+from polarity.data.acceptance import Acceptance
+from polarity.data.snapshot import Snapshot
+from polarity.data.splits import Splits
+from polarity.selection import Verdict
+from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+from polarity.tracking import Tracker
+
+
+@step("publish")
+def publish(
+    run: Run,
+    snapshot: Snapshot,
+    acceptance: Acceptance,
+    splits: Splits,
+    candidates: Sequence[Candidate],
+    verdict: Verdict,
+    bento: str | None,
+    tracker: Tracker,
+) -> RunSummary:
+    """Write `summary.json`, the verdict and the report; link them from the Prefect run and keep them in MLflow."""
+    summary = RunSummary(
+        run_id=run.run_id,
+        profile=run.config.profile,
+        git_commit=run.git.commit,
+        git_clean=run.git.clean,
+        started=run.started.isoformat(timespec="seconds"),
+        seconds=(datetime.now(UTC) - run.started).total_seconds(),
+        data=DataSummary(
+            source=snapshot.manifest.source,
+            digest=snapshot.manifest.digest,
+            rows=snapshot.manifest.rows,
+            quarantined=acceptance.quarantined + splits.set_aside,
+            labels=splits.labels,
+        ),
+        models=tuple(_model(candidate) for candidate in candidates),
+        verdict=VerdictSummary(
+            selected=verdict.selected,
+            reason=verdict.reason,
+            champion_before=verdict.champion_before,
+            promoted=verdict.promote and bento is not None,
+        ),
+        bento=bento,
+    )
+    for candidate, model in zip(candidates, summary.models, strict=True):
+        folder = run.folder / candidate.name
+        metrics = {"train": model.train, "validation": model.validation, "test": model.test}
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (run.folder / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, default=str) + "\n")
+    summary.write(run.folder)
+    for name in ("summary.json", "verdict.json", "config.json"):
+        tracker.log_artifacts(tracker.run_id, run.folder / name)
+
+    _show(run, summary, tracker)
+    get_run_logger().info("The run's record is in %s", run.folder)
+    return summary
+
+
+def _model(candidate: Candidate) -> ModelSummary:
+    assert candidate.scorecard is not None and candidate.test is not None and candidate.mlflow_run_id is not None
+    fit, measured = candidate.fitted.record, candidate.scorecard.metrics
+    return ModelSummary(
+        name=candidate.name,
+        family=candidate.family,
+        cached=candidate.cached,
+        train_seconds=fit["train_seconds"],
+        train_rows=fit["train_rows"],
+        mlflow_run_id=candidate.mlflow_run_id,
+        size_bytes=fit["size_bytes"],
+        latency_ms_p95=candidate.latency_ms_p95,
+        train=measured["train"].to_dict(),
+        validation=measured["validation"].to_dict(),
+        test=candidate.test.metrics["test"].to_dict(),
+        test_slices=candidate.test.slices["test"],
+    )
+
+
+def _show(run: Run, summary: RunSummary, tracker: Tracker) -> None:
+    links = {"Summary": run.link("summary.json"), "MLflow run": tracker.link()}
+    create_table_artifact(key="comparison", table=summary.table(), description="The candidates side by side")
+    create_markdown_artifact(key="summary", markdown=summary.markdown(links), description="The run in a page")
+    create_link_artifact(key="run-folder", link=run.link(""), link_text="The run's folder")
+    if summary.verdict.selected:
+        create_image_artifact(
+            key="confusion-matrix",
+            image_url=run.link(f"{summary.verdict.selected}/plots/confusion_matrix.png"),
+            description=f"Confusion matrix of {summary.verdict.selected} on the test tweets",
+        )

@@ -1,0 +1,83 @@
+"""A flow from a shell: options in, progress and a table out, and exit codes that a script can trust.
+
+Exit codes: 0 done; 1 something broke (the log says what); 2 an option or the data is wrong (the message says which).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TextIO, TypeVar
+
+import httpx
+from prefect import Flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
+from rich.table import Table
+
+from flows.step import EXPECTED
+from polarity.config import Section
+from polarity.errors import ConfigurationError
+from polarity.options import parse_options
+from polarity.summary import RunSummary
+
+S = TypeVar("S", bound=Section)
+LOCAL_SERVER = "http://127.0.0.1:4200/api"
+
+
+def run_from_shell(flow: Flow[Any, Any], model: type[S], *, prog: str, show: Callable[[Console, Any], None]) -> None:
+    """Run `flow` with the configuration on the command line, show its result, and exit."""
+    console, complaints = _console(sys.stdout), _console(sys.stderr)
+    try:
+        config, _ = parse_options(model, prog=prog)
+    except ConfigurationError as error:
+        complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        sys.exit(2)
+    with ExitStack() as stack:
+        if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
+            stack.enter_context(temporary_settings({PREFECT_API_URL: LOCAL_SERVER}))
+        state = flow(config, return_state=True)
+    result = state.result(raise_on_failure=False)
+    if state.is_completed():
+        show(console, result)
+        sys.exit(0)
+    expected = isinstance(result, EXPECTED)
+    complaints.print(
+        f"\n{prog}: {result if expected else state.message}", style="bold red", markup=False, soft_wrap=True
+    )
+    sys.exit(2 if expected else 1)
+
+
+def show_summary(console: Console, summary: RunSummary) -> None:
+    """The comparison, the verdict and the Bento of a training run."""
+    print_table(console, f"Run {summary.run_id}", summary.table())
+    trained = [model.name for model in summary.models if not model.cached]
+    if not trained:
+        console.print("Nothing was trained again: no input, option, code or library that a fit depends on has changed.")
+    console.print(f"\n[bold]Verdict[/]  {summary.verdict.reason}")
+    console.print(f"[bold]Champion[/] {'new' if summary.verdict.promoted else 'unchanged'}")
+    console.print(f"[bold]Bento[/]    {summary.bento or 'none'}")
+
+
+def _console(stream: TextIO) -> Console:
+    """A console that keeps tables whole when its output goes to a file or a pipe."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def answers(api: str) -> bool:
+    """Whether a Prefect server answers there."""
+    try:
+        return httpx.get(f"{api}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def print_table(console: Console, title: str, rows: list[dict[str, str]]) -> None:
+    """A table on the terminal, numbers to the right."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for at, name in enumerate(rows[0] if rows else []):
+        table.add_column(name, justify="left" if at == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)

@@ -1,0 +1,50 @@
+"""Train, compare, choose and package: `python -m flows.train --profile demo`, or the deployment `train`."""
+
+from prefect import flow
+
+from flows import tasks
+from flows.publishing import publish
+from flows.step import in_words
+from flows.terminal import run_from_shell, show_summary
+from polarity.config import TrainConfig
+from polarity.summary import RunSummary
+
+
+@flow(
+    name="train",
+    flow_run_name="train-{config.profile}",
+    description="Train, compare, choose and package the tweet classifiers.",
+)
+@in_words
+def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # noqa: B008  # it is frozen
+    """Turn labelled tweets into the champion's Bento.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to do; see `polarity.config`.
+    """
+    run = tasks.begin.submit(config).result()
+    snapshot = tasks.ingest.submit(run).result()
+    accepted = tasks.gate_raw_tweets.submit(run, snapshot).result()
+    splits = tasks.prepare.submit(run, accepted).result()
+    tasks.gate_prepared_tweets.submit(run, splits).result()
+
+    with tasks.recorded(run, snapshot) as tracker:
+        fits = [tasks.fit(run, splits, model, tracker) for model in config.models]  # side by side
+        scored = [tasks.evaluate.submit(run, splits, fitted) for fitted in fits]
+        scored = [future.result() for future in scored]
+        candidates = [tasks.measure_latency.submit(run, splits, candidate).result() for candidate in scored]
+        choice = tasks.select.submit(run, candidates).result()
+
+        # only now is the test split read
+        tested = [tasks.test.submit(run, splits, candidate).result() for candidate in candidates]
+        recorded = [tasks.record.submit(run, splits, candidate, tracker).result() for candidate in tested]
+        verdict = tasks.compare_with_champion.submit(run, splits, choice, recorded).result()
+        bento = tasks.package.submit(run, verdict, recorded).result()
+        promoted = tasks.promote.submit(verdict, recorded, bento).result()
+        return publish.submit(run, snapshot, accepted, splits, recorded, verdict, promoted, tracker).result()
+
+
+if __name__ == "__main__":
+    run_from_shell(train, TrainConfig, prog="python -m flows.train", show=show_summary)

@@ -1,0 +1,25 @@
+"""What a training run needs from outside, asked for before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polarity.config import FAMILY_OF, BilstmConfig, TrainConfig, TransformerConfig
+from polarity.text.embeddings import check_vectors
+from polarity.text.encoders import check_encoder
+
+
+def check_prerequisites(config: TrainConfig) -> None:
+    """See that the word vectors and the encoders of the models to train can be had.
+
+    Raises
+    ------
+    ConfigurationError
+        If one cannot be; the message says which, and what would be right.
+    """
+    for model in config.models:
+        section = config.section(model)
+        if isinstance(section, BilstmConfig) and isinstance(section.vectors, Path):
+            check_vectors(section.vectors)
+        elif isinstance(section, TransformerConfig):
+            check_encoder(section.encoder, "bert" if FAMILY_OF[model] == "bert" else "distilbert")
