@@ -169,11 +169,14 @@ class Tracker:
 
     @talks_to_mlflow
     def log_history(self, run_id: str, history: History) -> None:
-        """Log the learning curve, one step an epoch, as `curve/<figure>`."""
-        self._log_numbers(
-            run_id,
-            [(f"curve/{name}", value, i) for i, epoch in enumerate(history.epochs, 1) for name, value in epoch.items()],
-        )
+        """Log the learning curve as `curve/<figure>`, one step an epoch."""
+        points = [
+            (f"curve/{name}", value, step)
+            for step, epoch in zip(epoch_numbers(history), history.epochs, strict=True)
+            for name, value in epoch.items()
+            if name != "epoch"
+        ]
+        self._log_numbers(run_id, points)
 
     @talks_to_mlflow
     def log_artifacts(self, run_id: str, path: Path, *, to: str | None = None) -> None:
@@ -256,6 +259,11 @@ class Tracker:
         now_ms = time.time_ns() // 1_000_000
         for batch in _batches([Metric(name, float(value), now_ms, step) for name, value, step in numbers]):
             connect(self.uri).log_batch(run_id, metrics=batch)
+
+
+def epoch_numbers(history: History) -> list[int]:
+    """The number of each epoch: its figure `epoch` where it has one, else its place."""
+    return [int(epoch.get("epoch", place)) for place, epoch in enumerate(history.epochs, 1)]
 
 
 def library_versions() -> dict[str, str]:

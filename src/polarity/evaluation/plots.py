@@ -29,6 +29,7 @@ from polarity.models.base import History
 # Colours that stay apart for colour-blind readers, on light and on dark paper alike.
 PALETTE = ("#3d7dd9", "#d9822b", "#2a9d78", "#a06bd6", "#d1527f", "#8a8f2c")
 STROKES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
+PARTS = {"loss": "training", "validation_loss": "validation"}
 # Stand-ins that `to_svg` turns into the page's own colours.
 INK, FAINT = "#1b1e24", "#c9cdd4"
 STYLE: dict[Any, Any] = {
@@ -111,12 +112,37 @@ def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
     return figure
 
 
+def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, xlabel: str) -> Figure:
+    """A point with its interval for each model, one below the other.
+
+    Parameters
+    ----------
+    scores : mapping
+        Name to its score and the ends of its interval, as shares.
+    xlabel : str
+    """
+    figure, (panel,) = _panels(1, width=7.2, height=0.9 + 0.42 * len(scores))
+    with _style():
+        for i, (score, (low, high)) in enumerate(scores.values()):
+            colour = PALETTE[i % len(PALETTE)]
+            panel.plot([low, high], [-i, -i], color=colour, linewidth=6, alpha=0.35, solid_capstyle="round")
+            panel.plot([score], [-i], color=colour, marker="o", markersize=8)
+            panel.annotate(f"{score:.1%}", (score, -i), (0, 9), textcoords="offset points", ha="center", fontsize=9)
+        panel.set_yticks([-i for i in range(len(scores))], [_literal(name) for name in scores])
+        panel.set(xlabel=xlabel, ylim=(-len(scores) + 0.4, 0.7))
+        panel.margins(x=0.08)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.grid(axis="y", visible=False)
+        panel.spines["left"].set_visible(False)
+    return figure
+
+
 def learning_curves(histories: Mapping[str, History]) -> Figure:
     """Training and validation loss over the epochs, a panel per model; figures that are no loss are left out."""
     figure, panels = _panels(len(histories), width=3.4, height=2.8)
     with _style():
         for panel, (name, history) in zip(panels, histories.items(), strict=True):
-            steps = range(1, len(history.epochs) + 1)
+            steps = [epoch.get("epoch", place) for place, epoch in enumerate(history.epochs, 1)]
             for i, loss in enumerate(loss_names(history)):
                 values = [epoch.get(loss, np.nan) for epoch in history.epochs]
                 _line(

@@ -14,6 +14,8 @@ from polarity.serving.tfidf import VOCABULARY, WEIGHTS, NgramBlock
 def telling_words(packaged: Path, *, most: int = 15) -> dict[str, list[tuple[str, float]]]:
     """The word n-grams that speak most for each label, the weightiest first.
 
+    A weight is how much more an n-gram adds to the label's score than to the mean of all labels.
+
     Parameters
     ----------
     packaged : Path
@@ -31,6 +33,7 @@ def telling_words(packaged: Path, *, most: int = 15) -> dict[str, list[tuple[str
             break
         start += len(block.ngrams)
     of_words = coefficients[:, start : start + len(block.ngrams)]
+    of_words = of_words - of_words.mean(axis=0)
     told = {}
     for at, label in enumerate(labels):
         heaviest = np.argsort(-of_words[at])[:most]

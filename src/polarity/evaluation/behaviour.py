@@ -1,0 +1,137 @@
+"""Whether a classifier behaves: rates of the behaviour tests, against a limit for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from polarity.data.tweets import FloatArray
+from polarity.evaluation.behaviour_tests import BehaviourTest, behaviour_tests
+from polarity.evaluation.predictions import Predict
+
+# A score that is near its end can only fall, so added praise may lower it by so much.
+TOLERANCE = 0.05
+FAILURES_KEPT = 10
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Sentences that did not get what was expected, with the answer to each."""
+
+    texts: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BehaviourResult:
+    """The share of a test's sentences that were answered as expected, and some that were not."""
+
+    name: str
+    kind: str
+    title: str
+    cases: int
+    rate: float
+    limit: float
+    failures: tuple[Failure, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rate reaches the limit."""
+        return self.rate >= self.limit
+
+
+@dataclass(frozen=True)
+class BehaviourReport:
+    """Results of all tests; none where the class set lacks `positive` or `negative`, which they are about."""
+
+    results: tuple[BehaviourResult, ...]
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why the candidate may not be promoted, in words; empty if it may."""
+        return tuple(
+            f"behaviour test {result.name!r}: {result.rate:.0%} as expected, at least {result.limit:.0%} is asked for"
+            for result in self.results
+            if not result.passed
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, report: Mapping[str, Any]) -> Self:
+        """The report as `to_dict` wrote it."""
+        return TypeAdapter(cls).validate_python(report)
+
+
+def run_behaviour_tests(
+    predict: Predict,
+    label_names: Sequence[str],
+    limits: Mapping[str, float],
+    *,
+    tests: Sequence[BehaviourTest] | None = None,
+) -> BehaviourReport:
+    """Put the tests' sentences to a classifier.
+
+    Parameters
+    ----------
+    predict : callable
+        Texts to probabilities of shape (n, n_labels).
+    label_names : sequence of str
+    limits : mapping of str to float
+        Smallest share as expected, by the name of the test; a test without one has no limit.
+    tests : sequence of BehaviourTest, optional
+        Default: the project's own.
+    """
+    if not {"positive", "negative"} <= set(label_names):
+        return BehaviourReport(())
+    tests = behaviour_tests() if tests is None else tests
+    texts = sorted({text for test in tests for case in test.cases for text in case})
+    answered = dict(zip(texts, predict(texts), strict=True))
+    return BehaviourReport(tuple(_judge(test, answered, label_names, limits.get(test.name, 0.0)) for test in tests))
+
+
+def _judge(
+    test: BehaviourTest, answered: Mapping[str, FloatArray], label_names: Sequence[str], limit: float
+) -> BehaviourResult:
+    failures = [
+        Failure(case, tuple(_told(answered[text], label_names) for text in case))
+        for case in test.cases
+        if not _as_expected(test, [answered[text] for text in case], label_names)
+    ]
+    return BehaviourResult(
+        name=test.name,
+        kind=test.kind,
+        title=test.title,
+        cases=len(test.cases),
+        rate=1 - len(failures) / len(test.cases),
+        limit=limit,
+        failures=tuple(failures[:FAILURES_KEPT]),
+    )
+
+
+def _as_expected(test: BehaviourTest, answers: Sequence[FloatArray], label_names: Sequence[str]) -> bool:
+    winners = [label_names[int(np.argmax(answer))] for answer in answers]
+    good, bad = label_names.index("positive"), label_names.index("negative")
+    scores = [float(answer[good] - answer[bad]) for answer in answers]
+    match test.expectation:
+        case "positive" | "negative":
+            return winners[0] == test.expectation
+        case "not positive":
+            return winners[0] != "positive"
+        case "same answer":
+            return len(set(winners)) == 1
+        case "lower":
+            return scores[1] < scores[0]
+        case "not lower":
+            return scores[1] >= scores[0] - TOLERANCE
+
+
+def _told(answer: FloatArray, label_names: Sequence[str]) -> str:
+    winner = int(np.argmax(answer))
+    return f"{label_names[winner]} {answer[winner]:.0%}"

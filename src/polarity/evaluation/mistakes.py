@@ -1,0 +1,184 @@
+"""The most confident errors with the words that drove them, and labels that are probably wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from polarity.data.tweets import FloatArray
+from polarity.evaluation.predictions import Predict, Predictions
+
+WORDS_KEPT = 4
+MOST_WORDS = 60
+
+
+@dataclass(frozen=True)
+class DrivingWord:
+    """A word, and by how much the log-odds of the answer fall without it."""
+
+    word: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A tweet whose answer differs from its label."""
+
+    text: str
+    label: str
+    answered: str
+    probability: float
+    words: tuple[DrivingWord, ...]
+
+
+@dataclass(frozen=True)
+class SuspectedLabel:
+    """A tweet whose label is probably wrong: what it is labelled as, what it seems to be, and how sure the model is."""
+
+    text: str
+    label: str
+    suggested: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class MistakeReport:
+    """Errors and suspected labels of one model on one split."""
+
+    rows: int
+    errors: int
+    mistakes: tuple[Mistake, ...]
+    suspected: int
+    suspected_labels: tuple[SuspectedLabel, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, report: Mapping[str, Any]) -> Self:
+        """The report as `to_dict` wrote it."""
+        return TypeAdapter(cls).validate_python(report)
+
+
+def find_mistakes(predict: Predict, predictions: Predictions, *, shown: int = 20) -> MistakeReport:
+    """Gather the most confident errors, explained, and the labels that look wrong.
+
+    Parameters
+    ----------
+    predict : callable
+        Texts to probabilities of shape (n, n_labels); the model that made `predictions`.
+    predictions : Predictions
+        Of tweets that the model was not fitted on, with the column `text`.
+    shown : int, default 20
+        How many of each to keep.
+    """
+    texts = [str(text) for text in predictions.columns["text"]]
+    names = predictions.label_names
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    worst = wrong[np.argsort(-predictions.probabilities.max(axis=1)[wrong], kind="stable")][:shown]
+    answers = predictions.predicted[worst]
+    words = driving_words(predict, [texts[row] for row in worst], answers)
+    suspects = suspected_labels(predictions.labels, predictions.probabilities)
+    return MistakeReport(
+        rows=len(predictions),
+        errors=len(wrong),
+        mistakes=tuple(
+            Mistake(
+                text=texts[row],
+                label=names[predictions.labels[row]],
+                answered=names[answer],
+                probability=float(predictions.probabilities[row, answer]),
+                words=of_text,
+            )
+            for row, answer, of_text in zip(worst, answers, words, strict=True)
+        ),
+        suspected=len(suspects),
+        suspected_labels=tuple(
+            SuspectedLabel(
+                texts[row], names[predictions.labels[row]], names[to], float(predictions.probabilities[row, to])
+            )
+            for row, to in suspects[:shown]
+        ),
+    )
+
+
+def driving_words(
+    predict: Predict, texts: Sequence[str], answers: Sequence[int], *, kept: int = WORDS_KEPT
+) -> list[tuple[DrivingWord, ...]]:
+    """The words of each text without which its answer would be least sure, by occlusion.
+
+    Each word is left out in turn (Li, Monroe and Jurafsky 2016, Understanding
+    Neural Networks through Representation Erasure); what the log-odds of the
+    answer lose is the word's share. Words with less than a tenth of the largest
+    share are left out, and at most the first 60 words are tried.
+
+    Parameters
+    ----------
+    predict : callable
+        Texts to probabilities of shape (n, n_labels).
+    texts : sequence of str
+    answers : sequence of int
+        The label of each text whose words are wanted.
+    kept : int, default 4
+        Most words of a text.
+
+    Returns
+    -------
+    list of tuple of DrivingWord
+        For each text, the weightiest first.
+    """
+    split = [text.split()[:MOST_WORDS] for text in texts]
+    changed = [" ".join(words[:i] + words[i + 1 :]) for words in split for i in range(len(words))]
+    whole = predict(list(texts)) if texts else np.empty((0, 1), np.float32)
+    without = predict(changed) if changed else np.empty((0, whole.shape[1]), np.float32)
+    found: list[tuple[DrivingWord, ...]] = []
+    start = 0
+    for row, (words, answer) in enumerate(zip(split, answers, strict=True)):
+        shares = _log_odds(whole[row, answer]) - _log_odds(without[start : start + len(words), answer])
+        start += len(words)
+        best = np.argsort(-shares, kind="stable")[:kept]
+        least = max(shares.max(initial=0.0) / 10, 1e-6)
+        found.append(tuple(DrivingWord(words[i], float(shares[i])) for i in best if shares[i] >= least))
+    return found
+
+
+def _log_odds(probability: Any) -> Any:
+    sure = np.clip(np.asarray(probability, dtype=np.float64), 1e-7, 1 - 1e-7)
+    return np.log(sure / (1 - sure))
+
+
+def suspected_labels(labels: Sequence[int] | np.ndarray[Any, Any], probabilities: FloatArray) -> list[tuple[int, int]]:
+    """Rows whose label is probably wrong and what it seems to be, the surest first, by confident learning.
+
+    A row is suspected if its probability of another class reaches that class's
+    threshold, the mean probability that the class gets among its own rows, and
+    that class is likelier than the given one (Northcutt, Jiang and Chuang 2021,
+    Confident Learning, JAIR 70, section 3.1). The order is by the margin
+    between both classes.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,)
+    probabilities : float array of shape (n, n_labels)
+        Of rows that the model was not fitted on.
+
+    Returns
+    -------
+    list of (row, class)
+    """
+    true, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    n_labels = scores.shape[1]
+    thresholds = np.array(
+        [scores[true == label, label].mean() if (true == label).any() else np.inf for label in range(n_labels)]
+    )
+    confident = np.where(scores >= thresholds, scores, -np.inf)
+    seems = confident.argmax(axis=1)
+    margin = scores[np.arange(len(true)), seems] - scores[np.arange(len(true)), true]
+    suspects = np.flatnonzero(np.isfinite(confident).any(axis=1) & (seems != true) & (margin > 0))
+    ordered = suspects[np.argsort(-margin[suspects], kind="stable")]
+    return [(int(row), int(seems[row])) for row in ordered]
