@@ -191,6 +191,45 @@ class PolicyConfig(Section):
     """Resamples of the paired bootstrap."""
 
 
+class BehaviourLimits(Section):
+    """Smallest share of each behaviour test's sentences that must be answered as expected."""
+
+    plain_positive: float = Field(0.8, ge=0, le=1)
+    """Plain praise is positive."""
+    plain_negative: float = Field(0.8, ge=0, le=1)
+    """Plain complaint is negative."""
+    negated: float = Field(0.5, ge=0, le=1)
+    """Praise that is denied is not positive."""
+    names: float = Field(0.9, ge=0, le=1)
+    """Another first name changes nothing."""
+    links: float = Field(0.8, ge=0, le=1)
+    """A link at the end changes nothing."""
+    mentions: float = Field(0.85, ge=0, le=1)
+    """Writing to somebody changes nothing."""
+    typos: float = Field(0.85, ge=0, le=1)
+    """Two swapped letters change nothing."""
+    hashtag_case: float = Field(0.9, ge=0, le=1)
+    """Capitals in a hashtag change nothing."""
+    added_not: float = Field(0.75, ge=0, le=1)
+    """An added "not" lowers praise."""
+    added_praise: float = Field(0.85, ge=0, le=1)
+    """Added praise does not lower the score."""
+
+
+class BehaviourConfig(Section):
+    """Limits of the behaviour tests by family; a candidate below one is not promoted."""
+
+    logistic: BehaviourLimits = BehaviourLimits()
+    bilstm: BehaviourLimits = BehaviourLimits()
+    distilbert: BehaviourLimits = BehaviourLimits()
+    bert: BehaviourLimits = BehaviourLimits()
+
+    def limits(self, family: Family) -> dict[str, float]:
+        """Limits of one family by the name of the test."""
+        limits: BehaviourLimits = getattr(self, family)
+        return limits.model_dump()
+
+
 class FaultConfig(Section):
     """Timeouts and retries."""
 
@@ -232,6 +271,7 @@ class TrainConfig(Section):
     bilstm_word2vec: BilstmConfig = BilstmConfig(vectors="word2vec")
     distilbert: DistilbertConfig = DistilbertConfig()
     bert: BertConfig = BertConfig()
+    behaviour: BehaviourConfig = BehaviourConfig()
     select: PolicyConfig = PolicyConfig()
     faults: FaultConfig = FaultConfig()
 
