@@ -32,7 +32,7 @@ from polarity.packaging import bento
 from polarity.provenance import Fingerprint, Step, file_digest, fingerprint
 from polarity.serving.package import MANIFEST, ModelManifest
 from polarity.serving.predictor import Predictor
-from polarity.text.encoders import encoder_digest
+from polarity.text.encoders import Layout, resolve_encoder
 
 BENTO_FILE = "bento.json"
 # Rows of the training split on which a model is measured.
@@ -151,7 +151,8 @@ def fit_work(splits: Splits, config: TrainConfig, model: ModelName, listen: List
         inputs["vectors"] = _digest_of_vectors(vectors)
         options["vectors"] = "file"
     if encoder := getattr(section, "encoder", None):
-        inputs["encoder"] = encoder_digest(encoder, "bert" if family == "bert" else "distilbert")
+        inputs["encoder"] = _digest_of_encoder(encoder, "bert" if family == "bert" else "distilbert")
+        options["encoder"] = "random" if encoder == "random" else "pretrained"
     step = Step(f"fit-{model}", ("polarity.models.fit", _MODULE_OF[family]), _LIBRARIES_OF[family])
 
     def write(folder: Path) -> None:
@@ -267,3 +268,9 @@ def _digest_of_vectors(path: Path) -> str:
             f"There is no file of vectors at {path}; give a GloVe text file, plain, gzipped or zipped."
         )
     return file_digest(path)
+
+
+def _digest_of_encoder(name: str, layout: Layout) -> str:
+    encoder = resolve_encoder(name, layout)
+    files = [encoder.tokenizer_file, *(sorted(encoder.folder.glob("*.safetensors")) if encoder.folder else [])]
+    return "-".join(file_digest(path) for path in files)

@@ -178,7 +178,7 @@ def _check(result: Any, parameters: Mapping[str, Any]) -> Check:
     indices = found.get("unexpected_index_list") or [] if row_level else []
     rows = tuple(int(entry["row"]) for entry in indices)
     message = exception or str(meta.get("reason", config.type)).format(
-        **{"observed": found.get("observed_value"), **given}
+        **{"observed": found.get("observed_value"), "missing": found.get("partial_missing_list"), **given}
     )
     if row_level and not result.success and not exception:
         bad, of = found.get("unexpected_count", 0), found.get("element_count", 0)

@@ -1,0 +1,68 @@
+# What people type. `make help` lists it. Everything runs in .venv, which `make setup` builds from the locks.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.runtime  ## Build .venv from requirements.lock (hash-checked)
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed, and there is no $(PYTHON); name yours: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.uv: requirements-uv.lock | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.lock
+	@touch $@
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.uv
+	@echo "Installing what requirements.lock names (about 3 GB on disk) ..."
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.runtime server  ## The whole system on a generated corpus: train, choose, package, serve, ask
+	@python -m flows.train --profile demo
+	@python -m bentos.demo
+
+test: $(VENV)/.dev  ## All tests
+	pytest
+
+lint: $(VENV)/.dev  ## Formatter, linter and type checker
+	ruff format --check .
+	ruff check .
+	mypy
+
+server: $(VENV)/.runtime  ## Start a local Prefect server if none answers
+	@python -m flows.server
+
+serve: $(VENV)/.runtime  ## Serve the champion's Bento on port 3000
+	bentoml serve sentiment:latest
+
+stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` started
+	-@prefect server stop 2>/dev/null
+
+locks: $(VENV)/.uv  ## Resolve the locks anew
+	printf 'sentence-transformers\n' >$(VENV)/excludes.txt
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml --extra dask --extra dev -c requirements.lock -o requirements-dev.lock
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --no-annotate --python-version 3.11 -c requirements-dev.lock - -o requirements-uv.lock
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
+
+.PHONY: help setup demo test lint server serve stop locks

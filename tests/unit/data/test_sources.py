@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from polarity.config import DataConfig
+from polarity.data.sources import read_tweets
+from polarity.errors import ConfigurationError, DataRejected, PolarityError
+
+TWO = ("negative", "positive")
+THREE = ("negative", "neutral", "positive")
+
+
+def read(path: Path, labels: tuple[str, ...] = TWO, **options: object) -> pd.DataFrame:
+    return read_tweets(DataConfig.model_validate({"path": path, **options}), labels).to_pandas()
+
+
+def test_a_plain_csv_keeps_its_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('sentiment,Tweet,lang\nneg,"so, sad",en\nPositive,good,de\n')
+    frame = read(path)
+    assert frame[["row", "text", "label", "lang"]].to_numpy().tolist() == [
+        [1, "so, sad", "negative", "en"],
+        [2, "good", "positive", "de"],
+    ]
+
+
+def test_gzip_is_found_by_its_bytes_not_by_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(gzip.compress(b"label,text\n0,bad\n4,good\n"))
+    assert read(path)["label"].tolist() == ["negative", "positive"]
+
+
+def test_sentiment140_in_its_original_form(tmp_path: Path) -> None:
+    path = tmp_path / "training.csv"
+    rows = '"0","1467810369","Mon Apr 06 22:19:45 PDT 2009","NO_QUERY","joe","caf\u00e9, ""hm"""\n' * 2
+    path.write_bytes(rows.encode("iso-8859-1"))
+    frame = read(path)
+    assert frame["text"].tolist() == ['caf\u00e9, "hm"'] * 2
+    assert frame["label"].tolist() == ["negative"] * 2
+    assert {"id", "date", "user"} <= set(frame.columns)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"target": [0, 4], "text": ["bad", None]}).to_parquet(path)
+    frame = read(path)
+    assert frame["label"].tolist() == ["negative", "positive"]
+    assert frame["text"].isna().tolist() == [False, True]
+
+
+def test_without_quoting_a_tab_too_many_belongs_to_the_last_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text('id\tlabel\ttext\n1\tneutral\t"stray quote\n2\tpositive\ta tab\there\n3\tnegative\tplain\n')
+    frame = read(path, THREE)
+    assert frame["text"].tolist() == ['"stray quote', "a tab\there", "plain"]
+    assert frame["row"].tolist() == [1, 2, 3]
+
+
+def test_a_row_with_too_many_fields_comes_back_without_a_text_for_the_gate_to_catch(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("label,text\nneg,one\nneg,two,three\npos,four\n")
+    frame = read(path)
+    assert frame["row"].tolist() == [1, 2, 3]
+    assert frame["text"].isna().tolist() == [False, True, False]
+
+
+def test_mapping_ignoring_and_limit(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("stars;review\n" + "1;bad\n5;good\nx;skip me\n" * 50)
+    frame = read(
+        path,
+        separator=";",
+        text_column="review",
+        label_column="stars",
+        label_map={"1": "negative", "5": "positive"},
+        ignore_labels=("X",),
+        limit=30,
+    )
+    assert set(frame["label"]) == set(TWO)
+    assert len(frame) <= 30
+    assert frame["row"].is_monotonic_increasing
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "told"),
+    [
+        (b"", "t.csv", "is empty"),
+        (b"\n\n", "t.csv", "is empty"),
+        (b"label,text\n", "t.csv", "no row"),
+        (b"label,words\n0,hello\n", "t.csv", "no text column"),
+        (b"text,stars\nhello,3\n", "t.csv", "no label column"),
+        (b"text,text\na,b\n", "t.csv", "there twice"),
+        (PNG, "t.csv", "PNG image"),
+        (gzip.compress(b"label,text\n" + b"0,hello\n" * 5000)[:60], "t.csv.gz", "damaged or cut off"),
+        ("label,text\n0,hello\n".encode("utf-16"), "t.csv", "UTF-16"),
+        ("label,text\n0,hello\n".encode("utf-16-le"), "t.csv", "UTF-16"),
+        ("label,text\n0,caf\u00e9\n".encode("cp1252"), "t.csv", "--data.encoding"),
+        (b"label,text\n0,a\x00b\n", "t.csv", "NUL"),
+        (b"PAR1 and then nothing", "t.parquet", "Parquet file is damaged"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_its_name_and_the_remedy(
+    tmp_path: Path, content: bytes, name: str, told: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataRejected, match=told) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"path": None}, "--data.path"),
+        ({"path": Path("/nowhere/t.csv")}, "does not exist"),
+        ({"text_column": "txt"}, "Did you mean 'text'"),
+        ({"encoding": "klingon"}, "klingon"),
+        ({"separator": "::"}, "one character"),
+        ({"label_map": {"0": "negative", "4": "happy"}}, "happy"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named(
+    write_csv: Callable[..., Path], options: dict[str, object], told: str
+) -> None:
+    path = write_csv([("0", "bad"), ("4", "good")])
+    with pytest.raises(PolarityError, match=told):
+        read(options.pop("path", path), **options)  # type: ignore[arg-type]
+
+
+def test_utf16_is_read_when_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("label,text\n0,hello\n4,caf\u00e9\n".encode("utf-16"))
+    assert read(path, encoding="utf-16")["text"].tolist() == ["hello", "caf\u00e9"]
+
+
+def test_a_column_named_like_one_of_ours_is_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("row,key,label,text\n9,k,0,hello\n")
+    frame = read(path)
+    assert frame["row"].tolist() == [1]
+    assert frame["row_"].tolist() == ["9"]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "labels", "options", "rows"),
+    [
+        ("sentiment140_sample.csv.gz", TWO, {}, 105_891),
+        ("semeval2017_task4a_dev.tsv.gz", THREE, {}, 50_334),
+        ("sanders_full_corpus.csv.gz", THREE, {"ignore_labels": ("irrelevant",)}, 3_428),
+        ("kaggle_tweet_sentiment_extraction_test.csv", THREE, {"encoding": "cp1252"}, 4_795),
+    ],
+)
+def test_real_files_are_read_whole(
+    shared_data: Path, name: str, labels: tuple[str, ...], options: dict[str, object], rows: int
+) -> None:
+    frame = read(shared_data / name, labels, **options)
+    assert len(frame) == rows
+    assert frame["row"].is_unique
+    assert set(frame["label"].dropna()) == set(labels)
+
+
+@pytest.mark.realdata
+def test_the_wrong_encoding_of_a_real_file_is_told(shared_data: Path) -> None:
+    with pytest.raises(DataRejected, match="cp1252"):
+        read(shared_data / "kaggle_tweet_sentiment_extraction_test.csv", THREE)
+
+
+def test_configuration_errors_are_not_data_errors() -> None:
+    with pytest.raises(ConfigurationError):
+        read_tweets(DataConfig(), TWO)
