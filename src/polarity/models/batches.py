@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from polarity.data.tweets import FloatArray, IntArray
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -18,8 +20,8 @@ PAD_TO = 4
 
 
 def bucketed_batches(
-    lengths: npt.NDArray[np.int64], batch_size: int, *, random: np.random.Generator | None = None
-) -> list[npt.NDArray[np.int64]]:
+    lengths: IntArray, batch_size: int, *, random: np.random.Generator | None = None
+) -> list[IntArray]:
     """Positions of the texts, in batches of neighbours by length.
 
     Parameters
@@ -51,7 +53,7 @@ def padded(texts: Sequence[Sequence[int]]) -> Ids:
 
 
 def training_dataset(
-    texts: Sequence[Sequence[int]], labels: npt.NDArray[np.int64], batch_size: int, *, seed: int | None
+    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int | None
 ) -> tf.data.Dataset:
     """A TensorFlow data set of (ids, labels), bucketed by length.
 
@@ -76,3 +78,14 @@ def training_dataset(
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+
+
+def predict_logits(model: tf.keras.Model, texts: Sequence[Sequence[int]], *, batch_size: int = 256) -> FloatArray:
+    """Logits of shape (n_texts, n_labels) of texts given as token ids, in their order."""
+    import tensorflow as tf
+
+    run = tf.function(lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec((None, None), tf.int32)])
+    logits = np.empty((len(texts), model.output_shape[-1]), dtype=np.float32)
+    for rows in bucketed_batches(np.array([len(text) for text in texts]), batch_size):
+        logits[rows] = run(padded([texts[row] for row in rows])).numpy()
+    return logits

@@ -13,7 +13,7 @@ import numpy as np
 from polarity.config import BilstmConfig
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
-from polarity.models.batches import bucketed_batches, padded, training_dataset
+from polarity.models.batches import predict_logits, training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
 from polarity.models.runtime import progress_callback, start_tensorflow
@@ -92,7 +92,7 @@ class BilstmClassifier:
             ],
             verbose=0,
         )
-        logits = _logits(model, validation_ids)
+        logits = predict_logits(model, validation_ids)
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         best = min(range(len(curve)), key=lambda epoch: curve[epoch]["validation_loss"])
         notes = {
@@ -149,7 +149,7 @@ class FittedBilstm:
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
         ids = [self.vocabulary.ids(tokenize(text), limit=self.max_tokens) for text in texts]
-        return softmax(_logits(self.model, ids), temperature=self.temperature)
+        return softmax(predict_logits(self.model, ids), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
         """Write an ONNX graph and the vocabulary.
@@ -221,13 +221,3 @@ def _weights(model: tf.keras.Model) -> BilstmWeights:
     return BilstmWeights(
         words, forward_and_backward[:3], forward_and_backward[3:], *model.get_layer("logits").get_weights()
     )
-
-
-def _logits(model: tf.keras.Model, ids: Sequence[Sequence[int]]) -> FloatArray:
-    import tensorflow as tf
-
-    run = tf.function(model, reduce_retracing=True)
-    logits = np.empty((len(ids), model.output_shape[-1]), dtype=np.float32)
-    for rows in bucketed_batches(np.array([len(text) for text in ids]), PREDICT_ROWS):
-        logits[rows] = run(padded([ids[row] for row in rows]), training=False).numpy()
-    return logits

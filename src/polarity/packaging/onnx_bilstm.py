@@ -92,7 +92,7 @@ def write_bilstm(weights: BilstmWeights, path: Path) -> None:
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]),
         ],
         outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(weights.output_bias)])],
-        initializer=[numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+        initializer=[numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     checker.check_model(model)

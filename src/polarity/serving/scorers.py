@@ -15,7 +15,9 @@ from polarity.text.tokens import tokenize
 from polarity.text.vocabulary import VOCABULARY, Vocabulary
 
 GRAPH = "model.onnx"
+TOKENIZER = "tokenizer.json"
 BILSTM_FILES = (GRAPH, VOCABULARY)
+TRANSFORMER_FILES = (GRAPH, TOKENIZER)
 
 
 class Scorer(Protocol):
@@ -39,6 +41,8 @@ def load_scorer(folder: Path, manifest: ModelManifest, *, threads: int | None) -
             return TfidfModel.load(folder)
         case "bilstm":
             return BilstmScorer(folder, manifest, threads=threads)
+        case "distilbert" | "bert":
+            return TransformerScorer(folder, threads=threads)
     raise ArtifactError(f"'{folder}' holds a model of family '{manifest.family}', which this version cannot serve.")
 
 
@@ -52,3 +56,16 @@ class BilstmScorer:
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         return self._session.logits([self._vocabulary.ids(tokenize(text), limit=self._max_tokens) for text in texts])
+
+
+class TransformerScorer:
+    """An ONNX graph on WordPieces; the tokenizer's file says where texts are cut."""
+
+    def __init__(self, folder: Path, *, threads: int | None) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._session = Session(folder / GRAPH, threads=threads)
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        return self._session.logits([encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))])

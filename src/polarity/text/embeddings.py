@@ -88,9 +88,7 @@ def check_vectors(path: Path) -> int:
     ConfigurationError
         As `read_vectors`.
     """
-    for _, size, _ in _checked_lines(path):
-        pass
-    return size
+    return max(size for _, size, _ in _checked_lines(path))
 
 
 def _checked_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -128,7 +126,8 @@ def _size_of(line: bytes, *, path: Path, number: int) -> int:
         values += 1
     if values < 2:
         raise ConfigurationError(
-            f"'{path}', line {number}: {line[:60]!r} is not a word and its numbers, separated by single spaces, as GloVe's files have."
+            f"'{path}', line {number}: {line[:60]!r} is not a word and its numbers, "
+            "separated by single spaces, as GloVe's files have."
         )
     return values
 

@@ -1,0 +1,290 @@
+"""DistilBERT and BERT, fine-tuned through ktrain from a pretrained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from polarity.config import TransformerConfig
+from polarity.data.tweets import FloatArray, Tweets
+from polarity.models.base import History, PackagedModel, Progress
+from polarity.models.batches import predict_logits, training_dataset
+from polarity.models.calibration import fit_temperature
+from polarity.models.class_weights import class_weights
+from polarity.models.runtime import progress_callback, start_tensorflow
+from polarity.models.subsample import stratified_subsample
+from polarity.packaging.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_transformer
+from polarity.packaging.parity import require_parity
+from polarity.serving.package import ModelManifest
+from polarity.serving.predictor import Predictor
+from polarity.serving.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES
+from polarity.serving.softmax import softmax
+from polarity.text.encoders import Encoder, EncoderShape, Layout, resolve_encoder
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tokenizers import Tokenizer
+
+PREDICT_ROWS = 128
+
+
+class _TransformerClassifier:
+    """What the two families share: everything but the layout of their weights."""
+
+    family: ClassVar[Layout]
+
+    def __init__(self, config: TransformerConfig, *, name: str, seed: int) -> None:
+        self._config = config
+        self._name = name
+        self._seed = seed
+
+    def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
+        """Fine-tune on `train`; `validation` gives the learning curve and the temperature.
+
+        Raises
+        ------
+        ConfigurationError
+            If the encoder cannot be had.
+        """
+        config = self._config
+        train = stratified_subsample(train, config.train_rows, seed=self._seed)
+        encoder = resolve_encoder(config.encoder, self.family)
+
+        progress(0.0, "starting TensorFlow")
+        start_tensorflow(seed=self._seed)
+        import ktrain
+        import tensorflow as tf
+        from ktrain.dataset import TFDataset
+        from tokenizers import Tokenizer
+
+        progress(0.03, f"loading the encoder {config.encoder}")
+        tokenizer = Tokenizer.from_str(encoder.tokenizer(max_tokens=config.max_tokens))
+        model = _model(encoder, n_labels=len(train.label_names))
+        model.compile(
+            # ktrain's one-cycle schedule sets the rate and the momentum of the older Adam
+            optimizer=tf.keras.optimizers.legacy.Adam(config.learning_rate),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        ids, validation_ids = _ids(tokenizer, train.texts), _ids(tokenizer, validation.texts)
+        learner = ktrain.get_learner(
+            model,
+            train_data=TFDataset(
+                training_dataset(ids, train.labels, config.batch_size, seed=self._seed), len(ids), train.labels
+            ),
+            val_data=TFDataset(
+                training_dataset(validation_ids, validation.labels, PREDICT_ROWS, seed=None),
+                len(validation_ids),
+                validation.labels,
+            ),
+            batch_size=config.batch_size,
+            eval_batch_size=PREDICT_ROWS,
+        )
+        steps = -(-len(ids) // config.batch_size)
+        callback, curve = progress_callback(progress, epochs=config.epochs, steps=steps, start=0.05)
+        learner.fit_onecycle(
+            config.learning_rate,
+            config.epochs,
+            class_weight=class_weights(train) if config.class_weight else None,
+            callbacks=[callback],
+            verbose=0,
+        )
+        logits = predict_logits(model, validation_ids)
+        temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
+        progress(1.0, f"fine-tuned on {len(train):,} tweets", **curve[-1])
+        return FittedTransformer(
+            family=self.family,
+            model=model,
+            shape=encoder.shape,
+            tokenizer=tokenizer,
+            max_tokens=config.max_tokens,
+            quantise=config.quantise,
+            temperature=temperature,
+            history=History(
+                tuple(curve), {"encoder": config.encoder, "train_rows": len(train), "temperature": temperature}
+            ),
+            name=self._name,
+            validation=validation,
+            validation_proba=softmax(logits, temperature=temperature),
+        )
+
+
+class DistilbertClassifier(_TransformerClassifier):
+    """A DistilBERT with a classification head."""
+
+    family: ClassVar[Layout] = "distilbert"
+
+
+class BertClassifier(_TransformerClassifier):
+    """A BERT with a classification head."""
+
+    family: ClassVar[Layout] = "bert"
+
+
+@dataclass(frozen=True)
+class FittedTransformer:
+    """The fine-tuned network, its tokenizer and its temperature."""
+
+    family: Layout
+    model: tf.keras.Model
+    shape: EncoderShape
+    tokenizer: Tokenizer
+    max_tokens: int
+    quantise: bool
+    temperature: float
+    history: History
+    name: str
+    validation: Tweets
+    validation_proba: FloatArray
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
+        return softmax(predict_logits(self.model, _ids(self.tokenizer, texts)), temperature=self.temperature)
+
+    def export(self, folder: Path) -> PackagedModel:
+        """Write an ONNX graph and the tokenizer.
+
+        Raises
+        ------
+        ArtifactError
+            If what was written does not agree with the network on the validation tweets.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_transformer(_weights(self.model, self.family, self.shape), folder / GRAPH)
+        (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
+        manifest = ModelManifest.describe(
+            folder,
+            TRANSFORMER_FILES,
+            family=self.family,
+            name=self.name,
+            labels=self.validation.label_names,
+            precision="fp32",
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            card={},
+        )
+        manifest.write(folder)
+        parity = require_parity(
+            self.validation_proba,
+            Predictor.load(folder)(self.validation.texts),
+            what=f"'{self.name}' as packaged in '{folder}'",
+        )
+        manifest.with_card({"parity": parity}).write(folder)
+        return PackagedModel(folder, manifest.size_bytes, manifest.precision)
+
+
+def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
+    """From token ids, 0 where there is none, to logits."""
+    import tensorflow as tf
+    from transformers import (
+        BertConfig,
+        DistilBertConfig,
+        TFBertForSequenceClassification,
+        TFDistilBertForSequenceClassification,
+    )
+    from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
+
+    shape = encoder.shape
+    network: Any
+    if encoder.layout == "distilbert":
+        network = TFDistilBertForSequenceClassification(
+            DistilBertConfig(
+                vocab_size=shape.vocabulary,
+                max_position_embeddings=shape.positions,
+                dim=shape.width,
+                hidden_dim=shape.inner_width,
+                n_layers=shape.layers,
+                n_heads=shape.heads,
+                dropout=shape.dropout,
+                attention_dropout=shape.attention_dropout,
+                num_labels=n_labels,
+            )
+        )
+    else:
+        network = TFBertForSequenceClassification(
+            BertConfig(
+                vocab_size=shape.vocabulary,
+                max_position_embeddings=shape.positions,
+                hidden_size=shape.width,
+                intermediate_size=shape.inner_width,
+                num_hidden_layers=shape.layers,
+                num_attention_heads=shape.heads,
+                hidden_dropout_prob=shape.dropout,
+                attention_probs_dropout_prob=shape.attention_dropout,
+                num_labels=n_labels,
+            )
+        )
+    ids = tf.keras.Input((None,), dtype="int32")
+    mask = tf.cast(tf.not_equal(ids, 0), tf.int32)
+    logits = network(input_ids=ids, attention_mask=mask).logits
+    weights = encoder.weights()
+    if weights:
+        load_pytorch_state_dict_in_tf2_model(network, weights, allow_missing_keys=True, skip_logger_warnings=True)
+    return tf.keras.Model(ids, tf.cast(logits, tf.float32))
+
+
+# Where each part of a layer is in the TensorFlow model, in the order of `Layer`.
+_LAYER_PARTS = {
+    "distilbert": (
+        "transformer/layer_._{}/",
+        (
+            "attention/q_lin",
+            "attention/k_lin",
+            "attention/v_lin",
+            "attention/out_lin",
+            "sa_layer_norm",
+            "ffn/lin1",
+            "ffn/lin2",
+            "output_layer_norm",
+        ),
+    ),
+    "bert": (
+        "encoder/layer_._{}/",
+        (
+            "attention/self/query",
+            "attention/self/key",
+            "attention/self/value",
+            "attention/output/dense",
+            "attention/output/LayerNorm",
+            "intermediate/dense",
+            "output/dense",
+            "output/LayerNorm",
+        ),
+    ),
+}
+
+
+def _weights(model: tf.keras.Model, family: Layout, shape: EncoderShape) -> TransformerWeights:
+    variables = {}
+    for variable in model.variables:
+        # "tf_..._classification/distilbert/embeddings/...:0" and "tf_..._classification/classifier/...:0"
+        _, name = variable.name.removesuffix(":0").split("/", 1)
+        variables[name.removeprefix(f"{family}/")] = variable.numpy().astype(np.float32)
+
+    def part(name: str) -> Dense | Norm:
+        if f"{name}/kernel" in variables:
+            return Dense(variables[f"{name}/kernel"], variables[f"{name}/bias"])
+        return Norm(variables[f"{name}/gamma"], variables[f"{name}/beta"])
+
+    prefix, parts = _LAYER_PARTS[family]
+    positions = variables["embeddings/position_embeddings/embeddings"]
+    if family == "bert":
+        positions = positions + variables["embeddings/token_type_embeddings/embeddings"][0]
+    return TransformerWeights(
+        words=variables["embeddings/word_embeddings/weight"],
+        positions=positions,
+        norm=part("embeddings/LayerNorm"),
+        layers=[Layer(*(part(prefix.format(number) + name) for name in parts)) for number in range(shape.layers)],
+        heads=shape.heads,
+        head=part("pre_classifier" if family == "distilbert" else "pooler/dense"),
+        head_activation="Relu" if family == "distilbert" else "Tanh",
+        output=part("classifier"),
+    )
