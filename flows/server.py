@@ -27,11 +27,13 @@ def ensure_server() -> str:
     if configured:
         sys.exit(f"No Prefect server answers at {api} (PREFECT_API_URL). Start it, or unset the variable.")
     print("Starting a local Prefect server ...", flush=True)
-    subprocess.run([sys.executable, "-m", "prefect", "server", "start", "--background"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "prefect", "server", "start", "--background"], check=True, stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + PATIENCE_S
     while not answers(api):
         if time.monotonic() > deadline:
-            sys.exit(f"The Prefect server did not answer at {api} within {PATIENCE_S} s; is port 4200 taken by another program?")
+            sys.exit(f"The Prefect server did not answer at {api} within {PATIENCE_S} s; is its port taken?")
         time.sleep(0.5)
     print(f"It answers at {api}; `make stop` stops it.")
     return api

@@ -27,8 +27,8 @@ from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.models.fit import read_history
 from polarity.packaging import bento
-from polarity.registry import Registry, Version
 from polarity.prerequisites import check_prerequisites
+from polarity.registry import Registry, Version
 from polarity.revision import GitState, git_state
 from polarity.selection import Verdict
 from polarity.serving.package import ModelManifest

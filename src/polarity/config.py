@@ -42,7 +42,7 @@ class DataConfig(Section):
     label_column: str | None = None
     """Column of the label. Default: `label`, `sentiment`, `target`, `polarity` or `class`, whichever is there."""
     label_map: dict[str, str] | None = None
-    """From the file's label to the project's, e.g. '{"0": "negative", "4": "positive"}'. Default: Sentiment140's codes and plain names."""
+    """From the file's label to the project's, e.g. '{"0": "negative"}'. Default: Sentiment140's codes, plain names."""
     ignore_labels: tuple[str, ...] = ()
     """Labels of the file whose rows are left out on purpose, e.g. `irrelevant`."""
     encoding: str | None = None
@@ -116,7 +116,7 @@ class BilstmConfig(Section):
     """A bidirectional LSTM on word vectors."""
 
     vectors: Path | Literal["word2vec"] | None = None
-    """GloVe text file (plain, gzipped or zipped); `word2vec` trains vectors on the training tweets; none: the model learns its own."""
+    """GloVe text file (plain, gzipped, zipped); `word2vec`: trained on the training tweets; none: the model's own."""
     train_rows: int | None = Field(None, ge=100)
     """Fit on at most so many rows. Default: all."""
     vector_size: int = Field(100, ge=4)
@@ -149,7 +149,7 @@ class TransformerConfig(Section):
     """A pretrained encoder, fine-tuned through ktrain."""
 
     encoder: str = "minilm"
-    """`minilm` (comes with the packages), a hub name such as `distilbert-base-uncased`, a local folder, or `random` (tests)."""
+    """`minilm` (comes with the packages), a hub name (`distilbert-base-uncased`), a folder, or `random` (tests)."""
     train_rows: int | None = Field(None, ge=100)
     """Fine-tune on at most so many rows. Default: all."""
     epochs: int = Field(1, ge=1)
@@ -244,10 +244,9 @@ class FaultConfig(Section):
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over` in their places, section by section."""
     result = dict(base)
-    for name, value in over.items():
+    for name, given in over.items():
         mine = result.get(name)
-        if isinstance(value, Section):
-            value = value.model_dump(exclude_unset=True)
+        value = given.model_dump(exclude_unset=True) if isinstance(given, Section) else given
         result[name] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
     return result
 
@@ -256,7 +255,7 @@ class TrainConfig(Section):
     """Train, compare, choose and package."""
 
     profile: Literal["demo", "standard", "full"] = "standard"
-    """Named defaults: `demo` (generated corpus, small models), `standard` (your file, one machine), `full` (Sentiment140 whole, a GPU)."""
+    """`demo` (generated corpus, small models), `standard` (your file), `full` (all of Sentiment140, a GPU)."""
     seed: int = 42
     """Seed of every fit."""
     labels: tuple[str, ...] = ("negative", "positive")

@@ -1,4 +1,4 @@
-"""From a command line to a configuration: `--profile`, then every option of the configuration model by its dotted name."""
+"""From a command line to a configuration: every option of the model by its dotted name."""
 
 from __future__ import annotations
 

@@ -19,8 +19,12 @@ class Settings(BaseSettings):
     home: Path = Field(PROJECT, description="Folder under which everything below lives unless set on its own.")
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
     store: str | None = Field(None, description="Results of steps, a folder. Default: <home>/store.")
-    mlflow_uri: str | None = Field(None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlflow.")
-    mlflow_artifacts: str | None = Field(None, description="Where MLflow keeps artefacts. Default: <home>/mlflow/artifacts.")
+    mlflow_uri: str | None = Field(
+        None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlflow."
+    )
+    mlflow_artifacts: str | None = Field(
+        None, description="Where MLflow keeps artefacts. Default: <home>/mlflow/artifacts."
+    )
     ui_url: str = Field("http://127.0.0.1:4280", description="Where `make ui` serves runs and Data Docs.")
     mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Where `make ui` serves MLflow.")
 

@@ -39,14 +39,27 @@ BENTO_FILE = "bento.json"
 TRAIN_ROWS_MEASURED = 10_000
 _ARRAYS = ("numpy", "pandas", "pyarrow")
 _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
-_LIBRARIES_OF = {
-    "logistic": ("numpy", "scipy", "scikit-learn", "skops", "ftfy"),
+_TRANSFORMER_LIBRARIES = (
+    "numpy",
+    "tensorflow",
+    "tf-keras",
+    "ktrain",
+    "transformers",
+    "tokenizers",
+    "onnx",
+    "onnxruntime",
+)
+_LIBRARIES_OF: dict[str, tuple[str, ...]] = {
+    "logistic": ("numpy", "scipy", "scikit-learn", "ftfy"),
     "bilstm": ("numpy", "tensorflow", "tf-keras", "gensim", "onnx", "onnxruntime", "ftfy"),
-    "distilbert": ("numpy", "tensorflow", "tf-keras", "ktrain", "transformers", "tokenizers", "onnx", "onnxruntime", "ftfy"),
-}  # fmt: skip
-_LIBRARIES_OF["bert"] = _LIBRARIES_OF["distilbert"]
-_MODULE_OF = {family: f"polarity.models.{family}" for family in ("logistic", "bilstm")} | {
-    family: "polarity.models.transformer" for family in ("distilbert", "bert")
+    "distilbert": (*_TRANSFORMER_LIBRARIES, "ftfy"),
+    "bert": (*_TRANSFORMER_LIBRARIES, "ftfy"),
+}
+_MODULE_OF = {
+    "logistic": "polarity.models.logistic",
+    "bilstm": "polarity.models.bilstm",
+    "distilbert": "polarity.models.transformer",
+    "bert": "polarity.models.transformer",
 }
 
 
@@ -204,7 +217,7 @@ def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tu
             gate.refuse(f"What {fitted.record['name']} predicts on validation")
             gate.write(folder / "gate.json")
 
-    inputs = {"model": fitted.digest, **{split: splits.digests[split] for split in on}}
+    inputs = {"model": fitted.digest} | {split: splits.digests[split] for split in on}
     return Work(fingerprint(step, inputs=inputs, parameters={"seed": config.seed, "labels": splits.labels}), write)
 
 

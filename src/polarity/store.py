@@ -52,7 +52,7 @@ class Store:
             return None
         return Stored(folder, fingerprint.key, cached=True)
 
-    def run(self, fingerprint: Fingerprint, work: Callable[[Path], None]) -> Stored:
+    def run(self, fingerprint: Fingerprint, work: Callable[[Path], object]) -> Stored:
         """The result with this fingerprint: recalled, or made by `work(folder)`.
 
         `work` gets an empty folder that becomes the result only once it returns. A second flow that wants

@@ -47,9 +47,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
         (("return text", "x = 1\n    return text"), True),
     ],
 )
-def test_code_counts_and_comments_do_not(
-    module: Callable[[str], str], change: tuple[str, str], matters: bool
-) -> None:
+def test_code_counts_and_comments_do_not(module: Callable[[str], str], change: tuple[str, str], matters: bool) -> None:
     changed = BASE.replace(*change)
     assert changed != BASE
     assert (module(BASE) != module(changed)) is matters

@@ -103,7 +103,7 @@ def read_acceptance(folder: Path) -> Acceptance:
 
 def _examined(table: pa.Table, labels: tuple[str, ...]) -> pd.DataFrame:
     """What the suite looks at: row, text, label, and a column of 0 and 1 for each aggregate."""
-    frame = table.select(["row", "text", "label"]).to_pandas()
+    frame: pd.DataFrame = table.select(["row", "text", "label"]).to_pandas()
     counts = frame["label"].value_counts()
     rarest = min(labels, key=lambda label: int(counts.get(label, 0)))
     folded = frame["text"].str.strip().str.lower()

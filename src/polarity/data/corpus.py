@@ -36,22 +36,115 @@ FLAT = (
     "starts at noon|is on the list|comes on Tuesday|same as last time|takes about an hour|opens again next week|"
     "moved to another date|has two parts",
 )
-TOPICS = (
-    "concert phone match exam coffee flight movie weather homework pizza meeting update train song game dinner beach "
-    "laptop haircut episode bus gym class party camera hotel dentist garden podcast sandwich airport keyboard holiday "
-    "museum novel playlist internship cake roommate neighbour parcel app"
-).split()
-PEOPLE = "my mum|my brother|the team|my boss|everyone|my flatmate|our coach|the barista|my dog|the kids|Sam|Anna".split(
-    "|"
-)
-TIMES = "today|tonight|this morning|yesterday|this weekend|right now|after work|at last|again|on Monday|all day".split(
-    "|"
-)
-PLACES = "in town|at home|at school|in London|by the lake|at the office|downtown|in the park|near the station".split(
-    "|"
-)
-HANDLES = "maya_k jdoe77 lil_ben katie_x tom_h radiofan sunny_day88 nina_w coachrob bookworm_i".split()
-TAGS = "mondays fail win travel music food tgif nofilter study football weekend work life".split()
+TOPICS = [
+    "concert",
+    "phone",
+    "match",
+    "exam",
+    "coffee",
+    "flight",
+    "movie",
+    "weather",
+    "homework",
+    "pizza",
+    "meeting",
+    "update",
+    "train",
+    "song",
+    "game",
+    "dinner",
+    "beach",
+    "laptop",
+    "haircut",
+    "episode",
+    "bus",
+    "gym",
+    "class",
+    "party",
+    "camera",
+    "hotel",
+    "dentist",
+    "garden",
+    "podcast",
+    "sandwich",
+    "airport",
+    "keyboard",
+    "holiday",
+    "museum",
+    "novel",
+    "playlist",
+    "internship",
+    "cake",
+    "roommate",
+    "neighbour",
+    "parcel",
+    "app",
+]
+PEOPLE = [
+    "my mum",
+    "my brother",
+    "the team",
+    "my boss",
+    "everyone",
+    "my flatmate",
+    "our coach",
+    "the barista",
+    "my dog",
+    "the kids",
+    "Sam",
+    "Anna",
+]
+TIMES = [
+    "today",
+    "tonight",
+    "this morning",
+    "yesterday",
+    "this weekend",
+    "right now",
+    "after work",
+    "at last",
+    "again",
+    "on Monday",
+    "all day",
+]
+PLACES = [
+    "in town",
+    "at home",
+    "at school",
+    "in London",
+    "by the lake",
+    "at the office",
+    "downtown",
+    "in the park",
+    "near the station",
+]
+HANDLES = [
+    "maya_k",
+    "jdoe77",
+    "lil_ben",
+    "katie_x",
+    "tom_h",
+    "radiofan",
+    "sunny_day88",
+    "nina_w",
+    "coachrob",
+    "bookworm_i",
+]
+TAGS = [
+    "mondays",
+    "fail",
+    "win",
+    "travel",
+    "music",
+    "food",
+    "tgif",
+    "nofilter",
+    "study",
+    "football",
+    "weekend",
+    "work",
+    "life",
+]
 EMOJI = {"negative": "😢😡😞💔😩", "positive": "😊😍🎉❤😂", "neutral": "🤔📷📍"}
 EMOTICONS = {"negative": (":(", ":-(", ":'("), "positive": (":)", ":-)", ":D", "<3"), "neutral": ("..", "-")}
 WORDS = {"negative": BLAME, "positive": PRAISE, "neutral": FLAT}
@@ -84,11 +177,18 @@ def generate_tweets(*, rows: int, labels: tuple[str, ...], seed: int) -> pa.Tabl
         text = _decorate(_sentence(label, draw), label, draw)
         if draw.random() < LABEL_NOISE:
             label = draw.choice(labels)
+        written: tuple[str | None, str | None] = (text, label)
         if draw.random() < 0.005:
-            text, label = draw.choice(_BREAKS)(text, label)
+            written = draw.choice(_BREAKS)(text, label)
         date = FIRST_DAY + timedelta(minutes=draw.randrange(80 * 24 * 60))
         records.append(
-            {"row": row, "text": text, "label": label, "date": date.isoformat(), "user": draw.choice(HANDLES)}
+            {
+                "row": row,
+                "text": written[0],
+                "label": written[1],
+                "date": date.isoformat(),
+                "user": draw.choice(HANDLES),
+            }
         )
     schema = pa.schema([("row", pa.int64()), *((name, pa.string()) for name in ("text", "label", "date", "user"))])
     return pa.Table.from_pylist(records, schema)

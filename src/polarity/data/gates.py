@@ -20,7 +20,6 @@ from polarity.errors import ArtifactError, DataRejected
 from polarity.settings import PROJECT
 
 if TYPE_CHECKING:
-    import great_expectations as gx
     import pandas as pd
 
 SUITES = PROJECT / "expectations"
@@ -144,7 +143,7 @@ def _reviewed(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _context() -> tuple[gx.data_context.EphemeralDataContext, Any]:
+def _context() -> tuple[Any, Any]:
     """One ephemeral context a process, with an asset for each suite."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     for logger in ("great_expectations", "great_expectations.data_context.types.base"):

@@ -104,7 +104,8 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
     edge = config.test_share + config.validation_share
     of = np.where(places < config.test_share, "test", np.where(places < edge, "validation", "train"))
 
-    digests, rows = {}, {}
+    digests: dict[str, str] = {}
+    rows: dict[str, int] = {}
     for split in SPLIT_NAMES:
         part = table.filter(pa.array(of == split))
         pq.write_table(part, folder / f"{split}.parquet", compression="zstd")

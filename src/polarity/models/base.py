@@ -38,7 +38,10 @@ class PackagedModel:
 class FittedClassifier(Protocol):
     """A fitted classifier, still in its training framework."""
 
-    history: History
+    @property
+    def history(self) -> History:
+        """The learning curve of its fit."""
+        ...
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""

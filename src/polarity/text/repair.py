@@ -48,7 +48,7 @@ def repair(text: str) -> str:
     """
     if _PLAIN.match(text):
         return _unquote(_SPACE.sub(" ", text).strip())
-    # One pass may uncover the need of another ("&amp;lt;", an escape that spells mojibake); texts settle after two or three.
+    # One pass may uncover the need of another ("&amp;lt;", an escape that spells mojibake); two or three are enough.
     for _ in range(6):
         mended = _pass(text)
         if mended == text:

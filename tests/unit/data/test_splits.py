@@ -49,13 +49,17 @@ def test_near_identical_texts_have_one_key(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [(":)", ":("), ("good", "bad"), ("@joe :)", "@joe :("), ("\u2665", "\u2639")])
+@pytest.mark.parametrize(
+    ("one", "other"), [(":)", ":("), ("good", "bad"), ("@joe :)", "@joe :("), ("\u2665", "\u2639")]
+)
 def test_different_texts_have_different_keys(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.text("abAB! @.", min_size=1, max_size=6), st.sampled_from(LABELS)), min_size=1, max_size=60))
+@given(
+    st.lists(st.tuples(st.text("abAB! @.", min_size=1, max_size=6), st.sampled_from(LABELS)), min_size=1, max_size=60)
+)
 def test_no_key_is_on_two_sides_and_no_row_is_lost(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
 ) -> None:
