@@ -16,6 +16,7 @@ from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.batches import predict_logits, training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
+from polarity.models.heartbeat import Heartbeat
 from polarity.models.runtime import progress_callback, start_tensorflow
 from polarity.models.subsample import stratified_subsample
 from polarity.models.watched import Watched
@@ -53,6 +54,10 @@ class BilstmClassifier:
         ConfigurationError
             If the file of vectors cannot be read.
         """
+        with Heartbeat(progress) as report:
+            return self._fit(train, validation, report)
+
+    def _fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedBilstm:
         config = self._config
         train = stratified_subsample(train, config.train_rows, seed=self._seed)
         tokens = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.batches import predict_logits, training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
+from polarity.models.heartbeat import Heartbeat
 from polarity.models.runtime import progress_callback, start_tensorflow
 from polarity.models.subsample import stratified_subsample
 from polarity.packaging.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_transformer
@@ -35,7 +37,8 @@ PREDICT_ROWS = 128
 class _TransformerClassifier:
     """What the two families share: everything but the layout of their weights."""
 
-    family: ClassVar[Layout]
+    family: ClassVar[str]
+    layout: ClassVar[Layout]
 
     def __init__(self, config: TransformerConfig, *, name: str, seed: int) -> None:
         self._config = config
@@ -50,9 +53,13 @@ class _TransformerClassifier:
         ConfigurationError
             If the encoder cannot be had.
         """
+        with Heartbeat(progress) as report:
+            return self._fit(train, validation, report)
+
+    def _fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
         config = self._config
         train = stratified_subsample(train, config.train_rows, seed=self._seed)
-        encoder = resolve_encoder(config.encoder, self.family)
+        encoder = resolve_encoder(config.encoder, self.layout)
 
         progress(0.0, "starting TensorFlow")
         start_tensorflow(seed=self._seed)
@@ -97,7 +104,7 @@ class _TransformerClassifier:
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         progress(1.0, f"fine-tuned on {len(train):,} tweets", **curve[-1])
         return FittedTransformer(
-            family=self.family,
+            layout=self.layout,
             model=model,
             shape=encoder.shape,
             tokenizer=tokenizer,
@@ -116,20 +123,22 @@ class _TransformerClassifier:
 class DistilbertClassifier(_TransformerClassifier):
     """A DistilBERT with a classification head."""
 
-    family: ClassVar[Layout] = "distilbert"
+    family = "distilbert"
+    layout = "distilbert"
 
 
 class BertClassifier(_TransformerClassifier):
     """A BERT with a classification head."""
 
-    family: ClassVar[Layout] = "bert"
+    family = "bert"
+    layout = "bert"
 
 
 @dataclass(frozen=True)
 class FittedTransformer:
     """The fine-tuned network, its tokenizer and its temperature."""
 
-    family: Layout
+    layout: Layout
     model: tf.keras.Model
     shape: EncoderShape
     tokenizer: Tokenizer
@@ -154,12 +163,12 @@ class FittedTransformer:
             If what was written does not agree with the network on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_transformer(_weights(self.model, self.family, self.shape), folder / GRAPH)
+        write_transformer(_weights(self.model, self.layout, self.shape), folder / GRAPH)
         (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
         manifest = ModelManifest.describe(
             folder,
             TRANSFORMER_FILES,
-            family=self.family,
+            family=self.layout,
             name=self.name,
             labels=self.validation.label_names,
             precision="fp32",
@@ -184,19 +193,13 @@ def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
     """From token ids, 0 where there is none, to logits."""
     import tensorflow as tf
-    from transformers import (
-        BertConfig,
-        DistilBertConfig,
-        TFBertForSequenceClassification,
-        TFDistilBertForSequenceClassification,
-    )
-    from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 
+    transformers: Any = import_module("transformers")
+    loading: Any = import_module("transformers.modeling_tf_pytorch_utils")
     shape = encoder.shape
-    network: Any
     if encoder.layout == "distilbert":
-        network = TFDistilBertForSequenceClassification(
-            DistilBertConfig(
+        network = transformers.TFDistilBertForSequenceClassification(
+            transformers.DistilBertConfig(
                 vocab_size=shape.vocabulary,
                 max_position_embeddings=shape.positions,
                 dim=shape.width,
@@ -209,8 +212,8 @@ def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
             )
         )
     else:
-        network = TFBertForSequenceClassification(
-            BertConfig(
+        network = transformers.TFBertForSequenceClassification(
+            transformers.BertConfig(
                 vocab_size=shape.vocabulary,
                 max_position_embeddings=shape.positions,
                 hidden_size=shape.width,
@@ -227,64 +230,67 @@ def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
     logits = network(input_ids=ids, attention_mask=mask).logits
     weights = encoder.weights()
     if weights:
-        load_pytorch_state_dict_in_tf2_model(network, weights, allow_missing_keys=True, skip_logger_warnings=True)
+        loading.load_pytorch_state_dict_in_tf2_model(
+            network, weights, allow_missing_keys=True, skip_logger_warnings=True
+        )
     return tf.keras.Model(ids, tf.cast(logits, tf.float32))
 
 
-# Where each part of a layer is in the TensorFlow model, in the order of `Layer`.
-_LAYER_PARTS = {
-    "distilbert": (
-        "transformer/layer_._{}/",
-        (
-            "attention/q_lin",
-            "attention/k_lin",
-            "attention/v_lin",
-            "attention/out_lin",
-            "sa_layer_norm",
-            "ffn/lin1",
-            "ffn/lin2",
-            "output_layer_norm",
-        ),
-    ),
-    "bert": (
-        "encoder/layer_._{}/",
-        (
-            "attention/self/query",
-            "attention/self/key",
-            "attention/self/value",
-            "attention/output/dense",
-            "attention/output/LayerNorm",
-            "intermediate/dense",
-            "output/dense",
-            "output/LayerNorm",
-        ),
-    ),
+# Where each part of a layer is in the TensorFlow model, by the field of `Layer`.
+_LAYER_PREFIX = {"distilbert": "transformer/layer_._{}/", "bert": "encoder/layer_._{}/"}
+_LAYER_DENSE = {
+    "distilbert": {
+        "query": "attention/q_lin",
+        "key": "attention/k_lin",
+        "value": "attention/v_lin",
+        "attended": "attention/out_lin",
+        "inner": "ffn/lin1",
+        "outer": "ffn/lin2",
+    },
+    "bert": {
+        "query": "attention/self/query",
+        "key": "attention/self/key",
+        "value": "attention/self/value",
+        "attended": "attention/output/dense",
+        "inner": "intermediate/dense",
+        "outer": "output/dense",
+    },
+}
+_LAYER_NORMS = {
+    "distilbert": {"attended_norm": "sa_layer_norm", "outer_norm": "output_layer_norm"},
+    "bert": {"attended_norm": "attention/output/LayerNorm", "outer_norm": "output/LayerNorm"},
 }
 
 
-def _weights(model: tf.keras.Model, family: Layout, shape: EncoderShape) -> TransformerWeights:
-    variables = {}
+def _weights(model: tf.keras.Model, layout: Layout, shape: EncoderShape) -> TransformerWeights:
+    variables: dict[str, FloatArray] = {}
     for variable in model.variables:
         # "tf_..._classification/distilbert/embeddings/...:0" and "tf_..._classification/classifier/...:0"
         _, name = variable.name.removesuffix(":0").split("/", 1)
-        variables[name.removeprefix(f"{family}/")] = variable.numpy().astype(np.float32)
+        variables[name.removeprefix(f"{layout}/")] = variable.numpy().astype(np.float32)
 
-    def part(name: str) -> Dense | Norm:
-        if f"{name}/kernel" in variables:
-            return Dense(variables[f"{name}/kernel"], variables[f"{name}/bias"])
+    def dense(name: str) -> Dense:
+        return Dense(variables[f"{name}/kernel"], variables[f"{name}/bias"])
+
+    def norm(name: str) -> Norm:
         return Norm(variables[f"{name}/gamma"], variables[f"{name}/beta"])
 
-    prefix, parts = _LAYER_PARTS[family]
+    def layer(number: int) -> Layer:
+        prefix = _LAYER_PREFIX[layout].format(number)
+        parts: dict[str, Any] = {field: dense(prefix + name) for field, name in _LAYER_DENSE[layout].items()}
+        parts |= {field: norm(prefix + name) for field, name in _LAYER_NORMS[layout].items()}
+        return Layer(**parts)
+
     positions = variables["embeddings/position_embeddings/embeddings"]
-    if family == "bert":
+    if layout == "bert":
         positions = positions + variables["embeddings/token_type_embeddings/embeddings"][0]
     return TransformerWeights(
         words=variables["embeddings/word_embeddings/weight"],
         positions=positions,
-        norm=part("embeddings/LayerNorm"),
-        layers=[Layer(*(part(prefix.format(number) + name) for name in parts)) for number in range(shape.layers)],
+        norm=norm("embeddings/LayerNorm"),
+        layers=[layer(number) for number in range(shape.layers)],
         heads=shape.heads,
-        head=part("pre_classifier" if family == "distilbert" else "pooler/dense"),
-        head_activation="Relu" if family == "distilbert" else "Tanh",
-        output=part("classifier"),
+        head=dense("pre_classifier" if layout == "distilbert" else "pooler/dense"),
+        head_activation="Relu" if layout == "distilbert" else "Tanh",
+        output=dense("classifier"),
     )

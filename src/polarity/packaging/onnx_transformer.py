@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -198,7 +198,7 @@ class _Writer:
         domain: str = "com.microsoft",
         n_outputs: int = 1,
         result: str | None = None,
-        **attributes: float,
+        **attributes: Any,
     ) -> str:
         from onnx import helper
 

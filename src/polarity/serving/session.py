@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from polarity.data.tweets import FloatArray, IntArray
 
@@ -48,7 +49,7 @@ class Session:
         return logits
 
 
-def _batches(lengths: IntArray) -> Iterator[IntArray]:
+def _batches(lengths: npt.NDArray[np.int32]) -> Iterator[IntArray]:
     """Positions of texts of about the same length, the shortest first."""
     order = np.argsort(lengths, kind="stable")
     start = 0

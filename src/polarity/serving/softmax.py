@@ -26,4 +26,5 @@ def softmax(logits: npt.ArrayLike, *, temperature: float = 1.0) -> FloatArray:
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     scaled = scaled - scaled.max(axis=1, keepdims=True)
     weights = np.exp(scaled)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    probabilities: FloatArray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities

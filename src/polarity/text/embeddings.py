@@ -158,7 +158,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         file.seek(0)
         try:
             if start[:2] == b"\x1f\x8b":
-                yield io.BufferedReader(gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]
+                yield io.BufferedReader(gzip.GzipFile(fileobj=file))
             elif start == b"PK\x03\x04":
                 with (
                     zipfile.ZipFile(file) as zipped,

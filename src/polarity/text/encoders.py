@@ -40,6 +40,29 @@ _DISTILBERT_NAMES = {
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
+# What each layout's config.json calls the numbers of `EncoderShape`.
+_CONFIG_KEYS: dict[str, dict[str, str]] = {
+    "bert": {
+        "vocabulary": "vocab_size",
+        "positions": "max_position_embeddings",
+        "width": "hidden_size",
+        "inner_width": "intermediate_size",
+        "layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "dropout": "hidden_dropout_prob",
+        "attention_dropout": "attention_probs_dropout_prob",
+    },
+    "distilbert": {
+        "vocabulary": "vocab_size",
+        "positions": "max_position_embeddings",
+        "width": "dim",
+        "inner_width": "hidden_dim",
+        "layers": "n_layers",
+        "heads": "n_heads",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+    },
+}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 _POSITIONS = "embeddings.position_embeddings.weight"
 
@@ -54,9 +77,8 @@ class EncoderShape:
     inner_width: int
     layers: int
     heads: int
-    activation: str = "gelu"
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    dropout: float
+    attention_dropout: float
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,16 @@ def resolve_encoder(name: str, layout: Layout) -> Encoder:
         If it cannot be had, is incomplete, or does not fit the layout. There is no other encoder to fall back on.
     """
     if name == "random":
-        shape = EncoderShape(vocabulary=30_522, positions=64, width=32, inner_width=64, layers=2, heads=2)
+        shape = EncoderShape(
+            vocabulary=30_522,
+            positions=64,
+            width=32,
+            inner_width=64,
+            layers=2,
+            heads=2,
+            dropout=0.1,
+            attention_dropout=0.1,
+        )
         return Encoder(name, layout, shape, None, layout, _minilm_folder(name) / TOKENIZER)
     if name == "minilm":
         folder = _minilm_folder(name)
@@ -142,7 +173,7 @@ def resolve_encoder(name: str, layout: Layout) -> Encoder:
     shape, stored_as = _read_config(name, folder)
     if layout == "bert" and stored_as != "bert":
         raise ConfigurationError(
-            f"The encoder '{name}' is a DistilBERT; the model `bert` needs a BERT, such as 'bert-base-uncased'."
+            f"The encoder '{name}' is a DistilBERT; `bert` needs a BERT, such as 'bert-base-uncased'."
         )
     _require_weights(name, folder, shape, stored_as)
     tokenizer_file = next((folder / file for file in (TOKENIZER, VOCABULARY) if (folder / file).is_file()), None)
@@ -190,7 +221,7 @@ def _download(name: str) -> Path:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigurationError(
             f"The encoder '{name}' cannot be had from the Hugging Face hub: {reason} "
-            "Check the name and the network, or set `encoder` to 'minilm', which comes with the packages, or to a folder."
+            "Check the name and the network, or set `encoder` to 'minilm', which comes along, or to a folder."
         ) from error
 
 
@@ -207,31 +238,13 @@ def _read_config(name: str, folder: Path) -> tuple[EncoderShape, Layout]:
         raise ConfigurationError(
             f"The encoder '{name}' must have absolute positions and padding as token 0, as BERT has."
         )
-    keys = (
-        (
-            "vocab_size",
-            "max_position_embeddings",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-        )
-        if kind == "bert"
-        else ("vocab_size", "max_position_embeddings", "dim", "hidden_dim", "n_layers", "n_heads")
-    )
-    if missing := [key for key in keys if not isinstance(config.get(key), int)]:
-        raise ConfigurationError(f"'{path}' lacks {', '.join(missing)}.")
-    act, drop, attention_drop = (
-        ("hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob")
-        if kind == "bert"
-        else ("activation", "dropout", "attention_dropout")
-    )
-    if config.get(act, "gelu") != "gelu":
-        raise ConfigurationError(f"The encoder '{name}' has {act}={config[act]!r}; only 'gelu' is supported.")
-    shape = EncoderShape(
-        *(config[key] for key in keys), dropout=config.get(drop, 0.1), attention_dropout=config.get(attention_drop, 0.1)
-    )
-    return shape, kind
+    sizes: dict[str, Any] = {size: config.get(key) for size, key in _CONFIG_KEYS[kind].items()}
+    if wrong := [_CONFIG_KEYS[kind][size] for size, value in sizes.items() if not isinstance(value, int | float)]:
+        raise ConfigurationError(f"'{path}' lacks the numbers {', '.join(wrong)}.")
+    activation = config.get("hidden_act" if kind == "bert" else "activation", "gelu")
+    if activation != "gelu":
+        raise ConfigurationError(f"The encoder '{name}' has the activation {activation!r}; only 'gelu' is supported.")
+    return EncoderShape(**sizes), kind
 
 
 def _require_weights(name: str, folder: Path, shape: EncoderShape, layout: Layout) -> None:
