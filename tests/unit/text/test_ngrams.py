@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from polarity.text.ngrams import character_ngrams, word_ngrams
+
+
+@given(st.text())
+def test_character_ngrams_are_scikit_learns(text: str) -> None:
+    theirs = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).build_analyzer()(text)
+    # scikit-learn gives a word that is shorter than an n-gram twice
+    assert set(character_ngrams(text, shortest=2, longest=4)) == set(theirs)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "grams"),
+    [
+        ("Not bad!", (1, 1), ["not", "bad", "!"]),
+        ("Not bad!", (1, 2), ["not", "bad", "!", "not bad", "bad !"]),
+        ("a b c", (2, 3), ["a b", "b c", "a b c"]),
+        ("", (1, 2), []),
+    ],
+)
+def test_word_ngrams(text: str, sizes: tuple[int, int], grams: list[str]) -> None:
+    assert word_ngrams(text, shortest=sizes[0], longest=sizes[1]) == grams
