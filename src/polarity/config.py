@@ -176,6 +176,13 @@ class BertConfig(TransformerConfig):
     """A BERT, fine-tuned through ktrain."""
 
 
+class EvaluationConfig(Section):
+    """How candidates are measured."""
+
+    train_rows: int = Field(10_000, ge=1)
+    """Rows of the training split on which the train figures are measured."""
+
+
 class PolicyConfig(Section):
     """Which candidate is chosen, and whether it replaces the champion."""
 
@@ -192,27 +199,30 @@ class PolicyConfig(Section):
 
 
 class BehaviourLimits(Section):
-    """Smallest share of each behaviour test's sentences that must be answered as expected."""
+    """Smallest share of each behaviour test's sentences that must be answered as expected.
 
-    plain_positive: float = Field(0.8, ge=0, le=1)
+    The defaults let through a small, honest model and stop a broken one.
+    """
+
+    plain_positive: float = Field(0.3, ge=0, le=1)
     """Plain praise is positive."""
-    plain_negative: float = Field(0.8, ge=0, le=1)
+    plain_negative: float = Field(0.3, ge=0, le=1)
     """Plain complaint is negative."""
-    negated: float = Field(0.5, ge=0, le=1)
+    negated: float = Field(0.3, ge=0, le=1)
     """Praise that is denied is not positive."""
-    names: float = Field(0.9, ge=0, le=1)
+    names: float = Field(0.85, ge=0, le=1)
     """Another first name changes nothing."""
-    links: float = Field(0.8, ge=0, le=1)
+    links: float = Field(0.7, ge=0, le=1)
     """A link at the end changes nothing."""
-    mentions: float = Field(0.85, ge=0, le=1)
+    mentions: float = Field(0.8, ge=0, le=1)
     """Writing to somebody changes nothing."""
-    typos: float = Field(0.85, ge=0, le=1)
+    typos: float = Field(0.8, ge=0, le=1)
     """Two swapped letters change nothing."""
     hashtag_case: float = Field(0.9, ge=0, le=1)
     """Capitals in a hashtag change nothing."""
-    added_not: float = Field(0.75, ge=0, le=1)
+    added_not: float = Field(0.6, ge=0, le=1)
     """An added "not" lowers praise."""
-    added_praise: float = Field(0.85, ge=0, le=1)
+    added_praise: float = Field(0.8, ge=0, le=1)
     """Added praise does not lower the score."""
 
 
@@ -221,8 +231,8 @@ class BehaviourConfig(Section):
 
     logistic: BehaviourLimits = BehaviourLimits()
     bilstm: BehaviourLimits = BehaviourLimits()
-    distilbert: BehaviourLimits = BehaviourLimits()
-    bert: BehaviourLimits = BehaviourLimits()
+    distilbert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.5)
+    bert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.5)
 
     def limits(self, family: Family) -> dict[str, float]:
         """Limits of one family by the name of the test."""
@@ -271,6 +281,7 @@ class TrainConfig(Section):
     distilbert: DistilbertConfig = DistilbertConfig()
     bert: BertConfig = BertConfig()
     behaviour: BehaviourConfig = BehaviourConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     select: PolicyConfig = PolicyConfig()
     faults: FaultConfig = FaultConfig()
 
@@ -309,9 +320,20 @@ class TrainConfig(Section):
         return section
 
 
+class EvaluateConfig(Section):
+    """Measure a stored model on a labelled file."""
+
+    model: str = "champion"
+    """`champion`, the number of a registered version, or a folder with a packaged model."""
+    data: DataConfig = DataConfig()
+    seed: int = 42
+    """Seed of the bootstrap intervals."""
+
+
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
         "data": {"source": "generated"},
+        "evaluation": {"train_rows": 1000},
         "bilstm": {"units": 32, "vector_size": 50, "epochs": 4},
         "distilbert": {"train_rows": 1500, "max_tokens": 32},
     },

@@ -35,8 +35,6 @@ from polarity.serving.predictor import Predictor
 from polarity.text.encoders import Layout, resolve_encoder
 
 BENTO_FILE = "bento.json"
-# Rows of the training split on which a model is measured.
-TRAIN_ROWS_MEASURED = 10_000
 _ARRAYS = ("numpy", "pandas", "pyarrow")
 _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
 _TRANSFORMER_LIBRARIES = (
@@ -207,7 +205,7 @@ def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tu
             folder,
             label_names=splits.labels,
             seed=config.seed,
-            most_rows={"train": TRAIN_ROWS_MEASURED},
+            most_rows={"train": config.evaluation.train_rows},
             sliced=[split for split in on if split != "train"],
         )
         if "validation" in on:
@@ -218,7 +216,10 @@ def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tu
             gate.write(folder / "gate.json")
 
     inputs = {"model": fitted.digest} | {split: splits.digests[split] for split in on}
-    return Work(fingerprint(step, inputs=inputs, parameters={"seed": config.seed, "labels": splits.labels}), write)
+    parameters = {"seed": config.seed, "labels": splits.labels}
+    if "train" in on:
+        parameters["train_rows"] = config.evaluation.train_rows
+    return Work(fingerprint(step, inputs=inputs, parameters=parameters), write)
 
 
 def time_work(fitted: Fitted, splits: Splits, config: TrainConfig) -> Work:

@@ -1,0 +1,122 @@
+"""Measure a stored model: `python -m flows.evaluate --model champion --data.path FILE`, or the deployment `evaluate`."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+from rich.console import Console
+
+from flows.step import in_words, step
+from flows.terminal import print_table, run_from_shell
+from polarity.config import EvaluateConfig
+from polarity.evaluation import plots
+from polarity.evaluation.labelled_file import LabelledFile, read_labelled
+from polarity.evaluation.scorecard import Scorecard, write_scorecard
+from polarity.settings import settings
+from polarity.stored_model import StoredModel, find_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and where it lies."""
+
+    model: str
+    source: str
+    left_out: int
+    metrics: dict[str, Any]
+    folder: Path
+
+    def table(self) -> list[dict[str, str]]:
+        """A row as people read it."""
+        figures = self.metrics
+        return [
+            {
+                "model": self.model,
+                "rows": f"{figures['rows']:,}",
+                "accuracy": f"{figures['accuracy']:.4f}",
+                "95 %": "{:.4f}-{:.4f}".format(*figures["accuracy_interval"]),
+                "macro-F1": f"{figures['macro_f1']:.4f}",
+                "precision": f"{figures['precision']:.4f}",
+                "recall": f"{figures['recall']:.4f}",
+                "AUC": "-" if figures["auc"] is None else f"{figures['auc']:.4f}",
+                "log-loss": f"{figures['log_loss']:.4f}",
+            }
+        ]
+
+
+@flow(
+    name="evaluate",
+    flow_run_name="evaluate-{config.model}",
+    description="Measure a stored model on a labelled file.",
+)
+@in_words
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    """Measure any stored model, or the champion, on a labelled file.
+
+    Parameters
+    ----------
+    config : EvaluateConfig
+        Which model, and which file.
+    """
+    model = find.submit(config).result()
+    folder = settings().runs_folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-evaluate-{uuid4().hex[:4]}"
+    tweets = read.submit(config, model, folder).result()
+    scorecard = measure.submit(config, model, tweets, folder).result()
+    return publish.submit(config, model, tweets, scorecard).result()
+
+
+@step("find model")
+def find(config: EvaluateConfig) -> StoredModel:
+    """The stored model that the configuration names."""
+    return find_model(config.model)
+
+
+@step("read tweets")
+def read(config: EvaluateConfig, model: StoredModel, folder: Path) -> LabelledFile:
+    """The rows of the file that can be measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tweets = read_labelled(config.data, model.manifest.labels, folder / "tweets.parquet")
+    if tweets.left_out:
+        get_run_logger().warning("%d rows without a text or a known label are left out", tweets.left_out)
+    return tweets
+
+
+@step("measure")
+def measure(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, folder: Path) -> Scorecard:
+    """Let the model predict every row."""
+    return write_scorecard(
+        model.folder,
+        {"file": tweets.path},
+        folder,
+        label_names=model.manifest.labels,
+        seed=config.seed,
+        sliced=["file"],
+    )
+
+
+@step("publish")
+def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, scorecard: Scorecard) -> Evaluation:
+    """Write `evaluation.json` and the plots, and show the figures in the Prefect UI."""
+    predictions = {model.title: scorecard.predictions("file")}
+    for name, draw in (("confusion_matrix", plots.confusion_matrices), ("calibration", plots.reliability_diagrams)):
+        (scorecard.folder / f"{name}.png").write_bytes(plots.to_png(draw(predictions)))
+    figures = scorecard.metrics["file"].to_dict()
+    evaluation = Evaluation(model.title, str(config.data.path), tweets.left_out, figures, scorecard.folder)
+    (scorecard.folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=1, default=str) + "\n")
+    create_table_artifact(key="evaluation", table=evaluation.table(), description=f"{model.title} on {config.data.path}")
+    return evaluation
+
+
+def show_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The figures on the terminal."""
+    print_table(console, f"{evaluation.source}, {evaluation.left_out} rows left out", evaluation.table())
+    console.print(f"Predictions, slices and plots are in {evaluation.folder}")
+
+
+if __name__ == "__main__":
+    run_from_shell(evaluate, EvaluateConfig, prog="python -m flows.evaluate", show=show_evaluation)

@@ -1,0 +1,90 @@
+"""Inputs that must end with exit code 2 and one clear message: nothing trained, nothing registered."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.terminal import run_from_shell, show_summary
+from flows.train import train
+from polarity.config import TrainConfig
+from polarity.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+
+GOOD = "label,text\n" + "".join(f"{4 * (i % 2)},tweet number {i} of a good set\n" for i in range(600))
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], list[str]]:
+    def arguments(folder: Path) -> list[str]:
+        (folder / name).write_bytes(content)
+        return ["--profile", "standard", "--data.path", str(folder / name)]
+
+    return arguments
+
+
+def _option(*options: str) -> Callable[[Path], list[str]]:
+    return lambda folder: [*_write("good.csv", GOOD.encode())(folder), *options]
+
+
+def _bad_vectors(folder: Path) -> list[str]:
+    (folder / "glove.txt").write_text("good 0.1 0.2 0.3\nbad 0.1 0.2\n")
+    return [*_write("good.csv", GOOD.encode())(folder), "--bilstm.vectors", str(folder / "glove.txt")]
+
+
+DUPLICATES = "label,text\n" + "".join(
+    f"{4 * (i % 2)},{'the same again' if i % 5 < 2 else f'tweet number {i}'}\n" for i in range(600)
+)
+CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "empty": (_write("t.csv", b""), "t.csv is empty"),
+    "header only": (_write("t.csv", b"label,text\n"), "has a header but no row"),
+    "no text column": (_write("t.csv", GOOD.replace("text", "words", 1).encode()), "no text column found"),
+    "strange labels": (_write("t.csv", GOOD.replace("\n4,", "\n1,").encode()), "--data.label_map"),
+    "a few strange labels": (_write("t.csv", GOOD.replace("\n4,", "\n7,", 30).encode()), "'7'"),
+    "a picture": (_write("t.csv", b"\x89PNG\r\n\x1a\n" + bytes(300)), "PNG image"),
+    "cut off": (_write("t.csv.gz", gzip.compress(GOOD.encode())[:-40]), "damaged or cut off"),
+    "UTF-16": (_write("t.csv", GOOD.encode("utf-16")), "UTF-16"),
+    "one class": (_write("t.csv", GOOD.replace("\n4,", "\n0,").encode()), "no row of ['positive']"),
+    "duplicates": (_write("t.csv", DUPLICATES.encode()), "repeat the text of an earlier row"),
+    "no such file": (lambda folder: ["--data.path", str(folder / "none.csv")], "none.csv does not exist"),
+    "no encoder": (_option("--distilbert.encoder", "/nowhere/distilbert"), "/nowhere/distilbert"),
+    "vectors of two lengths": (_bad_vectors, "glove.txt"),
+    "a wrong option": (_option("--distilbert.epoch", "3"), "did you mean --distilbert.epochs"),
+    "a wrong value": (_option("--distilbert.epochs", "many"), "distilbert.epochs: got 'many'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_ends_with_exit_code_2_and_says_what_would_be_right(
+    case: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, told = CASES[case]
+    monkeypatch.setattr(sys, "argv", ["train", *arguments(tmp_path)])
+    with pytest.raises(SystemExit) as done:
+        run_from_shell(train, TrainConfig, prog="train", show=show_summary)
+    assert done.value.code == 2
+    output = capsys.readouterr()
+    assert told in output.err
+    assert "Traceback" not in output.out + output.err
+    assert not list((home / "store").glob("fit-*")), "something was trained"
+    assert Registry.open().versions() == ()
+
+
+def test_so_it_does_in_a_process_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.train", "--profile", "standard", "--data.path", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{path} is empty" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout

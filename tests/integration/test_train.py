@@ -1,0 +1,186 @@
+"""The training flow on a real Prefect server, MLflow and Bento store, with small models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import State
+
+from flows.train import train
+from polarity.config import TrainConfig
+from polarity.packaging import bento
+from polarity.registry import Registry
+from polarity.summary import RunSummary
+
+pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
+
+SMALL = {
+    "profile": "demo",
+    "data": {"rows": 1200},
+    "evaluation": {"train_rows": 200},
+    "bilstm": {"units": 8, "vector_size": 8, "epochs": 1},
+    "distilbert": {"encoder": "random", "train_rows": 200},
+}
+
+
+def run(**options: object) -> RunSummary:
+    summary: RunSummary = train(TrainConfig.model_validate({**SMALL, **options}))
+    return summary
+
+
+@pytest.fixture(scope="module")
+def first(prefect_server: str, module_home: Path) -> RunSummary:
+    """A whole run with all three models."""
+    return run()
+
+
+def folder_of(summary: RunSummary, home: Path) -> Path:
+    return home / "runs" / summary.run_id
+
+
+def test_a_run_leaves_what_the_contract_says(first: RunSummary, module_home: Path) -> None:
+    folder = folder_of(first, module_home)
+    written = json.loads((folder / "summary.json").read_text())
+    assert set(written) == {
+        "run_id", "profile", "git_commit", "git_clean", "started", "seconds", "data", "models", "verdict", "bento",
+    }  # fmt: skip
+    assert written["data"]["rows"] == 1200
+    assert written["data"]["quarantined"] > 0
+    assert [model["name"] for model in written["models"]] == ["logistic", "bilstm", "distilbert"]
+    for model in written["models"]:
+        assert set(model) == {
+            "name", "family", "cached", "train_seconds", "train_rows", "mlflow_run_id", "size_bytes", "latency_ms_p95",
+            "train", "validation", "test", "test_slices",
+        }  # fmt: skip
+        assert not model["cached"]
+        for split in ("train", "validation", "test"):
+            assert {
+                "rows", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "precision", "recall", "auc",
+                "log_loss",
+            } <= set(model[split])  # fmt: skip
+        assert model["test_slices"]["mention"]
+        for name in ("mlflow_id.json", "metrics.json", "plots/confusion_matrix.png", "plots/roc.png"):
+            assert (folder / model["name"] / name).stat().st_size > 0
+    assert (folder / "logistic" / "plots" / "telling_words.png").exists()
+    assert (folder / "quarantine.parquet").exists()
+    assert (folder / "data_docs" / "raw_tweets" / "index.html").exists()
+    assert (folder / "data_docs" / "predictions" / "bilstm" / "index.html").exists()
+
+
+def test_mlflow_has_a_parent_a_child_for_each_and_the_champion(first: RunSummary) -> None:
+    from mlflow import MlflowClient
+
+    registry = Registry.open()
+    client = MlflowClient(registry.uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "polarity"]
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [r for r in runs if r.info.run_name == first.run_id]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {child.info.run_name for child in children} == {"logistic", "bilstm", "distilbert"}
+    assert {child.info.status for child in [parent, *children]} == {"FINISHED"}
+    assert len({frozenset(name for name in child.data.metrics if not name.startswith(("system/", "curve/"))) for child in children}) == 1
+    assert all(any(name.startswith("system/") for name in child.data.metrics) for child in children)
+    assert parent.data.tags["data_digest"] == first.data.digest
+    assert parent.data.tags["git_commit"] == first.git_commit
+    versions = [version for version in registry.versions() if version.run_id in {c.info.run_id for c in children}]
+    assert sorted(version.name for version in versions) == ["bilstm", "distilbert", "logistic"]
+    champion = registry.champion()
+    assert champion is not None
+    assert champion.name == first.verdict.selected
+
+
+def test_latest_is_the_champions_bento(first: RunSummary) -> None:
+    champion = Registry.open().champion()
+    assert champion is not None
+    assert champion.bento is not None
+    assert first.bento == bento.latest() == bento.promoted_tag(champion.bento)
+
+
+def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSummary) -> None:
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert {"comparison", "summary", "mlflow-run", "data-docs-raw-tweets", "confusion-matrix", "fit-bilstm"} <= set(artifacts)
+    assert f"/runs/{first.run_id}/data_docs/raw_tweets/index.html" in str(artifacts["data-docs-raw-tweets"].data)
+
+
+def test_a_second_run_trains_nothing_and_says_so(first: RunSummary, module_home: Path) -> None:
+    before = [version.number for version in Registry.open().versions()]
+    again = run()
+    assert all(model.cached for model in again.models)
+    assert [version.number for version in Registry.open().versions()] == before, "nothing is registered twice"
+    assert not again.verdict.promoted
+    assert "champion already" in again.verdict.reason
+    assert again.bento == first.bento
+    assert [model.test for model in again.models] == [model.test for model in first.models]
+
+
+def test_one_changed_option_fits_one_model_again(first: RunSummary) -> None:
+    changed = run(logistic={"c": 0.5})
+    assert {model.name: model.cached for model in changed.models} == {
+        "logistic": False,
+        "bilstm": True,
+        "distilbert": True,
+    }
+
+
+def test_a_killed_fit_is_tried_again_while_the_others_finish(first: RunSummary) -> None:
+    config = TrainConfig.model_validate({**SMALL, "seed": 5, "faults": {"retry_delay_s": 0.1}})
+    states: list[State[RunSummary]] = []
+    flow = threading.Thread(target=lambda: states.append(train(config, return_state=True)))
+    killed: list[int] = []
+    flow.start()
+    deadline = time.monotonic() + 300
+    while flow.is_alive() and time.monotonic() < deadline:
+        if not killed:
+            killed = [child.pid for child in _fits() if "fit-bilstm" in _job_of(child)]
+            if killed:
+                time.sleep(1)  # well inside the import of TensorFlow
+                os.kill(killed[0], signal.SIGKILL)
+        flow.join(0.1)
+    assert killed, "no fit of the BiLSTM was seen"
+    (state,) = states
+    summary = state.result()
+    assert [model.cached for model in summary.models] == [False, False, False]
+    runs = {model.name: model.mlflow_run_id for model in summary.models}
+    versions = [version for version in Registry.open().versions() if version.run_id in runs.values()]
+    assert sorted(version.name for version in versions) == ["bilstm", "distilbert", "logistic"]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(Registry.open().uri)
+    parent = client.get_run(runs["bilstm"]).data.tags["mlflow.parentRunId"]
+    attempts = client.search_runs(
+        [client.get_run(parent).info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
+    failed = [attempt for attempt in attempts if attempt.info.status == "FAILED"]
+    assert [attempt.info.run_name for attempt in failed] == ["bilstm"]
+    assert "SIGKILL" in failed[0].data.tags["mlflow.note.content"]
+
+
+def _fits() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if "polarity.models.fit" in " ".join(_cmdline(p))]
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _job_of(process: psutil.Process) -> str:
+    return " ".join(_cmdline(process))
+
+
+def test_orchestrating_never_loads_tensorflow() -> None:
+    code = "import sys, flows.train; sys.exit(bool({'tensorflow', 'ktrain', 'transformers', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
