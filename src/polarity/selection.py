@@ -214,11 +214,12 @@ def compare_with_champion(
         difference=difference,
         margin=policy.margin,
     )
-    outcome = (
-        f"it is not worse than {champion_name} by more than the margin of {policy.margin:.3f}, and replaces it"
-        if comparison.not_worse
-        else f"it may be worse than {champion_name} by more than the margin of {policy.margin:.3f}, which stays"
-    )
+    if difference.interval[0] > 0:
+        outcome = f"it is better than {champion_name} by more than chance, and replaces it"
+    elif comparison.not_worse:
+        outcome = f"it is not worse than {champion_name} by more than the margin of {policy.margin:g}, and replaces it"
+    else:
+        outcome = f"it may be worse than {champion_name} by more than the margin of {policy.margin:g}, which stays"
     why = (
         f"On {comparison.rows:,} test tweets its macro-F1 is {comparison.macro_f1:.3f} against the champion's "
         f"{comparison.champion_macro_f1:.3f} (difference {_told(difference)}): {outcome}."
@@ -270,7 +271,8 @@ def _why(
         others = ", ".join(candidate.name for candidate in equals if candidate is not chosen)
         return f"{chosen.name} has the best {score}, and is cheaper ({price}) than its equals within chance: {others}."
     second = eligible[1].name
-    return f"{chosen.name} has the best {score} ({price}); {second} is behind it by more than chance ({_told(behind[second])})."
+    told = f"{second} is behind it by more than chance ({_told(behind[second])})"
+    return f"{chosen.name} has the best {score} ({price}); {told}."
 
 
 def _told(difference: Difference) -> str:

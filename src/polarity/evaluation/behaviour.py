@@ -54,7 +54,7 @@ class BehaviourReport:
     def objections(self) -> tuple[str, ...]:
         """Why the candidate may not be promoted, in words; empty if it may."""
         return tuple(
-            f"behaviour test {result.name!r}: {result.rate:.0%} as expected, at least {result.limit:.0%} is asked for"
+            f"“{result.title}” holds for {result.rate:.0%} of the sentences, and must for {result.limit:.0%}"
             for result in self.results
             if not result.passed
         )

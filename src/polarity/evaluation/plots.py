@@ -121,7 +121,7 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
         Name to its score and the ends of its interval, as shares.
     xlabel : str
     """
-    figure, (panel,) = _panels(1, width=7.2, height=0.9 + 0.42 * len(scores))
+    figure, (panel,) = _panels(1, width=5.4, height=0.7 + 0.42 * len(scores))
     with _style():
         for i, (score, (low, high)) in enumerate(scores.values()):
             colour = PALETTE[i % len(PALETTE)]
@@ -131,6 +131,7 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
         panel.set_yticks([-i for i in range(len(scores))], [_literal(name) for name in scores])
         panel.set(xlabel=xlabel, ylim=(-len(scores) + 0.4, 0.7))
         panel.margins(x=0.08)
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
         panel.xaxis.set_major_formatter(PercentFormatter(1.0))
         panel.grid(axis="y", visible=False)
         panel.spines["left"].set_visible(False)

@@ -16,7 +16,7 @@ from polarity.evaluation.predictions import Predictions
 FEWEST_ROWS = 10
 MOST_VALUES = 12
 MOST_WEEKS = 12
-LENGTHS = ((5, "01-05 words"), (10, "06-10 words"), (20, "11-20 words"))
+LENGTHS = ((5, "1-5 words"), (10, "6-10 words"), (20, "11-20 words"))
 LONGEST = "21+ words"
 
 _EMOTICON = r"(?<!\w)(?:[:;=xX]['\-]?[)(DPpOo3/\\|\]\[]|<3|\^_?\^)(?!\w)"
@@ -70,7 +70,8 @@ def slice_metrics(
     measured: dict[str, dict[str, Metrics]] = {}
     for name, values in slice_values(predictions.columns).items():
         found = np.array(values, dtype=object)
-        groups = {value: np.flatnonzero(found == value) for value in sorted({v for v in values if v is not None})}
+        known = sorted({value for value in values if value is not None}, key=_number_first)
+        groups = {value: np.flatnonzero(found == value) for value in known}
         of_slice = {
             value: measure(
                 predictions.labels[rows],
@@ -113,6 +114,12 @@ def slice_values(columns: pd.DataFrame) -> dict[str, list[str | None]]:
         if name not in _TEXTUAL and 2 <= columns[name].nunique(dropna=True) <= MOST_VALUES:
             values[str(name)] = [None if pd.isna(value) else str(value) for value in columns[name]]
     return values
+
+
+def _number_first(value: str) -> tuple[int, str]:
+    """Orders `6-10 words` before `11-20 words`."""
+    leading = re.match(r"\d+", value)
+    return int(leading[0]) if leading else 0, value
 
 
 def _length(text: str) -> str:

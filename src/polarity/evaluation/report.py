@@ -1,0 +1,224 @@
+"""The report of a training run: one page that stands alone, for readers who do not program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from polarity.evaluation import plots
+from polarity.evaluation.comparison import Comparison, compare_all
+from polarity.evaluation.evidence import ReportData
+from polarity.evaluation.mistakes import Mistake
+from polarity.evaluation.predictions import Predictions
+
+TEMPLATE = "report.html.j2"
+REPORT_FILE = "report.html"
+SEED = 0
+FEW_ROWS = 100
+SLICE_NAMES = {
+    "length": "Length",
+    "mention": "Mentions somebody",
+    "hashtag": "Has a hashtag",
+    "link": "Has a link",
+    "emoji": "Has an emoji or emoticon",
+    "negation": "Has a negation",
+    "elongation": "Has an elongation (sooo)",
+    "question": "Asks a question",
+    "all_capitals": "Has a word in capitals",
+    "week": "Week",
+    "month": "Month",
+}
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """One value of a slice: how many tweets, and each model's METRICS (none where it was not measured)."""
+
+    value: str
+    rows: int
+    scores: tuple[dict[str, Any] | None, ...]
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few tweets to say much."""
+        return self.rows < FEW_ROWS
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` into a run's folder, from the files that are there (see `polarity.evaluation.evidence`).
+
+    Raises
+    ------
+    ArtifactError
+        If there is no summary, or a file cannot be read.
+    """
+    path = run_folder / REPORT_FILE
+    path.write_text(render_report(ReportData.read(run_folder)), encoding="utf-8")
+    return path
+
+
+def render_report(data: ReportData) -> str:
+    """The page as HTML, with its style and figures inside. Parts without data are named at its end, with the reason."""
+    figures = _figures(data)
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            summary=data.summary,
+            selected=data.selected,
+            verdict=data.verdict,
+            figures=figures,
+            comparisons=_comparisons(data.having("test")),
+            slices=_slices(data),
+            behaviour=data.having("behaviour"),
+            bias=data.having("bias"),
+            mistakes=_of_selected(data, "mistakes"),
+            seeds={name: _spread([run["accuracy"] for run in runs]) for name, runs in data.seeds.items() if runs},
+            missing=_missing(data, figures),
+        )
+    )
+
+
+def _figures(data: ReportData) -> dict[str, Any]:
+    """The figures by part of the page; none, or empty, where a part has no data."""
+    tests = data.having("test")
+    histories = {name: history for name, history in data.having("history").items() if plots.loss_names(history)}
+    scores = {m.name: (m.test["accuracy"], tuple(m.test["accuracy_interval"])) for m in data.summary.models}
+
+    def one(draw: Callable[[Any], Figure], of: Any, title: str) -> Markup:
+        # matplotlib escapes what it is given
+        return Markup(plots.to_svg(draw(of), title=title))
+
+    def each(draw: Callable[[Any], Figure], of: Mapping[str, Any], title: str) -> dict[str, Markup]:
+        return {name: one(draw, {name: value}, f"{title} of {name}") for name, value in of.items()}
+
+    return {
+        "intervals": one(partial(plots.score_intervals, xlabel=""), scores, "Right answers of each model"),
+        "roc": one(plots.roc_curves, tests, "ROC curves of all models") if tests else None,
+        "reliability": one(plots.reliability_diagrams, tests, "Reliability of all models") if tests else None,
+        "confusion": each(plots.confusion_matrices, tests, "Confusion matrix"),
+        "learning": each(plots.learning_curves, histories, "Learning curve"),
+        "words": {
+            name: one(plots.telling_words, words, f"Most telling words of {name}")
+            for name, words in data.having("words").items()
+        },
+    }
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("polarity.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def _comparisons(tests: Mapping[str, Predictions]) -> tuple[Comparison, ...]:
+    if len(tests) < 2:
+        return ()
+    first = next(iter(tests.values()))
+    answers = {name: of.predicted for name, of in tests.items()}
+    return compare_all(first.labels, answers, n_labels=len(first.label_names), seed=SEED)
+
+
+def _in_words(comparison: Comparison) -> str:
+    """What a comparison says, for a reader who knows no statistics."""
+    if comparison.macro_f1.undecided:
+        return "The difference may be chance."
+    better, worse = comparison.first, comparison.second
+    if comparison.macro_f1.value < 0:
+        better, worse = worse, better
+    return f"{better} is better than {worse}, by more than chance."
+
+
+def _slices(data: ReportData) -> dict[str, list[SliceRow]]:
+    """Test METRICS by slice, a row for each value, a score for each model."""
+    by_model = [model.test_slices for model in data.summary.models]
+    table: dict[str, list[SliceRow]] = {}
+    for name in dict.fromkeys(name for of in by_model for name in of):
+        values = dict.fromkeys(value for of in by_model for value in of.get(name, {}))
+        rows = []
+        for value in values:
+            scores = tuple(of.get(name, {}).get(value) for of in by_model)
+            rows.append(SliceRow(value, next(score["rows"] for score in scores if score), scores))
+        table[SLICE_NAMES.get(name, name)] = rows
+    return table
+
+
+def _of_selected(data: ReportData, part: str) -> tuple[str, Any] | None:
+    """The part of the chosen candidate's evidence, else of the first that has it, with the candidate's name."""
+    having = data.having(part)
+    names = sorted(having, key=lambda name: name != data.summary.verdict.selected)
+    return (names[0], having[names[0]]) if names else None
+
+
+def _spread(scores: Sequence[float]) -> dict[str, float]:
+    return {
+        "runs": len(scores),
+        "mean": float(np.mean(scores)),
+        "deviation": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
+        "low": min(scores),
+        "high": max(scores),
+    }
+
+
+def _missing(data: ReportData, figures: Mapping[str, Any]) -> dict[str, str]:
+    """Parts that are left out, and why."""
+    parts = {
+        "paired comparisons": (len(data.having("test")) >= 2, "they need the test predictions of two candidates"),
+        "ROC curves, calibration, confusion matrices": (figures["roc"], "no test predictions were kept"),
+        "learning curves": (figures["learning"], "no candidate kept one"),
+        "results by slice": (any(m.test_slices for m in data.summary.models), "no slices were measured"),
+        "behaviour tests": (data.having("behaviour"), "they were not run"),
+        "bias check": (data.having("bias"), "it was not run"),
+        "errors and suspected labels": (data.having("mistakes"), "they were not looked for"),
+        "most telling words": (figures["words"], "only a logistic regression has them"),
+        "spread over seeds": (data.seeds, "each model was trained with one seed only"),
+    }
+    return {name: why for name, (there, why) in parts.items() if not there}
+
+
+def _marked(mistake: Mistake) -> Markup:
+    """The text with the words that drove the answer marked, the stronger the more they did."""
+    strongest = max((word.share for word in mistake.words), default=1.0)
+    shares = {word.word: word.share / strongest for word in mistake.words}
+    pieces = []
+    for word in mistake.text.split():
+        safe = Markup.escape(word)
+        if word in shares:
+            safe = Markup('<mark style="--share: {:.2f}">{}</mark>').format(shares[word], safe)
+        pieces.append(safe)
+    return Markup(" ").join(pieces)
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "percent": lambda share: f"{share * 100:.1f}\u202f%",
+    "span": lambda interval: f"{interval[0] * 100:.1f}\u2013{interval[1] * 100:.1f}",
+    "half_width": lambda interval: f"{(interval[1] - interval[0]) * 50:.1f}",
+    "points": lambda share: f"{share * 100:+.1f}".replace("-", "\u2212"),
+    "count": lambda number: f"{number:,.0f}",
+    "decimals": lambda number, places=3: "\u2013" if number is None else f"{number:.{places}f}",
+    "seconds": _seconds,
+    "in_words": _in_words,
+    "chance": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
+    "marked": _marked,
+}
