@@ -274,7 +274,7 @@ class Batcher:
         except ServiceUnavailable as error:
             for work, _, _ in slices:
                 work.fail(error)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, its callers get it
+        except Exception as error:
             await self._one_by_one(slices, error)
         else:
             seconds = perf_counter() - started
@@ -304,7 +304,7 @@ class Batcher:
                     for text in work.texts[start:stop]
                     for row in await self._run([text])
                 ]
-            except Exception as own:  # noqa: BLE001
+            except Exception as own:
                 work.fail(own)
             else:
                 self._deliver(work, start, rows)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from polarity.errors import ConfigurationError
 
 Outcome = Literal["new", "same", "other", "unknown"]
@@ -31,6 +33,10 @@ CREATE TABLE IF NOT EXISTS feedback (
     at REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_INSERT = f"""
+INSERT OR IGNORE INTO predictions
+SELECT {", ".join(f"json_extract(value, '$[{n}]')" for n in range(10))} FROM json_each(?)
+"""
 # Several workers write into one file, in turns of milliseconds.
 _BUSY_TIMEOUT_S = 10.0
 
@@ -38,7 +44,7 @@ _BUSY_TIMEOUT_S = 10.0
 class Row(NamedTuple):
     """One prediction as it is kept.
 
-    `at` is in seconds since 1970 (UTC), `probabilities` a JSON object by label.
+    `at` is in seconds since 1970 (UTC), `probabilities` by label.
     """
 
     id: str
@@ -47,7 +53,7 @@ class Row(NamedTuple):
     text: str | None
     sentiment: str
     score: float
-    probabilities: str
+    probabilities: dict[str, float]
     family: str
     version: str
     bento: str
@@ -72,19 +78,15 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False
-        )
+        self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
 
     def write(self, rows: Sequence[Row]) -> None:
+        # One statement for all rows: the interpreter is left alone while SQLite works, and may answer requests.
         with self._connection:
-            self._connection.executemany(
-                f"INSERT OR IGNORE INTO predictions VALUES ({', '.join('?' * 10)})",
-                rows,
-            )
+            self._connection.execute(_INSERT, (msgspec.json.encode(rows).decode(),))
 
     def feedback(self, prediction_id: str, label: str, at: float) -> Outcome:
         with self._connection:
@@ -116,6 +118,4 @@ def open_store(url: str) -> LogStore:
     scheme, _, place = url.partition("://")
     if scheme == "sqlite":
         return SqliteStore(Path(place.removeprefix("/")))
-    raise ConfigurationError(
-        f"Got POLARITY_PREDICTION_LOG={url!r}; a path or sqlite:///PATH would be right."
-    )
+    raise ConfigurationError(f"Got POLARITY_PREDICTION_LOG={url!r}; a path or sqlite:///PATH would be right.")

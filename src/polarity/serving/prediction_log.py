@@ -37,6 +37,8 @@ class PredictionLog:
         Opens the store; called in the thread that uses it, again after a failure.
     limit : int
         Most rows that wait to be written.
+    tell : callable, optional
+        Told how many rows were written and dropped so far, whenever that changes.
 
     Attributes
     ----------
@@ -45,9 +47,14 @@ class PredictionLog:
     """
 
     def __init__(
-        self, open_store: Callable[[], LogStore], *, limit: int = 50_000
+        self,
+        open_store: Callable[[], LogStore],
+        *,
+        limit: int = 50_000,
+        tell: Callable[[int, int], None] | None = None,
     ) -> None:
         self._open_store = open_store
+        self._tell = tell
         self._limit = limit
         self._rows: deque[Row] = deque()
         self._awake = threading.Event()
@@ -56,9 +63,7 @@ class PredictionLog:
         self._feedback_thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
         self.written = 0
         self.dropped = 0
-        self._writer = threading.Thread(
-            target=self._write, name="prediction-log", daemon=True
-        )
+        self._writer = threading.Thread(target=self._write, name="prediction-log", daemon=True)
         self._writer.start()
 
     def add(self, row: Row) -> None:
@@ -81,9 +86,7 @@ class PredictionLog:
         loop = asyncio.get_running_loop()
 
         async def look() -> Outcome:
-            return await loop.run_in_executor(
-                self._feedback_thread, self._feedback, prediction_id, label
-            )
+            return await loop.run_in_executor(self._feedback_thread, self._feedback, prediction_id, label)
 
         outcome = await look()
         if outcome == "unknown":
@@ -108,9 +111,7 @@ class PredictionLog:
             return self._feedback_store.feedback(prediction_id, label, time.time())
         except Exception as error:
             self._feedback_store = None
-            raise ServiceUnavailable(
-                f"The prediction log does not answer: {error}."
-            ) from error
+            raise ServiceUnavailable(f"The prediction log does not answer: {error}.") from error
 
     def _write(self) -> None:
         store: LogStore | None = None
@@ -123,10 +124,7 @@ class PredictionLog:
             try:
                 if store is None:
                     store = self._open_store()
-                while rows := [
-                    _storable(self._rows[n])
-                    for n in range(min(len(self._rows), _ROWS_AT_ONCE))
-                ]:
+                while rows := [_storable(self._rows[n]) for n in range(min(len(self._rows), _ROWS_AT_ONCE))]:
                     store.write(rows)
                     for _ in rows:
                         self._rows.popleft()
@@ -137,7 +135,7 @@ class PredictionLog:
                         self.dropped,
                     )
                 pause_s = _GATHER_S
-            except Exception as error:  # noqa: BLE001 - a log that is away must not end the thread
+            except Exception as error:
                 if pause_s == _GATHER_S:
                     _logger.warning(
                         "The prediction log cannot be written (%s); answers go on without it.",
@@ -146,6 +144,8 @@ class PredictionLog:
                 store = None
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._awake.set()
+            if self._tell is not None:
+                self._tell(self.written, self.dropped)
             if self._closing.is_set():
                 break
         if store is not None:
@@ -156,6 +156,4 @@ def _storable(row: Row) -> Row:
     """No database takes a lone surrogate, nor PostgreSQL a NUL."""
     if row.text is None:
         return row
-    return row._replace(
-        text=row.text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-    )
+    return row._replace(text=row.text.encode("utf-8", "replace").decode().replace("\0", "\ufffd"))

@@ -17,15 +17,27 @@ MAX_TEXTS = 1_000
 Language = Literal["fr", "en"]
 
 _MESSAGES: dict[str, dict[Language, str]] = {
-    "blank": {"fr": "Le texte ne peut pas être vide.", "en": "The text must not be empty."},
-    "number": {"fr": "Le texte ne peut pas être un nombre.", "en": "The text must not be a number."},
+    "blank": {
+        "fr": "Le texte ne peut pas être vide.",
+        "en": "The text must not be empty.",
+    },
+    "number": {
+        "fr": "Le texte ne peut pas être un nombre.",
+        "en": "The text must not be a number.",
+    },
     "string_too_long": {
         "fr": f"Le texte ne peut pas dépasser {MAX_CHARACTERS} caractères.",
         "en": f"The text must not be longer than {MAX_CHARACTERS} characters.",
     },
-    "string_type": {"fr": "Le texte doit être une chaîne de caractères.", "en": "The text must be a string."},
+    "string_type": {
+        "fr": "Le texte doit être une chaîne de caractères.",
+        "en": "The text must be a string.",
+    },
     "list_type": {"fr": "Une liste est attendue.", "en": "A list is expected."},
-    "too_short": {"fr": "La liste ne peut pas être vide.", "en": "The list must not be empty."},
+    "too_short": {
+        "fr": "La liste ne peut pas être vide.",
+        "en": "The list must not be empty.",
+    },
     "too_long": {
         "fr": f"La liste ne peut pas dépasser {MAX_TEXTS} textes.",
         "en": f"The list must not have more than {MAX_TEXTS} texts.",
@@ -36,24 +48,52 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "Le corps de la requête doit être du JSON en UTF-8.",
         "en": "The body must be JSON in UTF-8.",
     },
-    "object_type": {"fr": "Un objet JSON est attendu.", "en": "A JSON object is expected."},
-    "label_unknown": {"fr": "Le label n'est pas un de ceux du modèle.", "en": "The label is not one of the model's."},
-    "too_large": {"fr": "Le corps de la requête est trop grand.", "en": "The body is too large."},
-    "too_many": {"fr": "Trop de requêtes à la fois.", "en": "Too many requests at once."},
-    "too_slow": {"fr": "Le modèle n'a pas répondu à temps.", "en": "The model did not answer in time."},
-    "body_too_slow": {"fr": "La requête arrive trop lentement.", "en": "The request arrives too slowly."},
-    "away": {"fr": "Le modèle n'est pas disponible.", "en": "The model is not available."},
-    "no_log": {"fr": "Le journal n'est pas disponible.", "en": "The prediction log is not available."},
-    "no_key": {"fr": "Une clé d'accès valide est requise.", "en": "A valid access key is required."},
+    "object_type": {
+        "fr": "Un objet JSON est attendu.",
+        "en": "A JSON object is expected.",
+    },
+    "label_unknown": {
+        "fr": "Le label n'est pas un de ceux du modèle.",
+        "en": "The label is not one of the model's.",
+    },
+    "too_large": {
+        "fr": "Le corps de la requête est trop grand.",
+        "en": "The body is too large.",
+    },
+    "too_many": {
+        "fr": "Trop de requêtes à la fois.",
+        "en": "Too many requests at once.",
+    },
+    "too_slow": {
+        "fr": "Le modèle n'a pas répondu à temps.",
+        "en": "The model did not answer in time.",
+    },
+    "body_too_slow": {
+        "fr": "La requête arrive trop lentement.",
+        "en": "The request arrives too slowly.",
+    },
+    "away": {
+        "fr": "Le modèle n'est pas disponible.",
+        "en": "The model is not available.",
+    },
+    "no_log": {
+        "fr": "Le journal n'est pas disponible.",
+        "en": "The prediction log is not available.",
+    },
+    "no_key": {
+        "fr": "Une clé d'accès valide est requise.",
+        "en": "A valid access key is required.",
+    },
     "unknown_prediction": {"fr": "Prédiction inconnue.", "en": "Unknown prediction."},
     "other_label": {
         "fr": "Cette prédiction a déjà un autre label.",
         "en": "This prediction already has another label.",
     },
+    "gone": {"fr": "Le client est parti.", "en": "The client has left."},
     "failed": {"fr": "Erreur interne.", "en": "Internal error."},
 }
 
-# Signs and separators of numbers: ASCII, typographic, Arabic and full-width ones. White space is left out by its category.
+# Signs and separators of numbers: ASCII, typographic, Arabic and full-width ones. White space goes by its category.
 _IN_NUMBERS = frozenset("+-−±﹢﹣＋－" + ".,'’_·٫٬，．")
 # Characters that show nothing although their category is a letter's, a mark's or a symbol's.
 _SHOW_NOTHING = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}

@@ -82,9 +82,7 @@ def test_alone_a_request_goes_at_once() -> None:
     async def test() -> None:
         log = Log()
         assert await batcher(Model(), watch=log).predict(["four"]) == [[4.0]]
-        assert [(b.reason, b.size, len(b.waited_s)) for b in log.batches] == [
-            ("idle", 1, 1)
-        ]
+        assert [(b.reason, b.size, len(b.waited_s)) for b in log.batches] == [("idle", 1, 1)]
         assert log.ran_sizes == [1]
 
     run(test)
@@ -173,9 +171,7 @@ def test_the_limit_follows_the_models_speed() -> None:
         model = Model(seconds=0.05)
         one = batcher(model, max_batch=1, max_wait_s=0.2)
         await one.predict(["how fast is it"])
-        answers = await asyncio.gather(
-            *(one.predict(["x"]) for _ in range(40)), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(one.predict(["x"]) for _ in range(40)), return_exceptions=True)
         refused = [answer for answer in answers if isinstance(answer, Busy)]
         answered = [answer for answer in answers if answer == [[1.0]]]
         assert len(refused) + len(answered) == 40
@@ -189,9 +185,7 @@ def test_a_deadline_ends_what_waits_and_what_runs() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model, deadline_s=0.1, max_batch=1)
-        answers = await asyncio.gather(
-            one.predict(["runs"]), one.predict(["waits"]), return_exceptions=True
-        )
+        answers = await asyncio.gather(one.predict(["runs"]), one.predict(["waits"]), return_exceptions=True)
         assert [type(answer) for answer in answers] == [TooSlow, TooSlow]
         model.gate.set()
         model.batches.clear()
@@ -226,9 +220,7 @@ def test_work_of_a_client_that_has_left_is_not_done() -> None:
         left = asyncio.Event()
         first = asyncio.create_task(one.predict(["first"]))
         await until(lambda: len(model.batches) == 1)
-        waiting = asyncio.create_task(
-            one.predict(["nobody reads this"], gone=left.wait)
-        )
+        waiting = asyncio.create_task(one.predict(["nobody reads this"], gone=left.wait))
         await asyncio.sleep(0.1)
         left.set()
         with pytest.raises(ClientGone):
@@ -280,9 +272,7 @@ def test_a_model_that_is_away_is_said_to_everyone_and_comes_back() -> None:
             return [[0.0] for _ in texts]
 
         one = Batcher(model, max_batch=8, max_wait_s=1, max_queue=100, deadline_s=5)
-        answers = await asyncio.gather(
-            *(one.predict(["x"]) for _ in range(3)), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(one.predict(["x"]) for _ in range(3)), return_exceptions=True)
         assert [type(answer) for answer in answers] == [ServiceUnavailable] * 3
         away = False
         assert await one.predict(["x"]) == [[0.0]]
@@ -293,9 +283,7 @@ def test_a_model_that_is_away_is_said_to_everyone_and_comes_back() -> None:
 def test_two_lanes_run_two_batches_at_once() -> None:
     async def test() -> None:
         model = Model(held=True)
-        one = Batcher(
-            model, max_batch=4, max_wait_s=60, max_queue=100, deadline_s=60, lanes=2
-        )
+        one = Batcher(model, max_batch=4, max_wait_s=60, max_queue=100, deadline_s=60, lanes=2)
         asked = [asyncio.create_task(one.predict(["x"])) for _ in range(8)]
         await until(lambda: len(model.batches) == 2)
         assert [len(batch) for batch in model.batches] == [4, 4]
@@ -336,9 +324,7 @@ def test_every_request_gets_its_own_answer_under_random_load() -> None:
             assert await one.predict(texts) == [[float(len(text))] for text in texts]
 
         sizes = [(7 * n) % 23 + 1 for n in range(300)]
-        await asyncio.gather(
-            *(ask(["x" * (size + n % 5) for n in range(size)]) for size in sizes)
-        )
+        await asyncio.gather(*(ask(["x" * (size + n % 5) for n in range(size)]) for size in sizes))
         assert one.waiting == 0
 
     run(test)

@@ -11,9 +11,7 @@ from polarity.serving.options import ServingOptions
 def test_nothing_set_gives_the_defaults() -> None:
     options = ServingOptions.read({})
     assert options.api_keys == () and options.workers == 1 and options.max_batch is None
-    assert options.prediction_log_url and options.prediction_log_url.endswith(
-        "/.polarity/predictions.db"
-    )
+    assert options.prediction_log_url and options.prediction_log_url.endswith("/.polarity/predictions.db")
     assert not options.log_texts
 
 
@@ -61,7 +59,4 @@ def test_a_wrong_value_is_named(variable: str, value: str) -> None:
     ],
 )
 def test_the_prediction_log_is_a_path_a_url_or_off(given: str, url: str | None) -> None:
-    assert (
-        ServingOptions.read({"POLARITY_PREDICTION_LOG": given}).prediction_log_url
-        == url
-    )
+    assert ServingOptions.read({"POLARITY_PREDICTION_LOG": given}).prediction_log_url == url

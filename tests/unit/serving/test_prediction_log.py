@@ -23,7 +23,7 @@ def row(name: str, text: str | None = None) -> Row:
         text,
         "positive",
         0.9,
-        '{"negative":0.1,"positive":0.9}',
+        {"negative": 0.1, "positive": 0.9},
         "logistic",
         "1",
         "b:1",
@@ -32,9 +32,7 @@ def row(name: str, text: str | None = None) -> Row:
 
 def rows_of(path: Path) -> list[tuple[str, str | None]]:
     with sqlite3.connect(path) as connection:
-        return connection.execute(
-            "SELECT id, text FROM predictions ORDER BY id"
-        ).fetchall()
+        return connection.execute("SELECT id, text FROM predictions ORDER BY id").fetchall()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -92,9 +90,7 @@ def test_feedback_finds_what_another_worker_has_just_answered(path: Path) -> Non
     other.close()
 
 
-def test_a_locked_store_delays_rows_but_nobody_who_adds_them(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_store_delays_rows_but_nobody_who_adds_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polarity.serving.log_store._BUSY_TIMEOUT_S", 0.05)
     SqliteStore(path).close()
     log = PredictionLog(opener(path), limit=10)
@@ -126,14 +122,22 @@ def test_a_store_that_cannot_be_opened_fails_feedback_only(tmp_path: Path) -> No
     [("\ud800 alone", "? alone"), ("nul \x00", "nul \ufffd"), ("😀", "😀")],
     ids=ascii,
 )
-def test_a_text_that_a_database_cannot_hold_does_not_stop_the_log(
-    path: Path, text: str, kept: str
-) -> None:
+def test_a_text_that_a_database_cannot_hold_does_not_stop_the_log(path: Path, text: str, kept: str) -> None:
     log = PredictionLog(opener(path))
     log.add(row("odd", text))
     log.add(row("plain", "x"))
     log.close()
     assert rows_of(path) == [("odd", kept), ("plain", "x")]
+
+
+def test_a_row_is_kept_as_it_is(path: Path) -> None:
+    store = SqliteStore(path)
+    given = row("a", 'quotes " and \\ and 😀')
+    store.write([given])
+    store.close()
+    with sqlite3.connect(path) as connection:
+        (kept,) = connection.execute("SELECT * FROM predictions").fetchall()
+    assert kept == (*given[:6], '{"negative":0.1,"positive":0.9}', *given[7:])
 
 
 def test_the_same_row_twice_is_kept_once(path: Path) -> None:

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from polarity.serving import rules
 
 DIGITS = st.characters(categories=("Nd",))
-AROUND = st.text(
-    st.sampled_from(" \t\n+-−.,'’_\u00a0\u2009\u202f\u200b٫٬，．"), max_size=4
-)
+AROUND = st.text(st.sampled_from(" \t\n+-−.,'’_\u00a0\u2009\u202f\u200b٫٬，．"), max_size=4)
 
 
 @pytest.mark.parametrize(

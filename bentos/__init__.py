@@ -1,0 +1,1 @@
+"""What is served: the BentoML service and its HTTP contract."""

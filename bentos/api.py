@@ -1,0 +1,227 @@
+"""The contract as a FastAPI application: its document, and its rare routes.
+
+Behind the door, predictions do not come this way; on its own, this
+application answers the whole contract all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from polarity import __version__
+from polarity.serving.contract import (
+    BatchRequest,
+    Contract,
+    FeedbackRequest,
+    Handler,
+    PredictRequest,
+    Reply,
+    spoken,
+)
+from polarity.serving.rules import MAX_CHARACTERS, MAX_TEXTS, message
+
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_IDENTITY = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("family", "version", "bento")},
+    "required": ["family", "version", "bento"],
+}
+_PREDICTION = {
+    "title": "Prediction",
+    "type": "object",
+    "properties": {
+        "prediction_id": {"type": "string"},
+        "sentiment": {"type": "string"},
+        "score": {**_PROBABILITY, "description": "Probability of the winning class."},
+        "probabilities": {"type": "object", "additionalProperties": _PROBABILITY},
+        "model": _IDENTITY,
+    },
+    "required": ["prediction_id", "sentiment", "score", "probabilities", "model"],
+    "additionalProperties": False,
+}
+_PREDICTIONS = {
+    "title": "Predictions",
+    "type": "object",
+    "properties": {
+        "predictions": {
+            "type": "array",
+            "description": "In the order of the texts; a refused one holds the reason in its place.",
+            "items": {
+                "anyOf": [
+                    _PREDICTION,
+                    {
+                        "type": "object",
+                        "properties": {"error": {"type": "string"}},
+                        "required": ["error"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+        }
+    },
+    "required": ["predictions"],
+}
+_FEEDBACK = {
+    "type": "object",
+    "properties": {"prediction_id": {"type": "string"}, "label": {"type": "string"}},
+    "required": ["prediction_id", "label"],
+}
+_DETAIL = {"title": "Refusal", "type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
+_DETAILS = {
+    "title": "Invalid",
+    "type": "object",
+    "properties": {
+        "detail": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string"},
+                    "loc": {"type": "array", "items": {"type": "string"}},
+                    "msg": {"type": "string"},
+                },
+                "required": ["type", "loc", "msg"],
+            },
+        }
+    },
+    "required": ["detail"],
+}
+_REFUSALS = {
+    400: "Blank, or nothing but a number.",
+    401: "A key is required.",
+    404: "Unknown prediction.",
+    408: "The body arrives too slowly.",
+    409: "The prediction has another label already.",
+    413: "The body is too large.",
+    429: "Too many requests at once; `Retry-After` says when to come back.",
+    503: "The model, or the log, is not available.",
+    504: "The model did not answer in time.",
+}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _responses(*refusals: int, **answers: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    responses: dict[int | str, dict[str, Any]] = {int(name[1:]): answer for name, answer in answers.items()}
+    for status in (401, 408, 413, *refusals):
+        responses[status] = _json(_REFUSALS[status], _DETAIL)
+    responses[422] = _json("Not what the schema says; `detail[0].loc` tells where.", _DETAILS)
+    return responses
+
+
+def _body(kind: type[msgspec.Struct], **properties: dict[str, Any]) -> dict[str, Any]:
+    (schema,), components = msgspec.json.schema_components([kind], ref_template="{name}")
+    inline = components[schema["$ref"]]
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        **inline,
+                        "properties": {
+                            name: {**inline["properties"][name], **more} for name, more in properties.items()
+                        },
+                    }
+                }
+            },
+        }
+    }
+
+
+api = FastAPI(
+    title="Polarity",
+    version=__version__,
+    description="The sentiment of tweets. Messages are French, or English with `Accept-Language: en`.",
+    docs_url=None,
+    redoc_url=None,
+    redirect_slashes=False,
+)
+api.state.contract = None
+
+
+def _contract(request: Request) -> Contract:
+    contract: Contract | None = request.app.state.contract
+    if contract is None:
+        raise HTTPException(503, message("away", spoken(request.headers.raw)))
+    return contract
+
+
+def _response(reply: Reply) -> Response:
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers, media_type="application/json")
+
+
+async def _answer(request: Request, name: str) -> Response:
+    contract = _contract(request)
+    handler: Handler = getattr(contract, name)
+    return _response(await contract.answer(handler, await request.body(), request.headers.raw))
+
+
+@api.get("/", summary="What is served")
+async def index(request: Request) -> Response:
+    return JSONResponse(_contract(request).index())
+
+
+@api.get("/model", summary="The model card")
+async def model(request: Request) -> Response:
+    return JSONResponse(_contract(request).card())
+
+
+@api.post(
+    "/predict",
+    summary="The sentiment of one text",
+    responses=_responses(400, 429, 503, 504, s200=_json("The prediction.", _PREDICTION)),
+    openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
+)
+@api.post("/predict/", include_in_schema=False)
+async def predict(request: Request) -> Response:
+    return await _answer(request, "predict")
+
+
+@api.post(
+    "/predict/batch",
+    summary=f"The sentiments of 1 to {MAX_TEXTS} texts",
+    responses=_responses(429, 503, 504, s200=_json("The predictions.", _PREDICTIONS)),
+    openapi_extra=_body(
+        BatchRequest, texts={"description": "Texts as for /predict; others are refused in their place."}
+    ),
+)
+@api.post("/predict/batch/", include_in_schema=False)
+async def predict_batch(request: Request) -> Response:
+    return await _answer(request, "predict_batch")
+
+
+@api.post(
+    "/feedback",
+    summary="The true label of a prediction",
+    status_code=201,
+    responses=_responses(404, 409, 503, s201=_json("Kept.", _FEEDBACK), s200=_json("It was kept before.", _FEEDBACK)),
+    openapi_extra=_body(FeedbackRequest, prediction_id={}, label={"description": "One of the model's labels."}),
+)
+async def feedback(request: Request) -> Response:
+    return await _answer(request, "feedback")
+
+
+@api.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="Polarity",
+        # BentoML's own copies: the page works without the internet.
+        swagger_js_url="static_content/swagger-ui-bundle.js",
+        swagger_css_url="static_content/swagger-ui.css",
+        swagger_favicon_url="static_content/favicon-light-32x32.png",
+    )
+    page.headers["content-security-policy"] = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+    )
+    return page

@@ -1,0 +1,189 @@
+"""The door of the server: who may come in, how much they may bring, and which way is the shortest.
+
+It stands before everything of BentoML. Predictions are answered right here;
+BentoML's own routes (health, metrics, schema, static files) and the rare
+routes of the contract go on to BentoML and FastAPI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from fastapi import FastAPI
+
+from polarity.serving import metrics
+from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, spoken
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MIB = 1024 * 1024
+_BODY_LIMIT = {"/predict/batch": 4 * MIB, "/predict/batch/": 4 * MIB}
+# A client that sends more than allowed is listened to for a while, or it may never read the refusal.
+_DRAIN_LIMIT = 32 * MIB
+
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_BENTOML = frozenset({"/metrics", "/schema.json", "/docs.json"})
+_ROUTES = frozenset(
+    {"/", "/predict", "/predict/", "/predict/batch", "/predict/batch/", "/feedback", "/model", "/docs", "/openapi.json"}
+)
+
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_CLOSE = (b"connection", b"close")
+_JSON = ((b"content-type", b"application/json"), (b"content-security-policy", b"default-src 'none'"), *_SAFE)
+
+
+class Door:
+    """An ASGI application in front of BentoML's.
+
+    Parameters
+    ----------
+    api : FastAPI
+        Answers the rare routes, and says that a route or a method does not exist.
+    keys : iterable of str
+        Any of them opens the door; none: it is open.
+    body_timeout_s : float
+        Longest time that a body may take to arrive.
+    """
+
+    def __init__(self, api: FastAPI, *, keys: Iterable[str], body_timeout_s: float) -> None:
+        self._bentoml: App = api
+        self._api = api
+        self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+        self._body_timeout_s = body_timeout_s
+        self._contract: Contract | None = None
+        self._hot: dict[str, Handler] = {}
+
+    def before(self, bentoml: App) -> Door:
+        """Stand in front of BentoML's application, which answers its own routes and the lifespan events."""
+        self._bentoml = bentoml
+        return self
+
+    def open(self, contract: Contract) -> None:
+        """Let requests through to `contract`: the model is warm."""
+        self._contract = self._api.state.contract = contract
+        self._hot = {
+            "/predict": contract.predict,
+            "/predict/": contract.predict,
+            "/predict/batch": contract.predict_batch,
+            "/predict/batch/": contract.predict_batch,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _HEALTH:
+            await self._bentoml(scope, receive, send)
+            return
+        path: str = scope["path"]
+        headers: Headers = scope["headers"]
+        started = perf_counter()
+        try:
+            if self._keys and not self._has_key(headers):
+                raise Refused(401, "no_key", (b"www-authenticate", b"Bearer"))
+            if path in _BENTOML or path.startswith("/static_content/"):
+                await self._bentoml(scope, receive, send)
+                return
+            body = await self._body(path, headers, receive) if scope["method"] == "POST" else b""
+        except Refused as error:
+            metrics.refused(error.code)
+            reply = error.reply(spoken(headers))
+        else:
+            handler = self._hot.get(path) if scope["method"] == "POST" else None
+            if handler is None or self._contract is None:
+                status = await self._rare(scope, body, receive, send)
+                metrics.answered(_route(path), status, perf_counter() - started)
+                return
+
+            async def gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+            reply = await self._contract.answer(handler, body, headers, gone)
+        await _send(reply, send)
+        metrics.answered(_route(path), reply.status, perf_counter() - started)
+
+    def _has_key(self, headers: Headers) -> bool:
+        given = b""
+        for name, value in headers:
+            if name == b"x-api-key":
+                given = value
+            elif name == b"authorization" and value[:7].lower() == b"bearer ":
+                given = value[7:].strip()
+        digest = hashlib.sha256(given).digest()
+        # Every key is compared, each in constant time.
+        return sum([hmac.compare_digest(digest, key) for key in self._keys]) > 0
+
+    async def _body(self, path: str, headers: Headers, receive: Receive) -> bytes:
+        limit = _BODY_LIMIT.get(path, MIB)
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(0, "gone")
+                body: bytes = message.get("body", b"")
+                if not message.get("more_body") and len(body) <= limit:
+                    return body
+                return await self._long_body(body, message, headers, limit, receive)
+        except TimeoutError:
+            raise Refused(408, "body_too_slow", _CLOSE) from None
+
+    async def _long_body(self, body: bytes, message: Message, headers: Headers, limit: int, receive: Receive) -> bytes:
+        kept, size = bytearray(body), len(body)
+        announced = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+        while message.get("more_body") and max(size, announced) <= _DRAIN_LIMIT:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(0, "gone")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size <= limit:
+                kept += chunk
+        if max(size, announced) > limit:
+            raise Refused(413, "too_large", _CLOSE)
+        return bytes(kept)
+
+    async def _rare(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> int:
+        """Let FastAPI answer, with the body that was read and the headers that every answer has."""
+        status = 500
+        unread = True
+
+        async def replay() -> Message:
+            nonlocal unread
+            if unread:
+                unread = False
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
+
+        async def send_safely(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *_SAFE]}
+            await send(message)
+
+        await self._api(scope, replay, send_safely)
+        return status
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    if not reply.status:
+        return
+    headers = [*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _route(path: str) -> str:
+    return (path.rstrip("/") or "/") if path in _ROUTES else "other"

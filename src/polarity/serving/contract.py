@@ -1,0 +1,310 @@
+"""The HTTP contract without HTTP: bodies in, statuses and bodies out, whatever server carries them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from polarity.errors import PolarityError, ServiceUnavailable
+from polarity.serving import metrics
+from polarity.serving.batcher import Backend, Busy, ClientGone, Gone, TooSlow, retry_after
+from polarity.serving.log_store import Row
+from polarity.serving.package import ModelManifest
+from polarity.serving.prediction_log import PredictionLog
+from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
+
+_logger = logging.getLogger("bentoml.polarity")
+
+S = TypeVar("S", bound=msgspec.Struct)
+Headers = Iterable[tuple[bytes, bytes]]
+
+_OUTCOMES = {"new": 201, "same": 200, "other": 409, "unknown": 404}
+_PROBLEMS_SHOWN = 10
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /predict."""
+
+    text: str
+
+
+class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /predict/batch. What is not a string is refused in its place, not here."""
+
+    texts: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_TEXTS)]
+
+
+class FeedbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /feedback."""
+
+    prediction_id: str
+    label: str
+
+
+class Reply(NamedTuple):
+    """An answer in JSON; status 0 means that there is nobody to answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Refused(PolarityError):  # noqa: N818 - not an error of ours
+    """The request gets no 2xx."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        *headers: tuple[bytes, bytes],
+        problems: Sequence[tuple[str, tuple[str, ...]]] = (),
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.headers = headers
+        self.problems = problems
+
+    def reply(self, language: Language) -> Reply:
+        """The refusal in words, without anything of what the client sent but the names of fields."""
+        detail: Any = message(self.code, language)
+        if self.problems:
+            detail = [
+                {"type": code, "loc": ["body", *place], "msg": message(code, language)} for code, place in self.problems
+            ]
+        return Reply(self.status, msgspec.json.encode({"detail": detail}), self.headers)
+
+
+def invalid(code: str, *place: str) -> Refused:
+    """A 422 about one place in the body."""
+    return Refused(422, code, problems=[(code, place)])
+
+
+@dataclass(frozen=True)
+class Served:
+    """Which model answers."""
+
+    manifest: ModelManifest
+    version: str
+    bento: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What every prediction says about the model."""
+        return {"family": self.manifest.family, "version": self.version, "bento": self.bento}
+
+
+Handler = Callable[[bytes, Headers, Gone | None], Awaitable[Reply]]
+
+
+class Contract:
+    """The answers of the contract.
+
+    Parameters
+    ----------
+    served : Served
+        The model behind `backend`.
+    backend : Backend
+        Gives probabilities in the order of the manifest's labels.
+    log : PredictionLog or None
+        Keeps predictions and feedback; none: nothing is kept, and feedback is refused with 503.
+    keep_texts : bool
+        Whether the log keeps the texts themselves.
+    """
+
+    def __init__(self, served: Served, backend: Backend, log: PredictionLog | None, *, keep_texts: bool) -> None:
+        self.served = served
+        self._backend = backend
+        self._log = log
+        self._keep_texts = keep_texts
+        self._labels = served.manifest.labels
+        self._identity = served.identity
+
+    async def answer(self, handler: Handler, body: bytes, headers: Headers, gone: Gone | None = None) -> Reply:
+        """What `handler` says to `body`, or why it does not; never raises."""
+        refused: Refused
+        try:
+            return await handler(body, headers, gone)
+        except Refused as error:
+            refused = error
+        except ClientGone:
+            refused = Refused(0, "gone")
+        except Busy as error:
+            refused = Refused(429, "too_many", (b"retry-after", b"%d" % retry_after(error)))
+        except TooSlow:
+            refused = Refused(504, "too_slow")
+        except ServiceUnavailable:
+            refused = Refused(503, "away", (b"retry-after", b"1"))
+        except Exception:
+            _logger.exception("A request failed.")
+            refused = Refused(500, "failed")
+        metrics.refused(refused.code)
+        return refused.reply(spoken(headers))
+
+    async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+        """POST /predict."""
+        text = _decode(body, PredictRequest).text
+        if (refusal := refuse(text)) is not None:
+            if refusal.status == 422:
+                raise invalid(refusal.code, "text")
+            raise Refused(refusal.status, refusal.code)
+        rows = await self._backend.predict((text,), gone=gone)
+        return Reply(200, msgspec.json.encode(self._prediction(text, rows[0], time.time())))
+
+    async def predict_batch(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+        """POST /predict/batch."""
+        given = _decode(body, BatchRequest).texts
+        refusals = [refuse(text) for text in given]
+        texts = [text for text, refusal in zip(given, refusals, strict=True) if refusal is None]
+        rows = iter(await self._backend.predict(texts, gone=gone))
+        now = time.time()
+        language = spoken(headers)
+        predictions: list[dict[str, Any]] = []
+        for text, refusal in zip(given, refusals, strict=True):
+            if refusal is None:
+                predictions.append(self._prediction(text, next(rows), now))
+            else:
+                metrics.refused(refusal.code)
+                predictions.append({"error": refusal.message(language)})
+        return Reply(200, msgspec.json.encode({"predictions": predictions}))
+
+    async def feedback(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+        """POST /feedback."""
+        given = _decode(body, FeedbackRequest)
+        if given.label not in self._labels:
+            raise invalid("label_unknown", "label")
+        if self._log is None:
+            raise Refused(503, "no_log")
+        outcome = await self._log.feedback(given.prediction_id, given.label)
+        if outcome in ("other", "unknown"):
+            raise Refused(_OUTCOMES[outcome], "other_label" if outcome == "other" else "unknown_prediction")
+        return Reply(
+            _OUTCOMES[outcome], msgspec.json.encode({"prediction_id": given.prediction_id, "label": given.label})
+        )
+
+    def index(self) -> dict[str, Any]:
+        """GET /."""
+        manifest = self.served.manifest
+        return {
+            "name": "sentiment",
+            "model": {**self._identity, "name": manifest.name, "precision": manifest.precision},
+            "version": self.served.version,
+            "labels": self._labels,
+            "data_digest": manifest.data_digest,
+            "git_commit": manifest.git_commit,
+            "links": {
+                "predict": "/predict",
+                "batch": "/predict/batch",
+                "feedback": "/feedback",
+                "model": "/model",
+                "docs": "/docs",
+                "openapi": "/openapi.json",
+                "health": "/healthz",
+                "ready": "/readyz",
+                "metrics": "/metrics",
+            },
+        }
+
+    def card(self) -> dict[str, Any]:
+        """GET /model: the manifest with the card, and the Bento that carries it."""
+        card: dict[str, Any] = msgspec.to_builtins(self.served.manifest)
+        return {**card, "version": self.served.version, "bento": self.served.bento}
+
+    def _prediction(self, text: str, row: list[float], now: float) -> dict[str, Any]:
+        probabilities = {label: round(p, 6) for label, p in zip(self._labels, row, strict=True)}
+        sentiment = max(probabilities, key=probabilities.__getitem__)
+        # The time first: ids sort by age, which keeps an index on them compact.
+        prediction_id = f"{int(now * 1e6):014x}{secrets.token_hex(9)}"
+        score = probabilities[sentiment]
+        metrics.predicted(sentiment)
+        if self._log is not None:
+            self._log.add(
+                Row(
+                    id=prediction_id,
+                    at=now,
+                    characters=len(text),
+                    text=text if self._keep_texts else None,
+                    sentiment=sentiment,
+                    score=score,
+                    probabilities=probabilities,
+                    **self._identity,
+                )
+            )
+        return {
+            "prediction_id": prediction_id,
+            "sentiment": sentiment,
+            "score": score,
+            "probabilities": probabilities,
+            "model": self._identity,
+        }
+
+
+def spoken(headers: Headers) -> Language:
+    """The language that a request's headers ask for."""
+    for name, value in headers:
+        if name == b"accept-language":
+            return language_of(value.decode("latin-1"))
+    return "fr"
+
+
+def _decode(body: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, RecursionError):
+        given = _whatever(body)
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError:
+        problems = list(islice(_problems(given, kind), _PROBLEMS_SHOWN))
+        raise Refused(422, problems[0][0], problems=problems) from None
+
+
+def _whatever(body: bytes) -> object:
+    """The JSON of a body that is not what it should be, or not quite JSON."""
+    with suppress(ValueError, RecursionError):
+        return msgspec.json.decode(body)
+    # Many clients write half of an emoji as an escape ("\ud83d"). The grammar allows it, strict readers do not.
+    try:
+        text = json.dumps(json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant), ensure_ascii=False)
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        raise invalid("json_invalid") from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON.")
+
+
+def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What is wrong with `given`: message codes and places."""
+    if not isinstance(given, dict):
+        yield "object_type", ()
+        return
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for name, expected in fields.items():
+        if name not in given:
+            yield "missing", (name,)
+            continue
+        value = given[name]
+        try:
+            msgspec.convert(value, expected)
+        except msgspec.ValidationError:
+            if expected is str:
+                yield "string_type", (name,)
+            elif isinstance(value, list):
+                yield ("too_long" if value else "too_short"), (name,)
+            else:
+                yield "list_type", (name,)
+    for name in given:
+        if name not in fields:
+            # A field's name is told back only if it can be one.
+            yield "extra_forbidden", (name,) if len(name) <= 64 and name.isidentifier() else ()
