@@ -20,13 +20,14 @@ from flows.step import outcome, reuse, step
 from polarity import promotion, selection, steps
 from polarity.config import FAMILY_OF, ModelName, TrainConfig
 from polarity.data.acceptance import Acceptance, read_acceptance
+from polarity.data.gates import GateResult
 from polarity.data.snapshot import Snapshot, read_snapshot
 from polarity.data.splits import Splits, read_splits
 from polarity.evaluation.candidate_plots import draw_candidate
 from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.models.fit import read_history
-from polarity.packaging import bento
+from polarity.packaging import bento_store as bento
 from polarity.prerequisites import check_prerequisites
 from polarity.registry import Registry, Version
 from polarity.revision import GitState, git_state
@@ -62,6 +63,7 @@ class Candidate:
     cached: bool
     mlflow_run_id: str | None
     scorecard: Scorecard | None = None
+    objections: tuple[str, ...] = ()
     latency_ms_p95: float = float("inf")
     test: Scorecard | None = None
     version: Version | None = None
@@ -195,7 +197,12 @@ def evaluate(run: Run, splits: Splits, candidate: Candidate) -> Candidate:
         "%s on validation: accuracy %.4f, macro-F1 %.4f, log-loss %.4f",
         candidate.name, figures.accuracy, figures.macro_f1, figures.log_loss,
     )  # fmt: skip
-    return outcome(replace(candidate, scorecard=scorecard), stored)
+    # predictions that are none speak against this candidate, not against the others
+    failures = GateResult.read(stored.folder / steps.GATE_FILE).failures
+    objections = tuple(f"its predictions were refused: {check.message}" for check in failures)
+    for objection in objections:
+        get_run_logger().warning("%s cannot be chosen: %s", candidate.name, objection)
+    return outcome(replace(candidate, scorecard=scorecard, objections=objections), stored)
 
 
 @step("measure latency", task_run_name="measure-latency-{candidate.name}")
@@ -216,6 +223,7 @@ def select(run: Run, candidates: Sequence[Candidate]) -> Verdict:
                 latency_ms_p95=candidate.latency_ms_p95,
                 size_bytes=candidate.fitted.record["size_bytes"],
                 validation=_card(candidate).predictions("validation"),
+                objections=candidate.objections,
             )
             for candidate in candidates
         ],

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polarity.errors import ArtifactError
-from polarity.packaging import bento
+from polarity.packaging import bento_store as bento
 from polarity.registry import Registry, Version
 
 BENTO_TAG = "bento"

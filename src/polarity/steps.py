@@ -29,12 +29,14 @@ from polarity.evaluation.scorecard import write_scorecard
 from polarity.isolation import Listener, run_isolated
 from polarity.models.fit import FIT_FILE, PACKAGED
 from polarity.packaging import bento
+from polarity.packaging.bento_probe import probe
 from polarity.provenance import Fingerprint, Step, file_digest, fingerprint
 from polarity.serving.package import MANIFEST, ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.text.encoders import Layout, resolve_encoder
 
 BENTO_FILE = "bento.json"
+GATE_FILE = "gate.json"
 _ARRAYS = ("numpy", "pandas", "pyarrow")
 _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
 _TRANSFORMER_LIBRARIES = (
@@ -145,7 +147,7 @@ def check_splits_work(splits: Splits, config: TrainConfig) -> Work:
     def write(folder: Path) -> None:
         result = check_splits(splits, config.preparation, config.gate, folder / "data_docs")
         result.refuse("The splits")
-        result.write(folder / "gate.json")
+        result.write(folder / GATE_FILE)
 
     parameters = _options(config, "gate", "preparation", "labels")
     return Work(fingerprint(step, inputs=splits.digests, parameters=parameters), write)
@@ -212,8 +214,7 @@ def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tu
             gate = check_predictions(
                 scorecard.predictions("validation"), folder / "data_docs", rows=splits.rows["validation"]
             )
-            gate.refuse(f"What {fitted.record['name']} predicts on validation")
-            gate.write(folder / "gate.json")
+            gate.write(folder / GATE_FILE)
 
     inputs = {"model": fitted.digest} | {split: splits.digests[split] for split in on}
     parameters = {"seed": config.seed, "labels": splits.labels}
@@ -241,7 +242,7 @@ def package_work(fitted: Fitted, *, card: Mapping[str, Any], data_digest: str | 
     """
     step = Step(
         "package",
-        ("polarity.packaging.bento", "polarity.serving.predictor"),
+        ("polarity.packaging.bento", "polarity.packaging.bento_probe", "polarity.serving.predictor"),
         ("bentoml",),
         tuple(bento.sources()),
     )
@@ -253,7 +254,7 @@ def package_work(fitted: Fitted, *, card: Mapping[str, Any], data_digest: str | 
         known = {**manifest.card, **card}
         msgspec.structs.replace(manifest, card=known, data_digest=data_digest, git_commit=git_commit).write(packed)
         tag = bento.build(packed)
-        bento.probe(tag)
+        probe(tag)
         (folder / BENTO_FILE).write_text(json.dumps({"tag": tag}) + "\n")
 
     return Work(fingerprint(step, inputs={"model": fitted.digest}, parameters={}), write)

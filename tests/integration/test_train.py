@@ -18,7 +18,7 @@ from prefect.states import State
 
 from flows.train import train
 from polarity.config import TrainConfig
-from polarity.packaging import bento
+from polarity.packaging import bento_store as bento
 from polarity.registry import Registry
 from polarity.summary import RunSummary
 
@@ -29,7 +29,7 @@ SMALL = {
     "data": {"rows": 1200},
     "evaluation": {"train_rows": 200},
     "bilstm": {"units": 8, "vector_size": 8, "epochs": 1},
-    "distilbert": {"encoder": "random", "train_rows": 200},
+    "distilbert": {"encoder": "random", "train_rows": 600, "epochs": 6, "learning_rate": 5e-3, "max_tokens": 24},
 }
 
 
