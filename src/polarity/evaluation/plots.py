@@ -65,18 +65,20 @@ _drawing = threading.RLock()
 def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
     """One confusion matrix per model: the share of each true label that got each answer, and the counts."""
     n_labels = len(next(iter(predictions.values())).label_names)
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
     figure, panels = _panels(len(predictions), width=1.5 + 0.75 * n_labels, height=1.3 + 0.75 * n_labels)
     with _style():
         for panel, (name, of) in zip(panels, predictions.items(), strict=True):
             counts = confusion_counts(of.labels, of.predicted, n_labels=n_labels)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-            panel.imshow(shares, cmap=_shades(), vmin=0, vmax=1)
+            panel.pcolormesh(shares, cmap=_shades(), vmin=0, vmax=1, edgecolors="face", linewidth=0.2)
             for (row, column), count in np.ndenumerate(counts):
-                panel.text(column, row - 0.08, f"{shares[row, column]:.0%}", ha="center", va="center", weight="bold")
-                panel.text(column, row + 0.22, f"{count:,}", ha="center", va="center", fontsize=8)
-            panel.set_xticks(range(n_labels), of.label_names)
-            panel.set_yticks(range(n_labels), of.label_names, rotation=90, va="center")
-            panel.set(title=name, xlabel="answered", ylabel="true")
+                panel.text(column + 0.5, row + 0.42, f"{shares[row, column]:.0%}", **middle, weight="bold")
+                panel.text(column + 0.5, row + 0.72, f"{count:,}", **middle, fontsize=8)
+            places = np.arange(n_labels) + 0.5
+            panel.set_xticks(places, of.label_names)
+            panel.set_yticks(places, of.label_names, rotation=90, va="center")
+            panel.set(title=_literal(name), xlabel="answered", ylabel="true", aspect="equal", ylim=(n_labels, 0))
             panel.grid(False)
             panel.spines[:].set_visible(False)
     return figure
@@ -90,7 +92,7 @@ def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
         for i, (name, of) in enumerate(predictions.items()):
             if len(np.unique(of.labels)) == len(of.label_names):
                 false_rates, true_rates, area = _mean_roc(of.labels, of.probabilities)
-                _line(panel, i, false_rates, true_rates, label=f"{name} (area {area:.3f})")
+                _line(panel, i, false_rates, true_rates, label=_literal(f"{name} (area {area:.3f})"))
         panel.set(xlabel="false alarms", ylabel="hits", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
         _percent(panel)
         panel.legend(loc="lower right")
@@ -105,7 +107,7 @@ def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
         panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
         for i, (name, of) in enumerate(predictions.items()):
             bins = reliability(of.labels, of.probabilities)
-            _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=name, marker="o")
+            _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=_literal(name), marker="o")
         panel.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(floor, 1.0), ylim=(0, 1.02))
         _percent(panel)
         panel.legend(loc="lower right")
@@ -154,7 +156,7 @@ def learning_curves(histories: Mapping[str, History]) -> Figure:
                     label="training" if loss == "loss" else loss.removesuffix("_loss"),
                     marker="o",
                 )
-            panel.set(title=name, xlabel="epoch", ylabel="loss")
+            panel.set(title=_literal(name), xlabel="epoch", ylabel="loss")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.legend(loc="best", fontsize=8.5)
     return figure
@@ -181,21 +183,8 @@ def telling_words(weights: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
             places = np.arange(len(words))[::-1]
             panel.barh(places, [weight for _, weight in words], color=PALETTE[i % len(PALETTE)], height=0.72)
             panel.set_yticks(places, [_literal(word) for word, _ in words], fontsize=9)
-            panel.set(title=f"speaks for {label}", xlabel="weight")
+            panel.set(title=_literal(f"speaks for {label}"), xlabel="weight")
             panel.grid(axis="y", visible=False)
-    return figure
-
-
-def score_shifts(shifts: Mapping[str, float], *, xlabel: str) -> Figure:
-    """A signed bar for each name, the largest first: how far each moves a score."""
-    ordered = sorted(shifts.items(), key=lambda item: item[1])
-    figure, (panel,) = _panels(1, width=4.6, height=0.9 + 0.2 * len(ordered))
-    with _style():
-        colours = [PALETTE[0] if value >= 0 else PALETTE[1] for _, value in ordered]
-        panel.barh([_literal(name) for name, _ in ordered], [value for _, value in ordered], color=colours, height=0.72)
-        panel.axvline(0, color=INK, linewidth=0.8)
-        panel.set(xlabel=xlabel)
-        panel.grid(axis="y", visible=False)
     return figure
 
 
@@ -215,7 +204,7 @@ def to_svg(figure: Figure, *, title: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([\w-]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'font: ([^;"]*?)(\d+(?:\.\d+)?)px [^;"]*', r"font: \1\2px var(--font, sans-serif)", svg)
     svg = svg.replace(INK, "var(--ink, #1b1e24)").replace(FAINT, "var(--line, #c9cdd4)")

@@ -1,0 +1,96 @@
+"""Predictions beside the truth: predicted, written, read, timed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polarity.errors import ArtifactError, ConfigurationError
+from polarity.evaluation.latency import measure_latency
+from polarity.evaluation.predictions import CHUNK_ROWS, Predictions, predict_rows
+
+NAMES = ("negative", "neutral", "positive")
+
+
+class ByLength:
+    """Answers by the length of the text, and remembers how it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls.append(len(texts))
+        return np.eye(3, dtype=np.float32)[[len(text) % 3 for text in texts]]
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"text": ["abc", "abcd", "🙂é"], "label": ["negative", "positive", "positive"], "block": ["head", None, "tail"]}
+    )
+
+
+def test_rows_are_predicted_in_order_with_their_columns(rows: pd.DataFrame) -> None:
+    found = predict_rows(ByLength(), rows, NAMES)
+    assert found.predicted.tolist() == [0, 1, 2]
+    assert found.labels.tolist() == [0, 2, 2]
+    assert list(found.columns) == ["text", "block"]
+    assert found.measure(seed=0).accuracy == pytest.approx(2 / 3)
+
+
+def test_many_rows_are_predicted_in_chunks() -> None:
+    predict = ByLength()
+    many = pd.DataFrame({"text": ["x"] * (CHUNK_ROWS + 1), "label": "neutral"})
+    assert len(predict_rows(predict, many, NAMES)) == CHUNK_ROWS + 1
+    assert predict.calls == [CHUNK_ROWS, 1]
+
+
+def test_a_file_has_the_columns_of_the_contract_and_comes_back(rows: pd.DataFrame, tmp_path: Path) -> None:
+    found = predict_rows(ByLength(), rows, NAMES)
+    path = found.write(tmp_path / "deep" / "test.parquet")
+    frame = pd.read_parquet(path)
+    assert list(frame) == ["label", "predicted", "p_negative", "p_neutral", "p_positive", "text", "block"]
+    assert frame["predicted"].tolist() == ["negative", "neutral", "positive"]
+    back = Predictions.read(path, NAMES)
+    assert (back.labels == found.labels).all()
+    assert (back.probabilities == found.probabilities).all()
+    assert back.probabilities.dtype == np.float32
+    assert back.columns["text"].tolist() == rows["text"].tolist()
+
+
+def test_a_file_of_another_class_set_is_refused(rows: pd.DataFrame, tmp_path: Path) -> None:
+    path = predict_rows(ByLength(), rows, NAMES).write(tmp_path / "test.parquet")
+    with pytest.raises(ArtifactError, match="p_mixed"):
+        Predictions.read(path, (*NAMES, "mixed"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"nowhere\.parquet"):
+        Predictions.read(tmp_path / "nowhere.parquet", NAMES)
+
+
+def test_an_unknown_label_is_quoted(rows: pd.DataFrame) -> None:
+    with pytest.raises(ConfigurationError, match="neutral"):
+        predict_rows(ByLength(), rows.assign(label="neutral"), ("negative", "positive"))
+
+
+def test_one_text_a_call_is_timed_after_warming_up() -> None:
+    predict = ByLength()
+    found = measure_latency(predict, ["a", "bb"], seed=0, warm_up_calls=3, calls=40)
+    assert predict.calls == [1] * 43
+    assert found.calls == 40
+    assert 0 < found.p50_ms <= found.p95_ms
+
+
+def test_a_slow_model_is_timed_on_fewer_calls() -> None:
+    predict = ByLength()
+    assert measure_latency(predict, ["a"], seed=0, warm_up_calls=0, fewest_calls=5, budget_s=0).calls == 5
+
+
+def test_nothing_to_time_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no texts"):
+        measure_latency(ByLength(), [], seed=0)

@@ -1,0 +1,230 @@
+"""The report stands alone, says what it lacks, and takes no tweet for HTML."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from polarity.config import PolicyConfig
+from polarity.errors import ArtifactError
+from polarity.evaluation.behaviour import run_behaviour_tests
+from polarity.evaluation.bias import check_bias
+from polarity.evaluation.evidence import Evidence, ReportData
+from polarity.evaluation.mistakes import find_mistakes
+from polarity.evaluation.predictions import predict_rows
+from polarity.evaluation.report import write_report
+from polarity.evaluation.slices import slice_metrics
+from polarity.models.base import History
+from polarity.selection import Candidate, select
+from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+
+from .wordlist import WordList
+
+ATTACK = "<script>alert('great')</script> & <img src=http://evil.example/x.png>"
+THREE = ("negative", "neutral", "positive")
+
+
+class Page(HTMLParser):
+    """Collects what a page loads, its headings and its tags' balance."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.text: list[str] = []
+        self.scripts = 0
+        self.depth: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.loads += [v for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")]
+        if tag in ("section", "table", "tbody", "figure", "details", "main", "ul", "ol", "dl"):
+            self.depth.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.depth and tag in ("section", "table", "tbody", "figure", "details", "main", "ul", "ol", "dl"):
+            assert self.depth.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs' folders, each made once."""
+
+    @cache
+    def make(labels: tuple[str, ...], bare: bool) -> Path:
+        folder = tmp_path_factory.mktemp("run")
+        make_run(folder, labels, bare=bare)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run(made: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """A run's folder to change at will, with evidence of two word lists, or with a summary alone."""
+
+    def copy(labels: tuple[str, ...] = ("negative", "positive"), *, bare: bool = False) -> Path:
+        return Path(shutil.copytree(made(labels, bare), tmp_path / "run"))
+
+    return copy
+
+
+def make_run(folder: Path, labels: tuple[str, ...], *, bare: bool) -> None:
+    """What a run leaves: two word lists, measured, or their summary alone."""
+    texts = ["great day", "awful day", "not great", "love it sooo much", ATTACK, "so so", "hate it", "fine"] * 15
+    truth = [labels[i % len(labels)] for i in range(len(texts))]
+    rows = pd.DataFrame({"text": texts, "label": truth, "block": ["head", "tail"] * 60})
+    models, candidates = [], []
+    for name, model in (("listing", WordList(labels=labels)), ("deaf", WordList(labels=labels, negation=False))):
+        test = predict_rows(model, rows, labels)
+        behaviour = run_behaviour_tests(model, labels, {"negated": 0.5})
+        figures = test.measure(seed=0).to_dict()
+        slices = {k: {v: m.to_dict() for v, m in of.items()} for k, of in slice_metrics(test, seed=0).items()}
+        models.append(
+            ModelSummary(
+                name=name,
+                family="logistic",
+                cached=False,
+                train_seconds=12.0,
+                train_rows=100,
+                mlflow_run_id="r1",
+                size_bytes=1_500_000,
+                latency_ms_p95=0.4,
+                train=figures,
+                validation=figures,
+                test=figures,
+                test_slices={} if bare else slices,
+            )
+        )
+        candidates.append(Candidate(name, "logistic", 0.4, 1_500_000, test, behaviour.objections))
+        if not bare:
+            Evidence(
+                test=test,
+                history=History(({"loss": 0.6, "validation_loss": 0.7},)),
+                words={label: [("great", 1.0), ("<b>", 0.5)] for label in labels},
+                behaviour=behaviour,
+                bias=check_bias(model, labels),
+                mistakes=find_mistakes(model, test),
+            ).write(folder / name)
+    verdict = select(candidates, PolicyConfig(), seed=0)
+    if not bare:
+        (folder / "verdict.json").write_text(json.dumps(verdict.to_dict()))
+        seeds = {"listing": [{"accuracy": 0.8}, {"accuracy": 0.82}, {"accuracy": 0.81}]}
+        (folder / "seeds.json").write_text(json.dumps(seeds))
+    RunSummary(
+        run_id="r-1",
+        profile="demo",
+        git_commit="abc123",
+        git_clean=False,
+        started="2026-01-01T00:00:00+00:00",
+        seconds=100.0,
+        models=tuple(models),
+        bento="sentiment:abc",
+        data=DataSummary(source="tweets.csv", digest="d" * 64, rows=120, quarantined=3, labels=labels),
+        verdict=VerdictSummary(selected=verdict.selected, reason=verdict.reason, champion_before=None, promoted=True),
+    ).write(folder)
+    return folder
+
+
+@pytest.mark.parametrize("labels", [("negative", "positive"), THREE, ("spam", "ham")])
+def test_the_page_stands_alone(run: Callable[..., Path], labels: tuple[str, ...]) -> None:
+    page = Page(write_report(run(labels)).read_text())
+    assert page.loads == []
+    assert page.scripts == 0
+    assert page.depth == []
+
+
+def test_tweets_are_shown_and_not_run(run: Callable[..., Path]) -> None:
+    html = write_report(run()).read_text()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "alert(&#39;great&#39;)" in html
+
+
+def test_every_part_is_there(run: Callable[..., Path]) -> None:
+    html = write_report(run()).read_text()
+    parts = " ".join(re.findall(r'<section id="(\w+)">', html))
+    assert parts == ("comparison why pairs cost learning trust confusion slices behaviour bias mistakes words glossary")
+    assert "Not in this report" not in html
+    targets = set(re.findall(r'href="#([\w-]+)"', html.split("</nav>")[0]))
+    assert targets <= set(re.findall(r'<section id="([\w-]+)"', html))
+
+
+def test_the_figures_are_those_of_the_summary(run: Callable[..., Path]) -> None:
+    folder = run()
+    summary = ReportData.read(folder).summary
+    text = " ".join(Page(write_report(folder).read_text()).text)
+    for model in summary.models:
+        assert f"{model.test['accuracy'] * 100:.1f}" in text
+        low, high = model.test["macro_f1_interval"]
+        assert f"{low * 100:.1f}–{high * 100:.1f}" in text
+    assert summary.verdict.reason in text.replace("\n", " ")
+    assert "81.0" in text, "the mean over the seeds"
+
+
+def test_parts_without_data_are_named_with_the_reason(run: Callable[..., Path]) -> None:
+    html = write_report(run(bare=True)).read_text()
+    assert '<section id="behaviour">' not in html
+    assert '<section id="pairs">' not in html
+    missing = html[html.index("Not in this report") :]
+    for part in ("paired comparisons", "learning curves", "bias check", "spread over seeds", "most telling words"):
+        assert part in missing
+
+
+def test_a_failed_behaviour_test_shows_its_sentences_and_bars_the_candidate(run: Callable[..., Path]) -> None:
+    folder = run()
+    html = write_report(folder).read_text()
+    assert "this song is not great" in html
+    assert "✗" in html
+    verdict = ReportData.read(folder).verdict
+    assert verdict is not None
+    assert verdict.selected == "listing"
+
+
+def test_no_choice_is_told(run: Callable[..., Path]) -> None:
+    folder = run()
+    data = ReportData.read(folder)
+    nobody = data.summary.verdict.model_copy(
+        update={"selected": None, "promoted": False, "reason": "None is small enough."}
+    )
+    data.summary.model_copy(update={"verdict": nobody, "bento": None}).write(folder)
+    html = write_report(folder).read_text()
+    assert "No candidate can be chosen" in html
+    assert "None is small enough." in html
+
+
+def test_evidence_comes_back_as_it_was_written(run: Callable[..., Path], tmp_path: Path) -> None:
+    data = ReportData.read(run())
+    first = data.evidence["listing"]
+    first.write(tmp_path / "again")
+    again = Evidence.read(tmp_path / "again", ("negative", "positive"))
+    assert (again.history, again.behaviour, again.bias, again.mistakes) == (
+        first.history,
+        first.behaviour,
+        first.bias,
+        first.mistakes,
+    )
+    assert again.words == first.words
+
+
+def test_a_folder_without_a_summary_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"summary\.json"):
+        write_report(tmp_path)
+
+
+def test_a_broken_file_is_named(run: Callable[..., Path]) -> None:
+    folder = run()
+    (folder / "listing" / "behaviour.json").write_text('{"results": [{"name": 1}]}')
+    with pytest.raises(ArtifactError, match=r"behaviour\.json"):
+        write_report(folder)
