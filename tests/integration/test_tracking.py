@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from polarity.config import LogisticConfig
+from polarity.data.tweets import Tweets
 from polarity.errors import ArtifactError, ConfigurationError, ServiceUnavailable
 from polarity.evaluation.metrics import Metrics, measure
 from polarity.mlflow_store import connect
+from polarity.models import make_classifier
 from polarity.models.base import History
 from polarity.registry import Registry
+from polarity.serving.predictor import Predictor
 from polarity.settings import settings
 from polarity.tracking import Tracker
 
@@ -155,19 +162,12 @@ def test_threads_write_side_by_side(tracker: Tracker, metrics: Metrics, package:
     assert len(set(numbers)) == 4
 
 
-def _first_use(uri: str, artifacts: str, name: str) -> None:
-    Tracker.open(name, uri=uri).close()
-
-
 def test_two_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
-    spawn = multiprocessing.get_context("spawn")
-    starters = [spawn.Process(target=_first_use, args=(uri, str(tmp_path), f"process {i}")) for i in range(2)]
-    for starter in starters:
-        starter.start()
-    for starter in starters:
-        starter.join(120)
-    assert [starter.exitcode for starter in starters] == [0, 0]
+    script = f"from polarity.tracking import Tracker; Tracker.open('a run', uri={uri!r}).close()"
+    environment = {**os.environ, "POLARITY_HOME": str(tmp_path)}
+    starters = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
+    assert [starter.wait(120) for starter in starters] == [0, 0]
     with sqlite3.connect(tmp_path / "fresh" / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (2,)
         assert database.execute("select count(*) from experiments where name = 'polarity'").fetchone() == (1,)
@@ -206,3 +206,50 @@ def test_a_locked_database_is_worth_another_try(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_store_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="sqlite:///, postgresql:// or http"):
         Tracker.open("a run", uri="./mlruns")
+
+
+@pytest.fixture(scope="module")
+def logistic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real packaged model, small."""
+    texts = ["great day", "awful day", "so happy", "so sad", "love it", "hate it"] * 20
+    tweets = Tweets(texts, np.array([1, 0] * 60), LABELS)
+    classifier = make_classifier("logistic", LogisticConfig(char_ngrams=None, min_df=1), seed=0)
+    fitted = classifier.fit(tweets, tweets, lambda *_, **__: None)
+    return fitted.export(tmp_path_factory.mktemp("logistic")).folder
+
+
+def test_mlflow_loads_the_champion_by_its_alias_without_a_training_framework(tracker: Tracker, logistic: Path) -> None:
+    registry = Registry.open()
+    run_id = tracker.start_candidate("logistic", family="logistic", params={})
+    uri = tracker.log_model(run_id, logistic, name="logistic")
+    version = registry.register(uri, run_id=run_id, name="logistic", family="logistic", fingerprint="loads")
+    before = registry.set_champion(version.number)
+    script = (
+        "import json, sys, mlflow.pyfunc, pandas as pd\n"
+        "model = mlflow.pyfunc.load_model('models:/sentiment@champion')\n"
+        "answer = model.predict(pd.DataFrame({'text': ['love this great day', 'awful \U0001f622']}))\n"
+        "heavy = [name for name in ('tensorflow', 'torch', 'transformers') if name in sys.modules]\n"
+        "print(json.dumps({'sentiment': list(answer.sentiment), 'columns': list(answer), 'heavy': heavy}))\n"
+    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracker.uri, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    registry.set_champion(before.number if before else None)
+    assert json.loads(done.stdout) == {
+        "sentiment": ["positive", "negative"],
+        "columns": ["sentiment", "p_negative", "p_positive"],
+        "heavy": [],
+    }
+    predictor = Predictor.load(registry.packaged(version))
+    assert predictor.labels == LABELS
+
+
+def test_lost_artefacts_are_told(tracker: Tracker, package: Path) -> None:
+    registry = Registry.open()
+    run_id = tracker.start_candidate("logistic", family="logistic", params={})
+    uri = tracker.log_model(run_id, package, name="logistic")
+    version = registry.register(uri, run_id=run_id, name="logistic", family="logistic", fingerprint="lost")
+    shutil.rmtree(registry.packaged(version).parents[1])
+    with pytest.raises(ArtifactError, match="logistic \\(version"):
+        registry.packaged(version)
