@@ -127,30 +127,26 @@ class Door:
 
     async def _body(self, path: str, headers: Headers, receive: Receive) -> bytes:
         limit = _BODY_LIMIT.get(path, MIB)
+        announced = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+        if announced > limit and (announced > _DRAIN_LIMIT or any(name == b"expect" for name, _ in headers)):
+            raise Refused(413, "too_large", _CLOSE)
+        kept, size, more = bytearray(), 0, True
         try:
             async with asyncio.timeout(self._body_timeout_s):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused(0, "gone")
-                body: bytes = message.get("body", b"")
-                if not message.get("more_body") and len(body) <= limit:
-                    return body
-                return await self._long_body(body, message, headers, limit, receive)
+                while more and size <= _DRAIN_LIMIT:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(0, "gone")
+                    chunk: bytes = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if not (more or kept) and len(chunk) <= limit:
+                        return chunk
+                    size += len(chunk)
+                    if size <= limit:
+                        kept += chunk
         except TimeoutError:
             raise Refused(408, "body_too_slow", _CLOSE) from None
-
-    async def _long_body(self, body: bytes, message: Message, headers: Headers, limit: int, receive: Receive) -> bytes:
-        kept, size = bytearray(body), len(body)
-        announced = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
-        while message.get("more_body") and max(size, announced) <= _DRAIN_LIMIT:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refused(0, "gone")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size <= limit:
-                kept += chunk
-        if max(size, announced) > limit:
+        if size > limit:
             raise Refused(413, "too_large", _CLOSE)
         return bytes(kept)
 

@@ -1,0 +1,100 @@
+"""A small model, really trained and packaged, in a Bento, really built and served.
+
+With BASE_URL in the environment, the contract tests run against that server
+instead: a container, or one that is up already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from polarity.config import LogisticConfig
+from polarity.data.corpus import generate_tweets
+from polarity.data.tweets import Tweets
+from polarity.models.logistic import LogisticClassifier
+from polarity.packaging import bento
+from polarity.packaging.bento_server import BentoServer, served
+from polarity.serving.package import ModelManifest
+from polarity.text.repair import repair
+
+Train = Callable[[Path, int], Path]
+Serve = Callable[..., AbstractContextManager[BentoServer]]
+
+
+@pytest.fixture(scope="session")
+def train() -> Train:
+    """Train a logistic regression on a few generated tweets, and package it into a folder."""
+
+    def fit(folder: Path, seed: int) -> Path:
+        labels = ("negative", "positive")
+        rows = generate_tweets(rows=800, labels=labels, seed=seed).to_pylist()
+        known = [row for row in rows if row["text"] and row["label"] in labels]
+        tweets = Tweets(
+            [repair(row["text"]) for row in known], np.array([labels.index(row["label"]) for row in known]), labels
+        )
+        split = len(tweets) * 3 // 4
+        classifier = LogisticClassifier(LogisticConfig(), name="logistic", seed=seed)
+        fitted = classifier.fit(
+            tweets.take(np.arange(split)), tweets.take(np.arange(split, len(tweets))), lambda *_, **__: None
+        )
+        fitted.export(folder)
+        manifest = ModelManifest.read(folder)
+        manifest.with_card({"about": "a test"}, data_digest="d" * 64, git_commit="c" * 40).write(folder)
+        return folder
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def packaged(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packaged model."""
+    return train(tmp_path_factory.mktemp("packaged") / "model", 1)
+
+
+@pytest.fixture(scope="session")
+def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Bento store for the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("bentoml")
+        patch.setenv("BENTOML_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def tag(packaged: Path, bentoml_home: Path) -> str:
+    """A Bento of the packaged model, built by `bentoml build`."""
+    return bento.build(packaged, labels={"purpose": "test"})
+
+
+@pytest.fixture(scope="session")
+def serve(tag: str, bentoml_home: Path) -> Serve:
+    """Serve the Bento with options of its own."""
+
+    def start(**options: str) -> AbstractContextManager[BentoServer]:
+        return served(bentoml_home / "bentos" / tag.replace(":", "/"), environment=options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the contract is held against a server."""
+    if given := os.environ.get("BASE_URL"):
+        yield given
+        return
+    start: Serve = request.getfixturevalue("serve")
+    with start() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def client(base_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=base_url, timeout=30.0, trust_env=False) as client:
+        yield client

@@ -1,0 +1,141 @@
+"""Servers with options of their own: keys, several workers, slow clients, a log that is off."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from polarity.errors import ArtifactError
+
+pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs servers of its own")
+
+KEYS = {"authorization": "Bearer second-key"}
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Any) -> Iterator[str]:
+    """Two workers behind two keys, with little patience and no log."""
+    options = {
+        "POLARITY_API_KEY": "first-key, second-key",
+        "POLARITY_WORKERS": "2",
+        "POLARITY_BODY_TIMEOUT_S": "0.5",
+        "POLARITY_PREDICTION_LOG": "off",
+    }
+    with serve(**options) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def pair(serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Two workers that share a log."""
+    log = tmp_path_factory.mktemp("log") / "predictions.db"
+    with serve(POLARITY_WORKERS="2", POLARITY_PREDICTION_LOG=str(log)) as server:
+        yield server.url
+
+
+def get(url: str, path: str, **headers: str) -> httpx.Response:
+    return httpx.get(url + path, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("path", ["/", "/model", "/metrics", "/docs", "/openapi.json", "/schema.json", "/nowhere",
+                                  "/static_content/swagger-ui.css"])  # fmt: skip
+def test_without_a_key_everything_but_health_is_closed(guarded: str, path: str) -> None:
+    response = get(guarded, path)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json() == {"detail": "Une clé d'accès valide est requise."}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-api-key": "third-key"},
+        {"x-api-key": ""},
+        {"x-api-key": "first-key, second-key"},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic second-key"},
+    ],
+)
+def test_without_a_key_nothing_is_predicted(guarded: str, headers: dict[str, str]) -> None:
+    for path in ("/predict", "/predict/", "/predict/batch", "/feedback"):
+        response = httpx.post(guarded + path, json={"text": "hello"}, headers=headers, trust_env=False)
+        assert response.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
+def test_health_needs_no_key(guarded: str, path: str) -> None:
+    assert get(guarded, path).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"x-api-key": "first-key"}, KEYS, {"authorization": "bearer first-key"}])
+def test_any_of_the_keys_opens(guarded: str, headers: dict[str, str]) -> None:
+    assert httpx.post(guarded + "/predict", json={"text": "hi"}, headers=headers, trust_env=False).status_code == 200
+    assert get(guarded, "/metrics", **headers).status_code == 200
+
+
+def test_without_a_log_feedback_is_unavailable_and_predictions_are_not(guarded: str) -> None:
+    opinion = {"prediction_id": "any", "label": "positive"}
+    assert httpx.post(guarded + "/feedback", json=opinion, headers=KEYS, trust_env=False).status_code == 503
+    assert httpx.post(guarded + "/predict", json={"text": "hi"}, headers=KEYS, trust_env=False).status_code == 200
+
+
+def test_a_client_that_does_not_send_its_body_is_cut_off(guarded: str) -> None:
+    address = urlsplit(guarded)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: first-key\r\nContent-Length: 100\r\n\r\n"
+    for begun in (b"", b'{"text": "'):
+        with socket.create_connection((address.hostname or "", address.port or 80), timeout=20) as connection:
+            connection.sendall(head + begun)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer.lower()
+
+
+def counted(url: str) -> float:
+    metrics = get(url, "/metrics").text
+    found = re.search(r'^polarity_requests_total\{route="/predict",status="200"\} (\S+)', metrics, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_the_metrics_of_two_workers_are_one(pair: str) -> None:
+    before = counted(pair)
+    for _ in range(60):
+        # a connection of its own each time, so that both workers get some
+        assert httpx.post(pair + "/predict", json={"text": "hello"}, trust_env=False).status_code == 200
+    assert all(counted(pair) == before + 60 for _ in range(5)), "whichever worker is asked"
+    batches = re.search(r"^polarity_batch_texts_sum (\S+)", get(pair, "/metrics").text, re.MULTILINE)
+    assert batches and float(batches[1]) >= before + 60
+
+
+def test_feedback_finds_predictions_of_the_other_worker(pair: str) -> None:
+    for n in range(12):
+        prediction = httpx.post(pair + "/predict", json={"text": f"tweet {n}"}, trust_env=False).json()
+        opinion = {"prediction_id": prediction["prediction_id"], "label": "negative"}
+        assert httpx.post(pair + "/feedback", json=opinion, trust_env=False).status_code == 201
+
+
+def test_stopping_finishes_and_writes_what_was_taken(serve: Any, tmp_path: Path) -> None:
+    with serve(POLARITY_PREDICTION_LOG=str(tmp_path / "log.db")) as server:
+        texts = [f"tweet {n}" for n in range(1000)]
+        httpx.post(server.url + "/predict/batch", json={"texts": texts}, trust_env=False).raise_for_status()
+        server.process.terminate()
+        server.process.wait(20)
+        assert server.process.returncode == 0
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (1000,)
+
+
+def test_a_wrong_option_stops_the_start(serve: Any) -> None:
+    with pytest.raises(ArtifactError, match="POLARITY_WORKERS='none'"), serve(POLARITY_WORKERS="none"):
+        raise AssertionError("unreachable")
