@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from polarity.data.tweets import FloatArray, IntArray
+from polarity.data.tweets import IntArray
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -78,14 +78,3 @@ def training_dataset(
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
-
-
-def predict_logits(model: tf.keras.Model, texts: Sequence[Sequence[int]], *, batch_size: int = 256) -> FloatArray:
-    """Logits of shape (n_texts, n_labels) of texts given as token ids, in their order."""
-    import tensorflow as tf
-
-    run = tf.function(lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec((None, None), tf.int32)])
-    logits = np.empty((len(texts), model.output_shape[-1]), dtype=np.float32)
-    for rows in bucketed_batches(np.array([len(text) for text in texts]), batch_size):
-        logits[rows] = run(padded([texts[row] for row in rows])).numpy()
-    return logits

@@ -13,11 +13,13 @@ import numpy as np
 from polarity.config import BilstmConfig
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
-from polarity.models.batches import predict_logits, training_dataset
+from polarity.models.batches import training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
-from polarity.models.runtime import progress_callback, start_tensorflow
+from polarity.models.learning_curve import LearningCurve
+from polarity.models.network import Network
+from polarity.models.runtime import start_tensorflow
 from polarity.models.subsample import stratified_subsample
 from polarity.models.watched import Watched
 from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
@@ -71,12 +73,9 @@ class BilstmClassifier:
         start_tensorflow(seed=self._seed)
         import tensorflow as tf
 
-        model = _model(
-            config,
-            _initial_vectors(vocabulary, vectors, size=config.vector_size, seed=self._seed),
-            len(train.label_names),
-        )
-        model.compile(
+        initial = _initial_vectors(vocabulary, vectors, size=config.vector_size, seed=self._seed)
+        network = Network(_model(config, initial, len(train.label_names)))
+        network.keras.compile(
             optimizer=tf.keras.optimizers.Adam(config.learning_rate, clipnorm=1.0),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
@@ -84,36 +83,40 @@ class BilstmClassifier:
         ids = [vocabulary.ids(text, limit=config.max_tokens) for text in tokens]
         validation_ids = [vocabulary.ids(tokenize(text), limit=config.max_tokens) for text in validation.texts]
         steps = -(-len(ids) // config.batch_size)
-        callback, curve = progress_callback(progress, epochs=config.epochs, steps=steps, start=0.12)
-        model.fit(
+        curve = LearningCurve(
+            network,
+            validation_ids,
+            validation.labels,
+            progress,
+            epochs=config.epochs,
+            steps=steps,
+            start=0.12,
+            patience=config.patience,
+        )
+        network.keras.fit(
             training_dataset(ids, train.labels, config.batch_size, seed=self._seed),
             steps_per_epoch=steps,
             epochs=config.epochs,
-            validation_data=training_dataset(validation_ids, validation.labels, PREDICT_ROWS, seed=None),
             class_weight=class_weights(train) if config.class_weight else None,
-            callbacks=[
-                callback,
-                tf.keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True),
-            ],
+            callbacks=[curve.callback()],
             verbose=0,
         )
-        logits = predict_logits(model, validation_ids)
+        logits = curve.restore_best()
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
-        best = min(range(len(curve)), key=lambda epoch: curve[epoch]["validation_loss"])
         notes = {
             "vocabulary": len(vocabulary),
             "vectors_found": len(vectors.words) if vectors else 0,
             "train_rows": len(train),
-            "best_epoch": best + 1,
+            "best_epoch": curve.best + 1,
             "temperature": temperature,
         }
-        progress(1.0, f"kept epoch {best + 1} of {len(curve)}", **curve[best])
+        progress(1.0, f"kept epoch {curve.best + 1} of {len(curve.epochs)}", **curve.epochs[curve.best])
         return FittedBilstm(
-            model=model,
+            network=network,
             vocabulary=vocabulary,
             max_tokens=config.max_tokens,
             temperature=temperature,
-            history=History(tuple(curve), notes),
+            history=History(tuple(curve.epochs), notes),
             name=self._name,
             validation=validation,
             validation_proba=softmax(logits, temperature=temperature),
@@ -142,7 +145,7 @@ class BilstmClassifier:
 class FittedBilstm:
     """The fitted network, its vocabulary and its temperature."""
 
-    model: tf.keras.Model
+    network: Network
     vocabulary: Vocabulary
     max_tokens: int
     temperature: float
@@ -154,7 +157,7 @@ class FittedBilstm:
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
         ids = [self.vocabulary.ids(tokenize(text), limit=self.max_tokens) for text in texts]
-        return softmax(predict_logits(self.model, ids), temperature=self.temperature)
+        return softmax(self.network.logits(ids), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
         """Write an ONNX graph and the vocabulary.
@@ -165,7 +168,7 @@ class FittedBilstm:
             If what was written does not agree with the network on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_bilstm(_weights(self.model), folder / GRAPH)
+        write_bilstm(_weights(self.network.keras), folder / GRAPH)
         self.vocabulary.write(folder / VOCABULARY)
         manifest = ModelManifest.describe(
             folder,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from polarity.data.tweets import IntArray
+from polarity.models.measure import loss_and_accuracy
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: IntArray) -> float:
@@ -32,9 +32,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: IntArray) -> float:
     if not len(labels):
         return 1.0
     scores = np.asarray(logits, dtype=np.float64)
-    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        return -float(log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean())
+        return loss_and_accuracy(scores / np.exp(log_temperature), labels)["loss"]
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))

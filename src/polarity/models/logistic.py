@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from polarity.config import LogisticConfig
 from polarity.data.tweets import FloatArray, IntArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.calibration import fit_temperature
+from polarity.models.measure import loss_and_accuracy
 from polarity.models.subsample import stratified_subsample
 from polarity.models.watched import Watched
 from polarity.packaging.parity import require_parity
@@ -222,9 +222,7 @@ class _Curve:
         metrics: dict[str, float] = {"epoch": self._iteration}
         for prefix, (features, labels) in self._parts.items():
             logits = _logits(fitted_estimator.decision_function(features))
-            likelihood = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
-            metrics[f"{prefix}loss"] = -float(likelihood.mean())
-            metrics[f"{prefix}accuracy"] = float((logits.argmax(axis=1) == labels).mean())
+            metrics |= loss_and_accuracy(logits, labels, prefix=prefix)
         self.epochs.append(metrics)
         if time.monotonic() - self._reported > REPORT_EVERY_S:
             self._reported = time.monotonic()

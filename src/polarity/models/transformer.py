@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,15 +14,24 @@ import numpy as np
 from polarity.config import TransformerConfig
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
-from polarity.models.batches import predict_logits, training_dataset
+from polarity.models.batches import training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
-from polarity.models.runtime import progress_callback, start_tensorflow
+from polarity.models.learning_curve import LearningCurve
+from polarity.models.network import Network
+from polarity.models.runtime import start_tensorflow
 from polarity.models.subsample import stratified_subsample
-from polarity.packaging.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_transformer
-from polarity.packaging.parity import require_parity
-from polarity.serving.package import ModelManifest
+from polarity.packaging.onnx_transformer import (
+    Dense,
+    Layer,
+    Norm,
+    TransformerWeights,
+    write_quantised,
+    write_transformer,
+)
+from polarity.packaging.parity import MAX_ACCURACY_LOSS, accuracy_loss, require_parity
+from polarity.serving.package import ModelManifest, Precision
 from polarity.serving.predictor import Predictor
 from polarity.serving.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES
 from polarity.serving.softmax import softmax
@@ -30,8 +40,6 @@ from polarity.text.encoders import Encoder, EncoderShape, Layout, resolve_encode
 if TYPE_CHECKING:
     import tensorflow as tf
     from tokenizers import Tokenizer
-
-PREDICT_ROWS = 128
 
 
 class _TransformerClassifier:
@@ -70,50 +78,52 @@ class _TransformerClassifier:
 
         progress(0.03, f"loading the encoder {config.encoder}")
         tokenizer = Tokenizer.from_str(encoder.tokenizer(max_tokens=config.max_tokens))
-        model = _model(encoder, n_labels=len(train.label_names))
-        model.compile(
+        network = Network(_model(encoder, n_labels=len(train.label_names)))
+        network.keras.compile(
             # ktrain's one-cycle schedule sets the rate and the momentum of the older Adam
             optimizer=tf.keras.optimizers.legacy.Adam(config.learning_rate),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        ids, validation_ids = _ids(tokenizer, train.texts), _ids(tokenizer, validation.texts)
+        ids = _ids(tokenizer, train.texts)
+        data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed)
         learner = ktrain.get_learner(
-            model,
-            train_data=TFDataset(
-                training_dataset(ids, train.labels, config.batch_size, seed=self._seed), len(ids), train.labels
-            ),
-            val_data=TFDataset(
-                training_dataset(validation_ids, validation.labels, PREDICT_ROWS, seed=None),
-                len(validation_ids),
-                validation.labels,
-            ),
-            batch_size=config.batch_size,
-            eval_batch_size=PREDICT_ROWS,
+            network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
         )
-        steps = -(-len(ids) // config.batch_size)
-        callback, curve = progress_callback(progress, epochs=config.epochs, steps=steps, start=0.05)
+        curve = LearningCurve(
+            network,
+            _ids(tokenizer, validation.texts),
+            validation.labels,
+            progress,
+            epochs=config.epochs,
+            steps=-(-len(ids) // config.batch_size),
+            start=0.05,
+        )
         learner.fit_onecycle(
             config.learning_rate,
             config.epochs,
             class_weight=class_weights(train) if config.class_weight else None,
-            callbacks=[callback],
+            callbacks=[curve.callback()],
             verbose=0,
         )
-        logits = predict_logits(model, validation_ids)
+        logits = curve.restore_best()
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
-        progress(1.0, f"fine-tuned on {len(train):,} tweets", **curve[-1])
+        notes = {
+            "encoder": config.encoder,
+            "train_rows": len(train),
+            "best_epoch": curve.best + 1,
+            "temperature": temperature,
+        }
+        progress(1.0, f"fine-tuned on {len(train):,} tweets", **curve.epochs[curve.best])
         return FittedTransformer(
             layout=self.layout,
-            model=model,
+            network=network,
             shape=encoder.shape,
             tokenizer=tokenizer,
             max_tokens=config.max_tokens,
             quantise=config.quantise,
             temperature=temperature,
-            history=History(
-                tuple(curve), {"encoder": config.encoder, "train_rows": len(train), "temperature": temperature}
-            ),
+            history=History(tuple(curve.epochs), notes),
             name=self._name,
             validation=validation,
             validation_proba=softmax(logits, temperature=temperature),
@@ -139,7 +149,7 @@ class FittedTransformer:
     """The fine-tuned network, its tokenizer and its temperature."""
 
     layout: Layout
-    model: tf.keras.Model
+    network: Network
     shape: EncoderShape
     tokenizer: Tokenizer
     max_tokens: int
@@ -152,18 +162,35 @@ class FittedTransformer:
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
-        return softmax(predict_logits(self.model, _ids(self.tokenizer, texts)), temperature=self.temperature)
+        return softmax(self.network.logits(_ids(self.tokenizer, texts)), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
-        """Write an ONNX graph and the tokenizer.
+        """Write an ONNX graph and the tokenizer; with int8 weights, if that is wanted and they answer well enough.
 
         Raises
         ------
         ArtifactError
-            If what was written does not agree with the network on the validation tweets.
+            If the graph in full precision does not agree with the network on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_transformer(_weights(self.model, self.layout, self.shape), folder / GRAPH)
+        weights = _weights(self.network.keras, self.layout, self.shape)
+        write_transformer(weights, folder / GRAPH)
+        answers, manifest = self._packaged(folder, "fp32")
+        parity = require_parity(self.validation_proba, answers, what=f"'{self.name}' as packaged in '{folder}'")
+        if self.quantise:
+            with TemporaryDirectory(dir=folder.parent) as temporary:
+                draft = Path(temporary)
+                write_quantised(weights, draft / GRAPH)
+                answers, quantised = self._packaged(draft, "int8")
+                parity["int8_accuracy_loss"] = accuracy_loss(self.validation_proba, answers, self.validation.labels)
+                if parity["int8_accuracy_loss"] <= MAX_ACCURACY_LOSS:
+                    (draft / GRAPH).replace(folder / GRAPH)
+                    manifest = quantised
+        manifest.with_card({"parity": parity}).write(folder)
+        return PackagedModel(folder, manifest.size_bytes, manifest.precision)
+
+    def _packaged(self, folder: Path, precision: Precision) -> tuple[FloatArray, ModelManifest]:
+        """Complete the package around the graph in `folder`; its probabilities of the validation tweets."""
         (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
         manifest = ModelManifest.describe(
             folder,
@@ -171,19 +198,13 @@ class FittedTransformer:
             family=self.layout,
             name=self.name,
             labels=self.validation.label_names,
-            precision="fp32",
+            precision=precision,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             card={},
         )
         manifest.write(folder)
-        parity = require_parity(
-            self.validation_proba,
-            Predictor.load(folder)(self.validation.texts),
-            what=f"'{self.name}' as packaged in '{folder}'",
-        )
-        manifest.with_card({"parity": parity}).write(folder)
-        return PackagedModel(folder, manifest.size_bytes, manifest.precision)
+        return Predictor.load(folder)(self.validation.texts), manifest
 
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

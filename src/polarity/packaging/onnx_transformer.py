@@ -7,12 +7,14 @@ SkipLayerNormalization, BiasGelu); on a CPU and on CUDA each is one kernel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from polarity.data.tweets import FloatArray
 
@@ -91,7 +93,29 @@ def write_transformer(weights: TransformerWeights, path: Path) -> None:
     """Write a graph from `ids` (batch, tokens) and `lengths` (batch,), both int32, to `logits` (batch, n_labels)."""
     from onnx import save
 
-    save(_Writer().model(weights), path)
+    save(_Writer().model(weights, embed=_Writer.embed), path)
+
+
+def write_quantised(weights: TransformerWeights, path: Path) -> None:
+    """Write the same graph with int8 weights: one scale for each column of a kernel, for each row of the embeddings.
+
+    ONNX Runtime quantises what flows between them as it comes, one scale for
+    each tensor, so a probability may depend a little on the rest of its batch.
+    """
+    from onnx import TensorProto, save
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / "draft.onnx"
+        save(_Writer().model(weights, embed=_Writer.embed_quantised), draft)
+        quantize_dynamic(
+            draft,
+            path,
+            op_types_to_quantize=["MatMul", "Attention"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},  # shapes behind com.microsoft's are not inferred
+        )
 
 
 class _Writer:
@@ -99,25 +123,12 @@ class _Writer:
 
     def __init__(self) -> None:
         self._nodes: list[NodeProto] = []
-        self._constants: dict[str, FloatArray] = {}
+        self._constants: dict[str, npt.NDArray[Any]] = {}
 
-    def model(self, weights: TransformerWeights) -> ModelProto:
+    def model(self, weights: TransformerWeights, *, embed: Callable[[_Writer, TransformerWeights], str]) -> ModelProto:
         from onnx import TensorProto, helper, numpy_helper
 
-        embedded = self._node(
-            "EmbedLayerNormalization",
-            [
-                "ids",
-                "",
-                self._constant("words", weights.words),
-                self._constant("positions", weights.positions),
-                "",
-                *self._norm("embeddings", weights.norm),
-            ],
-            n_outputs=2,
-            epsilon=EPSILON,
-        )
-        state = embedded
+        state = embed(self, weights)
         for number, layer in enumerate(weights.layers):
             state = self._layer(state, layer, f"layer{number}", weights.heads, last=number == len(weights.layers) - 1)
         hidden = self._node(weights.head_activation, [self._gemm(state, "head", weights.head)], domain="")
@@ -136,6 +147,29 @@ class _Writer:
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+    def embed(self, weights: TransformerWeights) -> str:
+        words, positions = self._constant("words", weights.words), self._constant("positions", weights.positions)
+        norm = self._norm("embeddings", weights.norm)
+        return self._node(
+            "EmbedLayerNormalization", ["ids", "", words, positions, "", *norm], n_outputs=2, epsilon=EPSILON
+        )
+
+    def embed_quantised(self, weights: TransformerWeights) -> str:
+        scales = np.abs(weights.words).max(axis=1, keepdims=True) / 127
+        rows = np.round(weights.words / np.where(scales, scales, 1)).astype(np.int8)
+        gathered = self._node("Gather", [self._constant("words", rows), "ids"], domain="")
+        numbers = self._node("Cast", [gathered], domain="", to=1)
+        scale = self._node("Gather", [self._constant("scales", scales.astype(np.float32)), "ids"], domain="")
+        words = self._node("Mul", [numbers, scale], domain="")
+        # as many positions as there are tokens
+        shape = self._node("Shape", ["ids"], domain="", start=1, end=2)
+        start, axes = self._constant("start", np.array([0])), self._constant("axes", np.array([0]))
+        positions = self._node("Slice", [self._constant("positions", weights.positions), start, shape, axes], domain="")
+        summed = self._node("Add", [words, positions], domain="")
+        return self._node(
+            "LayerNormalization", [summed, *self._norm("embeddings", weights.norm)], domain="", epsilon=EPSILON
+        )
 
     def _layer(self, state: str, layer: Layer, name: str, heads: int, *, last: bool) -> str:
         three = (layer.query, layer.key, layer.value)
@@ -186,7 +220,7 @@ class _Writer:
         constants = [self._constant(f"{name}.kernel", dense.kernel), self._constant(f"{name}.bias", dense.bias)]
         return self._node("Gemm", [value, *constants], domain="", result=result)
 
-    def _constant(self, name: str, value: FloatArray) -> str:
+    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
         self._constants[name] = value
         return name
 
