@@ -208,21 +208,21 @@ class BehaviourLimits(Section):
     """Plain praise is positive."""
     plain_negative: float = Field(0.3, ge=0, le=1)
     """Plain complaint is negative."""
-    negated: float = Field(0.3, ge=0, le=1)
+    negated: float = Field(0.1, ge=0, le=1)
     """Praise that is denied is not positive."""
     names: float = Field(0.85, ge=0, le=1)
     """Another first name changes nothing."""
-    links: float = Field(0.7, ge=0, le=1)
+    links: float = Field(0.6, ge=0, le=1)
     """A link at the end changes nothing."""
-    mentions: float = Field(0.8, ge=0, le=1)
+    mentions: float = Field(0.6, ge=0, le=1)
     """Writing to somebody changes nothing."""
-    typos: float = Field(0.8, ge=0, le=1)
+    typos: float = Field(0.7, ge=0, le=1)
     """Two swapped letters change nothing."""
-    hashtag_case: float = Field(0.9, ge=0, le=1)
+    hashtag_case: float = Field(0.8, ge=0, le=1)
     """Capitals in a hashtag change nothing."""
     added_not: float = Field(0.6, ge=0, le=1)
     """An added "not" lowers praise."""
-    added_praise: float = Field(0.8, ge=0, le=1)
+    added_praise: float = Field(0.75, ge=0, le=1)
     """Added praise does not lower the score."""
 
 
@@ -231,8 +231,8 @@ class BehaviourConfig(Section):
 
     logistic: BehaviourLimits = BehaviourLimits()
     bilstm: BehaviourLimits = BehaviourLimits()
-    distilbert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.5)
-    bert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.5)
+    distilbert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.3)
+    bert: BehaviourLimits = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.3)
 
     def limits(self, family: Family) -> dict[str, float]:
         """Limits of one family by the name of the test."""

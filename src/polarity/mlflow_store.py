@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PROBE_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 300.0
 
 _opening = threading.Lock()
 _clients: dict[str, MlflowClient] = {}
@@ -74,7 +75,7 @@ def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
 def lock(uri: str) -> FileLock:
     """A lock that one process of this machine at a time holds for the store at `uri`."""
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir()) / f"polarity-mlflow-{os.getuid()}-{name}.lock")
+    return FileLock(Path(tempfile.gettempdir()) / f"polarity-mlflow-{os.getuid()}-{name}.lock", timeout=LOCK_TIMEOUT_S)
 
 
 def _select(uri: str) -> None:
@@ -140,7 +141,7 @@ def _is_away(error: Exception) -> bool:
 
     if isinstance(error, MlflowException):
         return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
-    return isinstance(error, OperationalError | ConnectionError)
+    return isinstance(error, OperationalError | ConnectionError | TimeoutError)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
 BATCH = 100
 PARAM_LENGTH = 500
+NOTE_LENGTH = 5000
 LIBRARIES = (
     "polarity", "prefect", "bentoml", "great-expectations", "mlflow", "scikit-learn", "tensorflow", "tf-keras",
     "ktrain", "transformers", "gensim", "numpy", "pandas", "scipy", "onnx", "onnxruntime", "tokenizers",
@@ -225,7 +226,7 @@ class Tracker:
         """End a candidate's run; `message` says why it failed."""
         client = connect(self.uri)
         if message:
-            client.set_tag(run_id, "mlflow.note.content", message)
+            client.set_tag(run_id, "mlflow.note.content", message[:NOTE_LENGTH])
         client.set_terminated(run_id, outcome)
 
     @talks_to_mlflow

@@ -104,14 +104,14 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "invariance",
             "A link at the end changes nothing",
             "same answer",
-            tuple((text, f"{text} {link}") for text, link in _every(2, _opinions(), LINKS)),
+            tuple((text, f"{text} {link}") for text, link in _every(5, _opinions(), LINKS)),
         ),
         BehaviourTest(
             "mentions",
             "invariance",
             "Writing to somebody changes nothing",
             "same answer",
-            tuple((text, f"{handle} {text}") for text, handle in _every(2, _opinions(), HANDLES)),
+            tuple((text, f"{handle} {text}") for text, handle in _every(5, _opinions(), HANDLES)),
         ),
         BehaviourTest(
             "typos",
@@ -125,7 +125,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "invariance",
             "Capitals in a hashtag change nothing",
             "same answer",
-            tuple((f"{text} #{tag}", f"{text} #{tag.lower()}") for text, tag in _every(4, _opinions(), TAGS)),
+            tuple((f"{text} #{tag}", f"{text} #{tag.lower()}") for text, tag in _every(7, _opinions(), TAGS)),
         ),
         BehaviourTest(
             "added_not",
@@ -142,7 +142,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "direction",
             "Added praise does not lower the score",
             "not lower",
-            tuple((text, f"{text}, {praise}") for text, praise in _every(3, _opinions(), PRAISE)),
+            tuple((text, f"{text}, {praise}") for text, praise in _every(6, _opinions(), PRAISE)),
         ),
     )
 

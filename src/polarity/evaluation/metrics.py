@@ -27,7 +27,7 @@ class Metrics:
 
     Macro averages are over the classes that occur in the labels or in the
     predictions. Intervals are at 95 %: Wilson's for the accuracy, a percentile
-    bootstrap over the tweets for macro-F1. `auc` (one class against the rest,
+    bootstrap over the tweets for macro-F1 and recall. `auc` (one class against the rest,
     averaged) is none unless every class of the set occurs.
     """
 
@@ -38,6 +38,7 @@ class Metrics:
     macro_f1_interval: Interval
     precision: float
     recall: float
+    recall_interval: Interval
     auc: float | None
     log_loss: float
     brier: float
@@ -99,16 +100,17 @@ def measure(
     precision, recall, f1 = _macro_scores(confusion[None])
     rows = len(true)
     draws = np.random.default_rng(seed).multinomial(rows, confusion.ravel() / rows, size=resamples)
-    spread = macro_f1_of(draws.reshape(resamples, *confusion.shape))
+    _, drawn_recall, drawn_f1 = _macro_scores(draws.reshape(resamples, *confusion.shape))
     hits = int(np.trace(confusion))
     return Metrics(
         rows=rows,
         accuracy=hits / rows,
         accuracy_interval=wilson_interval(hits, rows),
         macro_f1=float(f1[0]),
-        macro_f1_interval=percentile_interval(spread),
+        macro_f1_interval=percentile_interval(drawn_f1),
         precision=float(precision[0]),
         recall=float(recall[0]),
+        recall_interval=percentile_interval(drawn_recall),
         auc=_auc(true, scores),
         log_loss=float(log_loss(true, scores / scores.sum(axis=1, keepdims=True), labels=range(len(label_names)))),
         brier=brier_score(true, scores),

@@ -98,7 +98,7 @@ def test_any_set_can_be_measured(rows: int, n_labels: int, seed: int, only: bool
     probabilities = rng.dirichlet(np.full(n_labels, 0.2), rows)
     labels = np.zeros(rows, int) if only else rng.integers(n_labels, size=rows)
     found = measure(labels, probabilities, label_names="abcd"[:n_labels], seed=seed, resamples=50)
-    for low, high in (found.accuracy_interval, found.macro_f1_interval):
+    for low, high in (found.accuracy_interval, found.macro_f1_interval, found.recall_interval):
         assert 0 <= low <= high <= 1
     assert found.accuracy_interval[0] <= found.accuracy <= found.accuracy_interval[1]
     assert all(0 <= share <= 1 for share in (found.macro_f1, found.precision, found.recall, found.ece))
