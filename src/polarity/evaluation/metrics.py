@@ -161,7 +161,8 @@ def wilson_interval(hits: int, rows: int, *, confidence: float = CONFIDENCE) -> 
     share = hits / rows
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding may push an end past the share itself where nothing, or everything, was hit.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def percentile_interval(draws: Floats, *, confidence: float = CONFIDENCE) -> Interval:
