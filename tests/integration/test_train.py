@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import signal
@@ -11,9 +12,9 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.states import State
 
 from flows.train import train
@@ -106,11 +107,13 @@ def test_latest_is_the_champions_bento(first: RunSummary) -> None:
     assert first.bento == bento.latest() == bento.promoted_tag(champion.bento)
 
 
-def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSummary) -> None:
-    with get_client(sync_client=True) as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
-    assert {"comparison", "summary", "mlflow-run", "data-docs-raw-tweets", "confusion-matrix", "fit-bilstm"} <= set(artifacts)
-    assert f"/runs/{first.run_id}/data_docs/raw_tweets/index.html" in str(artifacts["data-docs-raw-tweets"].data)
+def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSummary, prefect_server: str) -> None:
+    found = httpx.post(f"{prefect_server}/artifacts/filter", json={"limit": 200}).raise_for_status().json()
+    artifacts = {artifact["key"]: artifact["data"] for artifact in found}
+    assert {
+        "comparison", "summary", "mlflow-run", "data-docs-raw-tweets", "confusion-matrix", "fit-bilstm",
+    } <= set(artifacts)  # fmt: skip
+    assert f"/runs/{first.run_id}/data_docs/raw_tweets/index.html" in str(artifacts["data-docs-raw-tweets"])
 
 
 def test_a_second_run_trains_nothing_and_says_so(first: RunSummary, module_home: Path) -> None:
@@ -136,7 +139,8 @@ def test_one_changed_option_fits_one_model_again(first: RunSummary) -> None:
 def test_a_killed_fit_is_tried_again_while_the_others_finish(first: RunSummary) -> None:
     config = TrainConfig.model_validate({**SMALL, "seed": 5, "faults": {"retry_delay_s": 0.1}})
     states: list[State[RunSummary]] = []
-    flow = threading.Thread(target=lambda: states.append(train(config, return_state=True)))
+    context = contextvars.copy_context()  # it knows the server
+    flow = threading.Thread(target=lambda: states.append(context.run(train, config, return_state=True)))
     killed: list[int] = []
     flow.start()
     deadline = time.monotonic() + 300
