@@ -141,7 +141,7 @@ def _in_words(comparison: Comparison) -> str:
     better, worse = comparison.first, comparison.second
     if comparison.macro_f1.value < 0:
         better, worse = worse, better
-    return f"{better} is better than {worse}, by more than chance."
+    return f"{better} has a better macro-F1 than {worse}, by more than chance."
 
 
 def _slices(data: ReportData) -> dict[str, list[SliceRow]]:
