@@ -148,6 +148,13 @@ api = FastAPI(
 api.state.contract = None
 
 
+def attach(contract: Contract) -> None:
+    """Answer with `contract` from now on, and let the document name its labels."""
+    api.state.contract = contract
+    feedback_body = api.openapi()["paths"]["/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    feedback_body["properties"]["label"]["enum"] = list(contract.served.manifest.labels)
+
+
 def _contract(request: Request) -> Contract:
     contract: Contract | None = request.app.state.contract
     if contract is None:

@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from fastapi import FastAPI
-
 from polarity.serving import metrics
 from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, spoken
 
@@ -51,7 +49,7 @@ class Door:
 
     Parameters
     ----------
-    api : FastAPI
+    api : ASGI application
         Answers the rare routes, and says that a route or a method does not exist.
     keys : iterable of str
         Any of them opens the door; none: it is open.
@@ -59,7 +57,7 @@ class Door:
         Longest time that a body may take to arrive.
     """
 
-    def __init__(self, api: FastAPI, *, keys: Iterable[str], body_timeout_s: float) -> None:
+    def __init__(self, api: App, *, keys: Iterable[str], body_timeout_s: float) -> None:
         self._bentoml: App = api
         self._api = api
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
@@ -74,7 +72,7 @@ class Door:
 
     def open(self, contract: Contract) -> None:
         """Let requests through to `contract`: the model is warm."""
-        self._contract = self._api.state.contract = contract
+        self._contract = contract
         self._hot = {
             "/predict": contract.predict,
             "/predict/": contract.predict,

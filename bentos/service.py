@@ -10,7 +10,7 @@ from typing import Any
 
 import bentoml
 
-from bentos.api import api
+from bentos.api import api, attach
 from bentos.door import App, Door
 from polarity.errors import ArtifactError
 from polarity.serving.options import ServingOptions
@@ -82,7 +82,9 @@ class Sentiment:
         url = options.prediction_log_url
         self.log = PredictionLog(partial(open_store, url), tell=metrics.logged) if url else None
         metrics.serving(**served.identity, precision=manifest.precision)
-        door.open(Contract(served, self.batcher, self.log, keep_texts=options.log_texts))
+        contract = Contract(served, self.batcher, self.log, keep_texts=options.log_texts)
+        attach(contract)
+        door.open(contract)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

@@ -62,6 +62,8 @@ def test_the_docs_need_nothing_from_elsewhere(client: httpx.Client) -> None:
         assert client.get(f"/static_content/{name}").status_code == 200
     described = client.get("/openapi.json").json()["paths"]
     assert {"/", "/model", "/predict", "/predict/batch", "/feedback"} <= set(described)
+    feedback = described["/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert feedback["properties"]["label"]["enum"] == client.get("/").json()["labels"]
 
 
 REFUSALS: dict[str, tuple[Any, int, list[str] | str]] = {

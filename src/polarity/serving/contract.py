@@ -58,7 +58,7 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Refused(PolarityError):  # noqa: N818 - not an error of ours
+class Refused(PolarityError):
     """The request gets no 2xx."""
 
     def __init__(

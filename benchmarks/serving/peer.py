@@ -1,0 +1,26 @@
+"""What people write instead: FastAPI, and the model called for every request. PEER_MODEL names the packaged model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from polarity.serving.predictor import Predictor
+
+predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+predictor.warm_up()
+app = FastAPI()
+
+
+class Tweet(BaseModel):
+    text: str
+
+
+@app.post("/predict")
+def predict(tweet: Tweet) -> dict[str, object]:
+    probabilities = dict(zip(predictor.labels, predictor([tweet.text])[0].tolist(), strict=True))
+    sentiment = max(probabilities, key=probabilities.__getitem__)
+    return {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
