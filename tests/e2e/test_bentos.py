@@ -102,6 +102,8 @@ def test_the_same_model_is_built_once_and_another_is_another(
     assert bento.tags(bento.CANDIDATE) == before
     other = bento.build(train(tmp_path / "other", 2))
     assert other != tag
+    with pytest.raises(ArtifactError, match="another model"):
+        bento.build(packaged, version=other.partition(":")[2])
     bento.delete(other)
 
 

@@ -94,6 +94,10 @@ def build(
     version = version or _version(packaged, manifest)
     tag = f"{name}:{version}"
     if exists(tag):
+        if ModelManifest.read(model_folder(tag)) != manifest:
+            raise ArtifactError(
+                f"{tag} is there already, around another model than '{packaged}'; give another version."
+            )
         return tag
     delete(tag)  # what a killed build left half-done
     known = {
