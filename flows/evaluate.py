@@ -1,4 +1,4 @@
-"""Measure a stored model: `python -m flows.evaluate --model champion --data.path FILE`, or the deployment `evaluate`."""
+"""Measure a stored model: `python -m flows.evaluate --model champion --data.path FILE`, or its deployment."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -108,7 +108,9 @@ def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, sc
     figures = scorecard.metrics["file"].to_dict()
     evaluation = Evaluation(model.title, str(config.data.path), tweets.left_out, figures, scorecard.folder)
     (scorecard.folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=1, default=str) + "\n")
-    create_table_artifact(key="evaluation", table=evaluation.table(), description=f"{model.title} on {config.data.path}")
+    create_table_artifact(
+        key="evaluation", table=evaluation.table(), description=f"{model.title} on {config.data.path}"
+    )
     return evaluation
 
 

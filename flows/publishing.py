@@ -19,6 +19,10 @@ from flows.tasks import Candidate, Run
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
+from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.report import write_report
+from polarity.evaluation.telling import telling_words
+from polarity.models.fit import read_history
 from polarity.selection import Verdict
 from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
 from polarity.tracking import Tracker
@@ -63,14 +67,30 @@ def publish(
         folder = run.folder / candidate.name
         metrics = {"train": model.train, "validation": model.validation, "test": model.test}
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        _evidence(candidate).write(folder)
     (run.folder / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, default=str) + "\n")
     summary.write(run.folder)
-    for name in ("summary.json", "verdict.json", "config.json"):
+    write_report(run.folder)
+    for name in ("summary.json", "verdict.json", "config.json", "report.html"):
         tracker.log_artifacts(tracker.run_id, run.folder / name)
 
     _show(run, summary, tracker)
     get_run_logger().info("The run's record is in %s", run.folder)
     return summary
+
+
+def _evidence(candidate: Candidate) -> Evidence:
+    """What the report tells of a candidate beyond its figures."""
+    assert candidate.test is not None
+    logistic = candidate.family == "logistic"
+    return Evidence(
+        test=candidate.test.predictions("test"),
+        history=read_history(candidate.fitted.record),
+        words=telling_words(candidate.fitted.packaged) if logistic else None,
+        behaviour=candidate.examined.behaviour if candidate.examined else None,
+        bias=candidate.examined.bias if candidate.examined else None,
+        mistakes=candidate.mistakes,
+    )
 
 
 def _model(candidate: Candidate) -> ModelSummary:
@@ -93,7 +113,10 @@ def _model(candidate: Candidate) -> ModelSummary:
 
 
 def _show(run: Run, summary: RunSummary, tracker: Tracker) -> None:
-    links = {"Summary": run.link("summary.json"), "MLflow run": tracker.link()}
+    create_link_artifact(
+        key="report", link=run.link("report.html"), link_text="Report", description="The run in a page"
+    )
+    links = {"Report": run.link("report.html"), "Summary": run.link("summary.json"), "MLflow run": tracker.link()}
     create_table_artifact(key="comparison", table=summary.table(), description="The candidates side by side")
     create_markdown_artifact(key="summary", markdown=summary.markdown(links), description="The run in a page")
     create_link_artifact(key="run-folder", link=run.link(""), link_text="The run's folder")

@@ -24,6 +24,8 @@ from polarity.data.gates import GateResult
 from polarity.data.snapshot import Snapshot, read_snapshot
 from polarity.data.splits import Splits, read_splits
 from polarity.evaluation.candidate_plots import draw_candidate
+from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.mistakes import MistakeReport
 from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.models.fit import read_history
@@ -65,7 +67,9 @@ class Candidate:
     scorecard: Scorecard | None = None
     objections: tuple[str, ...] = ()
     latency_ms_p95: float = float("inf")
+    examined: Evidence | None = None
     test: Scorecard | None = None
+    mistakes: MistakeReport | None = None
     version: Version | None = None
 
     @property
@@ -205,6 +209,18 @@ def evaluate(run: Run, splits: Splits, candidate: Candidate) -> Candidate:
     return outcome(replace(candidate, scorecard=scorecard, objections=objections), stored)
 
 
+@step("examine", task_run_name="examine-{candidate.name}")
+def examine(run: Run, splits: Splits, candidate: Candidate) -> Candidate:
+    """Put the behaviour tests to the packaged model; below a limit it cannot be promoted."""
+    stored = reuse(steps.examine_work(candidate.fitted, run.config))
+    evidence = Evidence.read(stored.folder, splits.labels)
+    found = evidence.behaviour.objections if evidence.behaviour else ()
+    for objection in found:
+        get_run_logger().warning("%s cannot be promoted: %s", candidate.name, objection)
+    examined = replace(candidate, examined=evidence, objections=(*candidate.objections, *found))
+    return outcome(examined, stored)
+
+
 @step("measure latency", task_run_name="measure-latency-{candidate.name}")
 def measure_latency(run: Run, splits: Splits, candidate: Candidate) -> Candidate:
     """Time one text a call, while no fit runs."""
@@ -241,6 +257,15 @@ def test(run: Run, splits: Splits, candidate: Candidate) -> Candidate:
     return outcome(replace(candidate, test=Scorecard(stored.folder, splits.labels)), stored)
 
 
+@step("find mistakes", task_run_name="find-mistakes-{candidate.name}")
+def find_mistakes(splits: Splits, candidate: Candidate) -> Candidate:
+    """The most confident errors on the test tweets, with the words that drove them, and labels that look wrong."""
+    assert candidate.test is not None
+    stored = reuse(steps.mistakes_work(candidate.fitted, candidate.test, splits))
+    mistakes = Evidence.read(stored.folder, splits.labels).mistakes
+    return outcome(replace(candidate, mistakes=mistakes), stored)
+
+
 @step("record", task_run_name="record-{candidate.name}")
 def record(run: Run, splits: Splits, candidate: Candidate, tracker: Tracker) -> Candidate:
     """Write the candidate's figures, plots and model to MLflow and register it, once per fit."""
@@ -258,8 +283,8 @@ def record(run: Run, splits: Splits, candidate: Candidate, tracker: Tracker) -> 
     )
     tags = {"fingerprint": key, "data_digest": splits.digests["train"]}
     version = registry.find(key)
-    if version is not None:
-        run_id = candidate.mlflow_run_id or tracker.record_cached(
+    if version is not None and candidate.mlflow_run_id is None:
+        run_id = tracker.record_cached(
             name, family=family, original_run_id=version.run_id, params=params, metrics=metrics, tags=tags
         )
     else:

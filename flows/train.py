@@ -33,13 +33,15 @@ def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # n
     with tasks.recorded(run, snapshot) as tracker:
         fits = [tasks.fit(run, splits, model, tracker) for model in config.models]  # side by side
         scored = [tasks.evaluate.submit(run, splits, fitted) for fitted in fits]
-        scored = [future.result() for future in scored]
-        candidates = [tasks.measure_latency.submit(run, splits, candidate).result() for candidate in scored]
+        examined = [tasks.examine.submit(run, splits, candidate) for candidate in scored]
+        fitted = [future.result() for future in examined]  # what is timed next wants the machine for itself
+        candidates = [tasks.measure_latency.submit(run, splits, candidate).result() for candidate in fitted]
         choice = tasks.select.submit(run, candidates).result()
 
         # only now is the test split read
         tested = [tasks.test.submit(run, splits, candidate).result() for candidate in candidates]
-        recorded = [tasks.record.submit(run, splits, candidate, tracker).result() for candidate in tested]
+        studied = [tasks.find_mistakes.submit(splits, candidate).result() for candidate in tested]
+        recorded = [tasks.record.submit(run, splits, candidate, tracker).result() for candidate in studied]
         verdict = tasks.compare_with_champion.submit(run, splits, choice, recorded).result()
         bento = tasks.package.submit(run, verdict, recorded).result()
         promoted = tasks.promote.submit(verdict, recorded, bento).result()

@@ -23,9 +23,13 @@ from polarity.data.snapshot import Snapshot
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare
 from polarity.errors import ConfigurationError
+from polarity.evaluation.behaviour import run_behaviour_tests
+from polarity.evaluation.bias import check_bias
+from polarity.evaluation.evidence import Evidence
 from polarity.evaluation.latency import measure_latency
+from polarity.evaluation.mistakes import find_mistakes
 from polarity.evaluation.prediction_gate import check_predictions
-from polarity.evaluation.scorecard import write_scorecard
+from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.isolation import Listener, run_isolated
 from polarity.models.fit import FIT_FILE, PACKAGED
 from polarity.packaging import bento
@@ -221,6 +225,42 @@ def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tu
     if "train" in on:
         parameters["train_rows"] = config.evaluation.train_rows
     return Work(fingerprint(step, inputs=inputs, parameters=parameters), write)
+
+
+def examine_work(fitted: Fitted, config: TrainConfig) -> Work:
+    """A packaged model -> how it behaves on sentences of the project's own: behaviour tests, identity terms swapped."""
+    family = FAMILY_OF[fitted.record["name"]]
+    step = Step(
+        f"examine-{fitted.record['name']}",
+        ("polarity.evaluation.behaviour", "polarity.evaluation.bias", "polarity.serving.predictor"),
+        _SERVED,
+    )
+    limits = config.behaviour.limits(family)
+
+    def write(folder: Path) -> None:
+        predictor = Predictor.load(fitted.packaged)
+        behaviour = run_behaviour_tests(predictor, config.labels, limits)
+        evidence = Evidence(behaviour=behaviour, bias=check_bias(predictor, config.labels))
+        evidence.write(folder)
+
+    return Work(fingerprint(step, inputs={"model": fitted.digest}, parameters={"limits": limits}), write)
+
+
+def mistakes_work(fitted: Fitted, test: Scorecard, splits: Splits) -> Work:
+    """A packaged model and its test predictions -> its most confident errors, and labels that look wrong."""
+    step = Step(
+        f"mistakes-{fitted.record['name']}",
+        ("polarity.evaluation.mistakes", "polarity.serving.predictor"),
+        _SERVED,
+    )
+
+    def write(folder: Path) -> None:
+        predictor = Predictor.load(fitted.packaged)
+        Evidence(mistakes=find_mistakes(predictor, test.predictions("test"))).write(folder)
+
+    return Work(
+        fingerprint(step, inputs={"model": fitted.digest, "test": splits.digests["test"]}, parameters={}), write
+    )
 
 
 def time_work(fitted: Fitted, splits: Splits, config: TrainConfig) -> Work:
