@@ -330,6 +330,41 @@ class EvaluateConfig(Section):
     """Seed of the bootstrap intervals."""
 
 
+class InputConfig(Section):
+    """Where the tweets to score come from and how to read them; a label is not needed."""
+
+    path: Path | None = None
+    """CSV, TSV or Parquet, plain or gzipped, or a folder of them."""
+    text_column: str | None = None
+    """Column of the text. Default: `text`, `tweet`, `content`, `tweettext` or `message`, whichever is there."""
+    id_column: str | None = None
+    """Column that identifies a tweet. Default: `id`, `tweet_id`, `tweetid` or `textid`, if there is one."""
+    date_column: str | None = None
+    """Column of the date. Default: `date`, `created_at`, `tweetdate`, `timestamp` or `time`, if there is one."""
+    encoding: str | None = None
+    """Default: UTF-8, or ISO-8859-1 for Sentiment140's original."""
+    separator: str | None = None
+    """Default: by the file's ending, comma or tab."""
+    quoting: bool | None = None
+    """Whether fields are quoted. Default: yes for CSV, no for TSV."""
+
+
+class ScoreConfig(Section):
+    """Score tweets with a stored model, in shards."""
+
+    model: str = "champion"
+    """`champion`, the number of a registered version, or a folder with a packaged model."""
+    data: InputConfig = InputConfig()
+    output: Path | None = None
+    """Folder of the result. Default: one under `runs/`, the same for the same tweets, model and options."""
+    keep: tuple[str, ...] = ()
+    """Further columns of the input to carry over."""
+    shard_rows: int = Field(20_000, ge=1)
+    """Tweets a shard: what a kill can lose, and what one Parquet file of the result holds at most."""
+    workers: int | None = Field(None, ge=1)
+    """Processes that score side by side. Default: the cores that there are."""
+
+
 PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
         "data": {"source": "generated"},
