@@ -94,13 +94,15 @@ class LogisticConfig(Section):
     """Fit on at most so many rows. Default: all."""
     word_ngrams: tuple[int, int] = (1, 2)
     """Shortest and longest word n-gram."""
-    char_ngrams: tuple[int, int] | None = (2, 5)
+    char_ngrams: tuple[int, int] | None = (3, 5)
     """Shortest and longest character n-gram inside words, or none."""
+    char_weight: float = Field(0.5, gt=0)
+    """How much the character n-grams count beside the words."""
     min_df: int = Field(2, ge=1)
     """Leave out n-grams in fewer tweets than this."""
     max_features: int | None = Field(None, ge=100)
     """Keep at most so many n-grams of each kind. Default: all."""
-    c: float = Field(3.0, gt=0)
+    c: float = Field(2.0, gt=0)
     """Inverse strength of the L2 penalty."""
     max_iter: int = Field(200, ge=1)
     """Most iterations of the solver; some 40 are usual."""

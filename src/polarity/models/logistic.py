@@ -143,7 +143,13 @@ class FittedLogistic:
         coefficients, intercepts = estimator.coef_, estimator.intercept_
         if len(coefficients) == 1:
             coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0, intercepts)
-        vectorizers = dict(self.pipeline["features"].transformer_list)
+        features = self.pipeline["features"]
+        vectorizers = dict(features.transformer_list)
+        # what scales a vectoriser's columns may as well scale their coefficients
+        scales = [
+            np.full(len(vectorizer.idf_), (features.transformer_weights or {}).get(kind, 1.0))
+            for kind, vectorizer in vectorizers.items()
+        ]
         return TfidfModel(
             [
                 NgramBlock(
@@ -155,7 +161,7 @@ class FittedLogistic:
                 for kind, vectorizer in vectorizers.items()
             ],
             idf=np.concatenate([vectorizer.idf_ for vectorizer in vectorizers.values()]).astype(np.float32),
-            coefficients=coefficients.astype(np.float32),
+            coefficients=(coefficients * np.concatenate(scales)).astype(np.float32),
             intercepts=intercepts.astype(np.float32),
         )
 
@@ -176,7 +182,8 @@ def _features(config: LogisticConfig) -> FeatureUnion:
             (kind, TfidfVectorizer(analyzer=partial(analyse, shortest=sizes[0], longest=sizes[1]), **shared))
             for kind, (analyse, sizes) in kinds.items()
             if sizes
-        ]
+        ],
+        transformer_weights={"characters": config.char_weight} if config.char_ngrams else None,
     )
 
 

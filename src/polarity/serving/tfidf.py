@@ -109,6 +109,6 @@ def _reader(block: NgramBlock, start: int) -> Callable[[str], Ids]:
 
     @lru_cache(maxsize=CACHED_WORDS)
     def columns_of_word(word: str) -> Ids:
-        return columns(ngrams_of_word.__wrapped__(word, block.shortest, block.longest))
+        return columns(ngrams_of_word(word, shortest=block.shortest, longest=block.longest))
 
     return lambda text: np.concatenate([nothing, *map(columns_of_word, text.lower().split())])

@@ -18,10 +18,14 @@ def test_character_ngrams_are_scikit_learns(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sizes", "grams"),
     [
-        ("Not bad!", (1, 1), ["not", "bad", "!"]),
-        ("Not bad!", (1, 2), ["not", "bad", "!", "not bad", "bad !"]),
-        ("a b c", (2, 3), ["a b", "b c", "a b c"]),
-        ("", (1, 2), []),
+        ("Good day!", (1, 1), ["good", "day", "!"]),
+        ("good day", (1, 2), ["good", "day", "^ good", "good day", "day $"]),
+        ("good day", (2, 3), ["^ good", "good day", "day $", "^ good day", "good day $"]),
+        ("not bad", (1, 1), ["not", "bad", "not_bad"]),
+        ("don't care, nice", (1, 1), ["do", "n't", "care", ",", "nice", "not_care"]),
+        ("no a b c d e", (1, 1), ["no", "a", "b", "c", "d", "e", "not_a", "not_b", "not_c", "not_d"]),
+        ("", (1, 1), []),
+        ("", (1, 2), ["^ $"]),
     ],
 )
 def test_word_ngrams(text: str, sizes: tuple[int, int], grams: list[str]) -> None:
