@@ -6,28 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from polarity.text.tokens import tokenize
 
-NEGATIONS = frozenset(
-    [
-        "n't",
-        "not",
-        "no",
-        "never",
-        "cannot",
-        "nor",
-        "without",
-        "cant",
-        "dont",
-        "didnt",
-        "doesnt",
-        "isnt",
-        "wasnt",
-        "arent",
-        "wont",
-        "wouldnt",
-        "couldnt",
-        "aint",
-    ]
-)
+_NEGATIONS = "n't not no never cannot nor without cant dont didnt doesnt isnt wasnt arent wont wouldnt couldnt aint"
+NEGATIONS = frozenset(_NEGATIONS.split())
 CLAUSE_ENDS = frozenset(".,!?;:")
 # So many words after a negation are read as negated, unless the clause ends before.
 NEGATION_REACH = 4
