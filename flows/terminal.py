@@ -6,7 +6,7 @@ Exit codes: 0 done; 1 something broke (the log says what); 2 an option or the da
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TextIO, TypeVar
 
@@ -17,21 +17,48 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.step import EXPECTED
-from polarity.config import Section
-from polarity.errors import ConfigurationError
+from polarity.config import Section, TrainConfig
 from polarity.options import parse_options
+from polarity.plan import plan
+from polarity.settings import settings
+from polarity.store import Store
 from polarity.summary import RunSummary
 
 S = TypeVar("S", bound=Section)
 LOCAL_SERVER = "http://127.0.0.1:4200/api"
 
 
-def run_from_shell(flow: Flow[Any, Any], model: type[S], *, prog: str, show: Callable[[Console, Any], None]) -> None:
-    """Run `flow` with the configuration on the command line, show its result, and exit."""
+def run_from_shell(
+    flow: Flow[Any, Any],
+    model: type[S],
+    *,
+    prog: str,
+    show: Callable[[Console, Any], None],
+    instead: Mapping[str, tuple[str, Callable[[Console, S], None]]] | None = None,
+) -> None:
+    """Run `flow` with the configuration on the command line, show its result, and exit.
+
+    Parameters
+    ----------
+    flow : Flow
+        Takes the configuration as its only argument.
+    model : type
+        Of the configuration.
+    prog : str
+        What the command is called.
+    show : callable
+        Tells the result on a console.
+    instead : mapping, optional
+        Switches (without dashes) that do something else with the configuration: their help text, and what they do.
+    """
+    instead = instead or {}
     console, complaints = _console(sys.stdout), _console(sys.stderr)
     try:
-        config, _ = parse_options(model, prog=prog)
-    except ConfigurationError as error:
+        config, flags = parse_options(model, prog=prog, flags={flag: text for flag, (text, _) in instead.items()})
+        for flag in flags:
+            instead[flag][1](console, config)
+            sys.exit(0)
+    except EXPECTED as error:
         complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
         sys.exit(2)
     with ExitStack() as stack:
@@ -63,6 +90,17 @@ def show_summary(console: Console, summary: RunSummary) -> None:
 def _console(stream: TextIO) -> Console:
     """A console that keeps tables whole when its output goes to a file or a pipe."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def show_plan(console: Console, config: TrainConfig) -> None:
+    """What a training run would do, and why."""
+    table = Table(header_style="bold", box=None)
+    for name in ("step", "", "why"):
+        table.add_column(name)
+    colours = {"kept": "green", "runs": "yellow", "open": "cyan"}
+    for planned in plan(config, Store(settings().store_folder)):
+        table.add_row(planned.step, f"[{colours[planned.state]}]{planned.state}[/]", planned.why)
+    console.print(table)
 
 
 def answers(api: str) -> bool:

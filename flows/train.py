@@ -5,7 +5,7 @@ from prefect import flow
 from flows import tasks
 from flows.publishing import publish
 from flows.step import in_words
-from flows.terminal import run_from_shell, show_summary
+from flows.terminal import run_from_shell, show_plan, show_summary
 from polarity.config import TrainConfig
 from polarity.summary import RunSummary
 
@@ -49,4 +49,10 @@ def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # n
 
 
 if __name__ == "__main__":
-    run_from_shell(train, TrainConfig, prog="python -m flows.train", show=show_summary)
+    run_from_shell(
+        train,
+        TrainConfig,
+        prog="python -m flows.train",
+        show=show_summary,
+        instead={"plan": ("Say what would run and why, and run nothing.", show_plan)},
+    )

@@ -113,7 +113,7 @@ def run_isolated(
 
 def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> None:
     """The child's side: read the job, do `work(job, report)`, and end in a way that the parent understands."""
-    _die_with_parent(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    die_with_parent(int(sys.argv[2]) if len(sys.argv) > 2 else None)
     # Reports have the standard output to themselves; what a library prints goes to the log.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -137,7 +137,9 @@ def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> N
     os._exit(0)
 
 
-def _die_with_parent(parent: int | None) -> None:
+def die_with_parent(parent: int | None) -> None:
+    """Let the kernel kill this process when the one that started it dies."""
+    """Let the kernel kill this process when the thread that started it is gone; end at once if it is gone already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:

@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,11 +78,19 @@ class Fingerprint:
 def fingerprint(step: Step, *, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of `step` on these inputs (by digest) with these parameters (anything JSON can write)."""
     parts = {f"input:{name}": digest for name, digest in inputs.items()}
-    parts |= {f"parameter:{name}": json.dumps(value, sort_keys=True, default=str) for name, value in parameters.items()}
+    parts |= {f"parameter:{name}": json.dumps(value, sort_keys=True, default=str) for name, value in _flat(parameters)}
     parts |= {f"module:{name}": code_digest(name) for name in sorted(closure(step.modules))}
     parts |= {f"library:{name}": importlib.metadata.version(name) for name in step.libraries}
     parts |= {f"file:{path.name}": file_digest(path) for path in step.files}
     return Fingerprint(step.name, dict(sorted(parts.items())))
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def file_digest(path: Path) -> str:

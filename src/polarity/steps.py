@@ -20,6 +20,7 @@ from polarity.data.acceptance import accept
 from polarity.data.gates import SUITES
 from polarity.data.ingest import ingest
 from polarity.data.snapshot import Snapshot
+from polarity.data.sources import source_file
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare
 from polarity.errors import ConfigurationError
@@ -102,9 +103,7 @@ class Fitted:
 def ingest_work(config: TrainConfig) -> Work:
     """Source -> snapshot."""
     data = config.data
-    inputs = {}
-    if data.source == "file" and data.path is not None and data.path.is_file():
-        inputs["file"] = file_digest(data.path)
+    inputs = {"file": file_digest(source_file(data))} if data.source == "file" else {}
     options = data.model_dump(mode="json", exclude={"path"} if data.source == "file" else None)
     options["file_name"] = data.path.name if data.path else None
     step = Step("ingest", ("polarity.data.ingest",), ("pyarrow",))
@@ -198,7 +197,7 @@ def fit_work(splits: Splits, config: TrainConfig, model: ModelName, listen: List
 def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tuple[SplitName, ...]) -> Work:
     """A packaged model on some splits -> its scorecard; its validation predictions go through their gate."""
     step = Step(
-        f"evaluate-{fitted.record['name']}",
+        f"{'test' if on == ('test',) else 'evaluate'}-{fitted.record['name']}",
         ("polarity.evaluation.scorecard", *(("polarity.evaluation.prediction_gate",) if "validation" in on else ())),
         ("great-expectations", *_ARRAYS, *_SERVED),
         (SUITES / "predictions.json",) if "validation" in on else (),

@@ -41,6 +41,20 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> pa.Table:
     DataRejected
         If the file is empty, damaged, not a table, in another encoding, or lacks a column.
     """
+    path = source_file(config)
+    with unbroken(path):
+        table = _read_table(path, config)
+    return _named(table, config, labels, str(path))
+
+
+def source_file(config: DataConfig) -> Path:
+    """The file to read.
+
+    Raises
+    ------
+    ConfigurationError
+        If none is named, or there is none.
+    """
     path = config.path
     if path is None:
         raise ConfigurationError(
@@ -50,9 +64,7 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> pa.Table:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigurationError(f"{path} {what}; --data.path wants a CSV, TSV or Parquet file.")
-    with unbroken(path):
-        table = _read_table(path, config)
-    return _named(table, config, labels, str(path))
+    return path
 
 
 def _read_table(path: Path, config: DataConfig) -> pa.Table:
