@@ -1,0 +1,1 @@
+"""Scoring files of tweets of any size with a packaged model."""

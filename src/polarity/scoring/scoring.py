@@ -1,0 +1,292 @@
+"""Score a file or a folder of tweets with a packaged model, in shards that a kill does not lose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from polarity.config import InputConfig, ScoreConfig
+from polarity.data.columns import TEXT_NAMES, find_column
+from polarity.data.stream import REASON, ROW, TweetFile
+from polarity.errors import ConfigurationError, DataRejected, ServiceUnavailable
+from polarity.isolation import die_with_parent
+from polarity.provenance import file_digest
+from polarity.scoring.shard import Columns, Shard, score_shard
+from polarity.scoring.tally import Tally
+from polarity.serving.package import MANIFEST
+from polarity.serving.predictor import Predictor
+from polarity.settings import settings
+from polarity.stored_model import StoredModel
+
+MANIFEST_FILE = "scoring.json"
+ENDINGS = (".csv", ".tsv", ".tab", ".parquet")
+ID_NAMES = ("id", "tweet_id", "tweetid", "textid")
+DATE_NAMES = ("date", "created_at", "tweetdate", "timestamp", "time")
+
+Listener = Callable[[Tally], None]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is to be scored with what, and where the result goes."""
+
+    config: ScoreConfig
+    model: StoredModel
+    files: dict[str, Path]
+    """Name of each input file, as the result gives it, to its path."""
+    record: dict[str, Any]
+    """What the manifest holds: the inputs' and the model's digests and the options that change the result."""
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Names the scoring: the same tweets, model and options give the same key."""
+        return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def workers(self) -> int:
+        """Processes that score side by side."""
+        return self.config.workers or _cores()
+
+    def parts(self) -> Path:
+        """The folder of the Parquet files."""
+        return self.folder / "scores"
+
+
+def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
+    """Look at the input, and name what comes out of it.
+
+    Raises
+    ------
+    ConfigurationError, DataRejected
+        If there is nothing to read, a file lacks a column, or the output folder belongs to another scoring.
+    """
+    files = _files(config.data)
+    for path in files.values():
+        _columns(TweetFile(path, config.data), config)
+    record = {
+        "inputs": {name: file_digest(path) for name, path in files.items()},
+        "model": {"title": model.title, "digest": file_digest(model.folder / MANIFEST)},
+        "options": {
+            **config.data.model_dump(mode="json", exclude={"path"}),
+            **config.model_dump(mode="json", include={"keep", "shard_rows"}),
+        },
+    }
+    scoring = Scoring(config, model, files, record, config.output or Path())
+    if config.output is None:
+        assert config.data.path is not None
+        name = f"score-{config.data.path.name.split('.')[0]}-{model.manifest.name}-{scoring.key[:8]}"
+        scoring = Scoring(config, model, files, record, settings().runs_folder / name)
+    if config.data.path is not None and scoring.folder.resolve().is_relative_to(config.data.path.resolve()):
+        raise ConfigurationError(f"Got output={scoring.folder}, which is inside of {config.data.path}: choose another.")
+    _claim(scoring)
+    return scoring
+
+
+def score(scoring: Scoring, listen: Listener = lambda _: None) -> Tally:
+    """Score every shard that is not scored yet.
+
+    The input is read once, from its beginning, whatever is done already; only a few shards are in memory at
+    any time. Each worker holds the model.
+
+    Parameters
+    ----------
+    scoring : Scoring
+        As `plan` gives it.
+    listen : callable
+        Called with the counts so far after each shard.
+
+    Returns
+    -------
+    Tally
+        The counts over all shards, those of earlier attempts included.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If a worker was killed; the same call goes on.
+    DataRejected
+        If a file turns out to be damaged further inside.
+    """
+    scoring.parts().mkdir(parents=True, exist_ok=True)
+    total, shards = Tally(), []
+    with _alone(scoring.folder), _workers(scoring) as submit:
+        waiting: set[Future[Tally]] = set()
+        for shard, table, columns in _shards(scoring):
+            shards.append({"file": shard.source, "part": shard.path.name, "first_row": table.column(ROW)[0].as_py(),
+                           "rows": table.num_rows})  # fmt: skip
+            if done := shard.tally():
+                total += done
+                listen(total)
+                continue
+            waiting.add(submit(table, columns, shard))
+            if len(waiting) >= 2 * scoring.workers:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                total = sum((future.result() for future in finished), total)
+                listen(total)
+        for future in waiting:
+            total += future.result()
+            listen(total)
+        _write_manifest(scoring, shards)
+    return total
+
+
+def _files(config: InputConfig) -> dict[str, Path]:
+    path = config.path
+    if path is None:
+        raise ConfigurationError(
+            "No tweets to score: give --data.path with a CSV, TSV or Parquet file, or a folder of them."
+        )
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise ConfigurationError(f"{path} does not exist; --data.path wants a file or a folder of files.")
+    found = {
+        file.relative_to(path).as_posix(): file
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name.lower().removesuffix(".gz").endswith(ENDINGS) and not file.name.startswith(".")
+    }
+    if not found:
+        raise ConfigurationError(f"{path} holds no file that ends in {', '.join(ENDINGS)}, plain or gzipped.")
+    return found
+
+
+def _columns(file: TweetFile, config: ScoreConfig) -> Columns:
+    data, there, source = config.data, file.columns, str(file.path)
+    text = find_column(there, data.text_column, TEXT_NAMES, role="text", source=source)
+    for name in config.keep:
+        find_column(there, name, (), role="kept column", source=source)
+    columns = Columns(
+        text,
+        _optional(there, data.id_column, ID_NAMES, role="id", source=source),
+        _optional(there, data.date_column, DATE_NAMES, role="date", source=source),
+        config.keep,
+    )
+    clashing = sorted(set(columns) & {"file", ROW, "sentiment", "model", REASON} - {text})
+    if clashing:
+        raise ConfigurationError(f"{source}: {clashing} cannot be kept, since the result has columns of that name.")
+    return columns
+
+
+def _optional(
+    there: tuple[str, ...], wanted: str | None, usual: tuple[str, ...], *, role: str, source: str
+) -> str | None:
+    try:
+        return find_column(there, wanted, usual, role=role, source=source)
+    except DataRejected:
+        if wanted is not None:
+            raise
+        return None
+
+
+def _shards(scoring: Scoring) -> Iterator[tuple[Shard, pa.Table, Columns]]:
+    for place, (name, path) in enumerate(scoring.files.items()):
+        file = TweetFile(path, scoring.config.data)
+        columns = _columns(file, scoring.config)
+        tables = file.tables(*columns)
+        for number, table in enumerate(_of_rows(tables, scoring.config.shard_rows)):
+            part = scoring.parts() / f"part-{place:04d}-{number:05d}.parquet"
+            yield Shard(name, number, part, scoring.key), table, columns
+
+
+def _of_rows(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows; the last one may have fewer."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += table.num_rows
+        while count >= rows:
+            joined = pa.concat_tables(held)
+            yield joined.slice(0, rows)
+            held, count = [joined.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held)
+
+
+@contextmanager
+def _workers(scoring: Scoring) -> Iterator[Callable[[pa.Table, Columns, Shard], Future[Tally]]]:
+    """Processes with the model in them; a shard goes in, its counts come out."""
+    threads = max(1, _cores() // scoring.workers)
+    pool = ProcessPoolExecutor(
+        scoring.workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(scoring.model.folder, scoring.model.title, threads, os.getpid()),
+    )
+    try:
+        yield lambda table, columns, shard: pool.submit(_score, table.combine_chunks(), columns, shard)
+    except BrokenProcessPool as error:
+        raise ServiceUnavailable(
+            f"A process that scores was killed ({error}). The shards that are done are kept; the same command goes on."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process holds."""
+
+    model: ClassVar[tuple[Predictor, str]]
+
+
+def _begin(folder: Path, title: str, threads: int, parent: int) -> None:
+    die_with_parent(parent)
+    _Worker.model = Predictor.load(folder, threads=threads), title
+
+
+def _score(table: pa.Table, columns: Columns, shard: Shard) -> Tally:
+    return score_shard(*_Worker.model, table, columns, shard)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ConfigurationError(
+            f"Another run is scoring into {folder}; wait for it, or choose another output."
+        ) from error
+
+
+def _claim(scoring: Scoring) -> None:
+    """Begin the manifest, or see that the one that is there is of the same scoring."""
+    path = scoring.folder / MANIFEST_FILE
+    if not path.exists():
+        scoring.folder.mkdir(parents=True, exist_ok=True)
+        _write_manifest(scoring, None)
+        return
+    before = json.loads(path.read_text())
+    changed = [
+        {"inputs": "the tweets", "model": "the model", "options": "the options"}[part]
+        for part in ("inputs", "model", "options")
+        if before[part] != scoring.record[part]
+    ]
+    if changed:
+        raise ConfigurationError(
+            f"{scoring.folder} holds scores of {before['model']['title']}, and since then {' and '.join(changed)} "
+            "changed. Choose another --output, or delete that folder."
+        )
+
+
+def _write_manifest(scoring: Scoring, shards: list[dict[str, Any]] | None) -> None:
+    draft = scoring.folder / f"{MANIFEST_FILE}.draft"
+    draft.write_text(json.dumps({**scoring.record, "complete": shards is not None, "shards": shards or []}, indent=1))
+    draft.replace(scoring.folder / MANIFEST_FILE)

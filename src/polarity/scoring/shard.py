@@ -1,0 +1,136 @@
+"""One shard of tweets: scored, written whole or not at all, and known again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polarity.data.stream import REASON, ROW
+from polarity.scoring.tally import Tally
+from polarity.serving.predictor import Predictor
+from polarity.text.repair import repair
+
+NO_TEXT = "no text"
+_KEY, _TALLY = b"polarity.key", b"polarity.tally"
+# What the logistic regression scores at once; neural models make batches of their own within it.
+_TEXTS_AT_ONCE = 4096
+_VISIBLE = re.compile(r"[!#-~]")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive rows of one file, and where their scores belong."""
+
+    source: str
+    """Name of the file, as the result gives it."""
+    number: int
+    """Counts the file's shards from 0."""
+    path: Path
+    """The Parquet file of the result."""
+    key: str
+    """Of the whole scoring: the tweets, the model and the options."""
+
+    def tally(self) -> Tally | None:
+        """The counts of this shard, if it is scored already, in this very scoring."""
+        try:
+            metadata = pq.read_schema(self.path).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
+        if metadata.get(_KEY, b"").decode() != f"{self.key}/{self.source}/{self.number}":
+            return None
+        return Tally.from_json(metadata[_TALLY])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of the input is what."""
+
+    text: str
+    id: str | None
+    date: str | None
+    keep: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        """Every column that is read, each once."""
+        yield from dict.fromkeys(name for name in (self.text, self.id, self.date, *self.keep) if name)
+
+
+def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Columns, shard: Shard) -> Tally:
+    """Score a shard and write it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    model : str
+        What the result calls it.
+    table : pyarrow.Table
+        As `TweetFile.tables` yields it.
+    columns : Columns
+        Which of its columns is what.
+    shard : Shard
+        Where it belongs.
+
+    Returns
+    -------
+    Tally
+        Its counts, which are in the file too.
+    """
+    texts = table.column(columns.text).to_pylist()
+    reasons = [
+        reason or (None if _has_text(text) else NO_TEXT)
+        for text, reason in zip(texts, table.column(REASON).to_pylist(), strict=True)
+    ]
+    rows = np.array([at for at, reason in enumerate(reasons) if reason is None], np.int64)
+    scores = np.full((len(texts), len(predictor.labels)), np.nan, np.float32)
+    for start in range(0, len(rows), _TEXTS_AT_ONCE):
+        some = rows[start : start + _TEXTS_AT_ONCE]
+        scores[some] = predictor([texts[row] for row in some])
+    best = np.full(len(texts), -1, np.int64)
+    best[rows] = scores[rows].argmax(axis=1)
+    unscored = best < 0
+    sentiments = [None if at < 0 else predictor.labels[at] for at in best]
+
+    dates = table.column(columns.date).to_pylist() if columns.date else None
+    tally = Tally.of(texts, sentiments, reasons, dates)
+    carried = {name: table.column(name) for name in columns if name != columns.text or name in columns.keep}
+    scored = pa.table(
+        {
+            "file": _repeated(shard.source, len(texts)),
+            ROW: table.column(ROW),
+            **carried,
+            "sentiment": pa.array(sentiments, pa.string()),
+            **{f"p_{label}": pa.array(scores[:, at], mask=unscored) for at, label in enumerate(predictor.labels)},
+            "model": _repeated(model, len(texts)),
+            REASON: pa.array(reasons, pa.string()),
+        }
+    )
+    known = {_KEY: f"{shard.key}/{shard.source}/{shard.number}", _TALLY: tally.to_json()}
+    _write(scored.replace_schema_metadata(known), shard.path)
+    return tally
+
+
+def _has_text(text: str | None) -> bool:
+    # what has no plain sign may still be nothing but white space or control characters
+    return text is not None and (_VISIBLE.search(text) is not None or repair(text) != "")
+
+
+def _repeated(value: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([value]))
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Write under another name, on the disk, then rename: whatever happens, `path` is whole or not there."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,126 @@
+"""Counts of scored tweets by sentiment, by day and by hashtag, which add up over shards."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import pandas as pd
+
+Counts = Mapping[str, int]
+
+_HASHTAG = re.compile(r"(?<![\w/&])#(\w*[^\W\d]\w*)")
+_ISO_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?!\d)")
+_TWITTER_DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d{2}) [\d:]{8} (?:[A-Z]{1,5}|[+-]\d{4}) (\d{4})$")
+_MONTHS = {name: f"{number:02d}" for number, name in enumerate(calendar.month_abbr) if name}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many tweets got which sentiment.
+
+    Attributes
+    ----------
+    rows : int
+        All rows, scored or not.
+    sentiments : mapping
+        Sentiment to rows.
+    unscored : mapping
+        Reason to rows.
+    days : mapping
+        Day (ISO) to sentiment to rows.
+    hashtags : mapping
+        Hashtag, in lower case and without its sign, to sentiment to rows.
+    """
+
+    rows: int = 0
+    sentiments: Counts = field(default_factory=Counter)
+    unscored: Counts = field(default_factory=Counter)
+    days: Mapping[str, Counts] = field(default_factory=dict)
+    hashtags: Mapping[str, Counts] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        texts: Iterable[str | None],
+        sentiments: Iterable[str | None],
+        reasons: Iterable[str | None],
+        dates: Iterable[str | None] | None = None,
+    ) -> Tally:
+        """Count the rows of one shard."""
+        found: Counter[str] = Counter()
+        unscored: Counter[str] = Counter()
+        days: dict[str, Counter[str]] = {}
+        hashtags: dict[str, Counter[str]] = {}
+        texts, sentiments = list(texts), list(sentiments)
+        for text, sentiment, reason in zip(texts, sentiments, reasons, strict=True):
+            if sentiment is None or text is None:
+                unscored[reason or "unknown"] += 1
+                continue
+            found[sentiment] += 1
+            if "#" in text:
+                for tag in {tag.lower() for tag in _HASHTAG.findall(text)}:
+                    hashtags.setdefault(tag, Counter())[sentiment] += 1
+        if dates is not None:
+            for date, sentiment in zip(dates, sentiments, strict=True):
+                if sentiment is not None and (day := day_of(date)):
+                    days.setdefault(day, Counter())[sentiment] += 1
+        return cls(len(texts), found, unscored, days, hashtags)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.rows + other.rows,
+            _sum(self.sentiments, other.sentiments),
+            _sum(self.unscored, other.unscored),
+            _sums(self.days, other.days),
+            _sums(self.hashtags, other.hashtags),
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, written: str | bytes) -> Tally:
+        return cls(**json.loads(written))
+
+
+def day_of(date: str | None) -> str | None:
+    """The day that `date` names, as it is written there: no time zone is applied.
+
+    Parameters
+    ----------
+    date : str or None
+        ISO 8601, Twitter's own form, or anything else that pandas can read.
+
+    Examples
+    --------
+    >>> day_of("Mon Apr 06 22:19:45 PDT 2009")
+    '2009-04-06'
+    """
+    if not date:
+        return None
+    if iso := _ISO_DAY.match(date):
+        return iso[1]
+    if (tweeted := _TWITTER_DATE.match(date)) and tweeted[1] in _MONTHS:
+        return f"{tweeted[3]}-{_MONTHS[tweeted[1]]}-{tweeted[2]}"
+    return _parsed(date)
+
+
+@lru_cache(maxsize=2**16)
+def _parsed(date: str) -> str | None:
+    moment = pd.to_datetime(date, errors="coerce")
+    return None if pd.isna(moment) else f"{moment:%Y-%m-%d}"
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    return Counter(one) + Counter(other)
+
+
+def _sums(one: Mapping[str, Counts], other: Mapping[str, Counts]) -> dict[str, Counts]:
+    # the longer one is shared, not copied count by count: sums of hundreds of shards stay quick
+    return {**one, **{name: _sum(one.get(name, {}), counts) for name, counts in other.items()}}
