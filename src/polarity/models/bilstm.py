@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -74,15 +75,18 @@ class BilstmClassifier:
         import tensorflow as tf
 
         initial = _initial_vectors(vocabulary, vectors, size=config.vector_size, seed=self._seed)
-        network = Network(_model(config, initial, len(train.label_names)))
+        build = partial(_model, config, initial, len(train.label_names))
+        network = Network(build())
+        steps = -(-len(train) // config.batch_size)
         network.keras.compile(
-            optimizer=tf.keras.optimizers.Adam(config.learning_rate, clipnorm=1.0),
+            optimizer=tf.keras.optimizers.Adam(
+                tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * config.epochs), clipnorm=1.0
+            ),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
         ids = [vocabulary.ids(text, limit=config.max_tokens) for text in tokens]
         validation_ids = [vocabulary.ids(tokenize(text), limit=config.max_tokens) for text in validation.texts]
-        steps = -(-len(ids) // config.batch_size)
         curve = LearningCurve(
             network,
             validation_ids,
@@ -101,7 +105,7 @@ class BilstmClassifier:
             callbacks=[curve.callback()],
             verbose=0,
         )
-        logits = curve.restore_best()
+        network, logits = curve.restore_best(build)
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         notes = {
             "vocabulary": len(vocabulary),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polarity.data.tweets import FloatArray, IntArray
@@ -64,16 +64,22 @@ class LearningCurve:
 
         return tf.keras.callbacks.LambdaCallback(on_batch_end=self._on_batch_end, on_epoch_end=self._on_epoch_end)
 
-    def restore_best(self) -> FloatArray:
-        """Give the network the weights of its best epoch.
+    def restore_best(self, build: Callable[[], tf.keras.Model]) -> tuple[Network, FloatArray]:
+        """The network with the weights of its best epoch, in full precision.
+
+        Parameters
+        ----------
+        build : callable
+            Makes the Keras model anew.
 
         Returns
         -------
-        float32 array of shape (n, n_labels)
-            Its logits on the validation tweets.
+        Network, float32 array of shape (n, n_labels)
+            And its logits on the validation tweets.
         """
         self._network.keras.set_weights(self._best_weights)
-        return self._best_logits
+        exact = self._network.exact(build)
+        return exact, self._best_logits if exact is self._network else exact.logits(self._texts)
 
     def _on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         if time.monotonic() - self._reported < REPORT_EVERY_S:

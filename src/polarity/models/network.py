@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,17 @@ class Network:
         self._run = tf.function(
             lambda ids: keras(ids, training=False), input_signature=[tf.TensorSpec((None, None), tf.int32)]
         )
+
+    def exact(self, build: Callable[[], tf.keras.Model]) -> Network:
+        """The same weights in full precision: in what `build` makes anew, if they were fitted in a mixed one."""
+        import tensorflow as tf
+
+        if tf.keras.mixed_precision.global_policy().name == "float32":
+            return self
+        tf.keras.mixed_precision.set_global_policy("float32")
+        network = Network(build())
+        network.keras.set_weights(self.keras.get_weights())
+        return network
 
     def logits(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Logits of shape (n_texts, n_labels) of texts given as token ids, in their order."""

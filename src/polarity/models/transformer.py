@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,7 +79,8 @@ class _TransformerClassifier:
 
         progress(0.03, f"loading the encoder {config.encoder}")
         tokenizer = Tokenizer.from_str(encoder.tokenizer(max_tokens=config.max_tokens))
-        network = Network(_model(encoder, n_labels=len(train.label_names)))
+        build = partial(_model, encoder, n_labels=len(train.label_names))
+        network = Network(build())
         network.keras.compile(
             # ktrain's one-cycle schedule sets the rate and the momentum of the older Adam
             optimizer=tf.keras.optimizers.legacy.Adam(config.learning_rate),
@@ -106,7 +108,7 @@ class _TransformerClassifier:
             callbacks=[curve.callback()],
             verbose=0,
         )
-        logits = curve.restore_best()
+        network, logits = curve.restore_best(build)
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         notes = {
             "encoder": config.encoder,
