@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
 
+import msgspec
+
 from polarity.serving import metrics
 from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, spoken
 
@@ -41,6 +43,7 @@ _SAFE = (
     (b"cache-control", b"no-store"),
 )
 _CLOSE = (b"connection", b"close")
+_SOON = (b"retry-after", b"1")
 _JSON = ((b"content-type", b"application/json"), (b"content-security-policy", b"default-src 'none'"), *_SAFE)
 
 
@@ -63,6 +66,7 @@ class Door:
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._body_timeout_s = body_timeout_s
         self._contract: Contract | None = None
+        self._trouble: Callable[[], str | None] = lambda: None
         self._hot: dict[str, Handler] = {}
 
     def before(self, bentoml: App) -> Door:
@@ -70,9 +74,16 @@ class Door:
         self._bentoml = bentoml
         return self
 
-    def open(self, contract: Contract) -> None:
-        """Let requests through to `contract`: the model is warm."""
+    def open(self, contract: Contract, *, trouble: Callable[[], str | None]) -> None:
+        """Let requests through to `contract`.
+
+        Parameters
+        ----------
+        trouble : callable
+            Why the model does not answer at this moment; none: it does. The readiness route tells it.
+        """
         self._contract = contract
+        self._trouble = trouble
         self._hot = {
             "/predict": contract.predict,
             "/predict/": contract.predict,
@@ -82,6 +93,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _HEALTH:
+            if scope["type"] == "http" and scope["path"] == "/readyz" and (trouble := self._trouble()):
+                await _send(Reply(503, msgspec.json.encode({"detail": trouble}), (_SOON,)), send)
+                return
             await self._bentoml(scope, receive, send)
             return
         path: str = scope["path"]

@@ -17,12 +17,15 @@ import pytest
 
 from polarity.config import LogisticConfig
 from polarity.data.corpus import generate_tweets
-from polarity.data.tweets import Tweets
+from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.logistic import LogisticClassifier
 from polarity.packaging import bento
 from polarity.packaging.bento_server import BentoServer, served
+from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
 from polarity.serving.package import ModelManifest
+from polarity.serving.scorers import BILSTM_FILES, GRAPH
 from polarity.text.repair import repair
+from polarity.text.vocabulary import VOCABULARY, Vocabulary
 
 Train = Callable[[Path, int], Path]
 Serve = Callable[..., AbstractContextManager[BentoServer]]
@@ -56,6 +59,37 @@ def train() -> Train:
 def packaged(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packaged model."""
     return train(tmp_path_factory.mktemp("packaged") / "model", 1)
+
+
+@pytest.fixture(scope="session")
+def neural(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packaged BiLSTM of random weights: a graph for ONNX Runtime, without training."""
+    folder = tmp_path_factory.mktemp("neural") / "model"
+    folder.mkdir()
+    random, words, size, units = np.random.default_rng(3), ("so", "good", "bad", "a", "day"), 4, 3
+
+    def weights(*shape: int) -> FloatArray:
+        return random.normal(size=shape).astype(np.float32)
+
+    def direction() -> list[FloatArray]:
+        return [weights(size, 4 * units), weights(units, 4 * units), weights(4 * units)]
+
+    vocabulary = Vocabulary(words)
+    table = weights(vocabulary.rows, size)
+    write_bilstm(BilstmWeights(table, direction(), direction(), weights(4 * units, 2), weights(2)), folder / GRAPH)
+    vocabulary.write(folder / VOCABULARY)
+    ModelManifest.describe(
+        folder,
+        BILSTM_FILES,
+        family="bilstm",
+        name="bilstm",
+        labels=("negative", "positive"),
+        precision="fp32",
+        temperature=1.0,
+        max_tokens=16,
+        card={},
+    ).write(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
@@ -53,19 +54,43 @@ __all__ = [
 CANDIDATE = "sentiment-candidate"
 BENTOFILE = PROJECT / "bentofile.yaml"
 
+Device = Literal["cpu", "gpu"]
+
+_GPU_LOCK = "bentos/requirements-gpu.lock"
+# A default for the container: that image is for machines with a GPU, and says so where there is none. The others are
+# what NVIDIA's container runtime asks images for.
+_GPU_VARIABLES = {
+    "POLARITY_DEVICE": "gpu",
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+}
 _BUILD_TIMEOUT_S = 600.0
 
 
-def sources() -> list[Path]:
-    """The files of the project that go into every Bento, `bentofile.yaml` and the lock included."""
-    options = yaml.safe_load(BENTOFILE.read_text())
+def bentofile(device: Device) -> dict[str, Any]:
+    """`bentofile.yaml`, for a GPU with the lock that has CUDA's libraries."""
+    options: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text())
+    if device == "gpu":
+        options["python"]["requirements_txt"] = _GPU_LOCK
+        options["envs"] = [{"name": name, "value": value} for name, value in _GPU_VARIABLES.items()]
+    return options
+
+
+def sources(device: Device = "cpu") -> list[Path]:
+    """The files of the project that go into every Bento for a device, `bentofile.yaml` and the lock included."""
+    options = bentofile(device)
     patterns = [pattern for pattern in options["include"] if not pattern.startswith(f"{MODEL_FOLDER}/")]
     files = {path for pattern in patterns for path in PROJECT.glob(pattern)}
     return sorted({BENTOFILE, PROJECT / options["python"]["requirements_txt"], *files})
 
 
 def build(
-    packaged: Path, *, name: str = CANDIDATE, version: str | None = None, labels: Mapping[str, str] | None = None
+    packaged: Path,
+    *,
+    name: str = CANDIDATE,
+    version: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    device: Device = "cpu",
 ) -> str:
     """Build a Bento around a packaged model, as `bentofile.yaml` says.
 
@@ -79,6 +104,8 @@ def build(
         Default: made from the model and the sources, so that the same again is the same Bento, built once.
     labels : mapping, optional
         Added to those of `bentofile.yaml`, the model's family and the digest of its data.
+    device : str
+        What its image is for: one for `gpu` carries CUDA's libraries.
 
     Returns
     -------
@@ -91,7 +118,7 @@ def build(
         If the package is not whole, or BentoML cannot build it.
     """
     manifest = ModelManifest.read(packaged)
-    version = version or _version(packaged, manifest)
+    version = version or _version(packaged, manifest, device)
     tag = f"{name}:{version}"
     if exists(tag):
         if ModelManifest.read(model_folder(tag)) != manifest:
@@ -109,8 +136,11 @@ def build(
     home().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="polarity-bento-") as folder:
         context = Path(folder)
-        for source in sources():
+        for source in sources(device):
             place(source, context / source.relative_to(PROJECT))
+        if device == "gpu":
+            (context / BENTOFILE.name).unlink()
+            (context / BENTOFILE.name).write_text(yaml.safe_dump(bentofile(device)))
         for file in (MANIFEST, *manifest.files):
             place(packaged / file, context / MODEL_FOLDER / file)
         command = [sys.executable, "-m", "bentoml", "build", ".", "--name", name, "--version", version]
@@ -131,8 +161,9 @@ def build(
     return tag
 
 
-def _version(packaged: Path, manifest: ModelManifest) -> str:
+def _version(packaged: Path, manifest: ModelManifest, device: Device) -> str:
     digest = hashlib.sha256((packaged / MANIFEST).read_bytes())
-    for source in sources():
+    for source in sources(device):
         digest.update(source.relative_to(PROJECT).as_posix().encode() + b"\0" + source.read_bytes())
-    return f"{manifest.family}-{digest.hexdigest()[:12]}"
+    suffix = "-gpu" if device == "gpu" else ""
+    return f"{manifest.family}{suffix}-{digest.hexdigest()[:12]}"

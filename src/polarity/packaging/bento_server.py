@@ -71,6 +71,7 @@ def served(
     timeout_s: float = 120.0,
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
+    started_at: int = 200,
 ) -> Iterator[BentoServer]:
     """Serve a Bento on a free port of the loopback interface until the block ends.
 
@@ -85,6 +86,8 @@ def served(
     environment : mapping, optional
         Variables for the server. Unless BENTOML_HOME is among them, it gets a home of its own: two servers with
         one home delete each other's metrics.
+    started_at : int
+        The status of the readiness route that is waited for: 503 for a server that is not expected to become ready.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def served(
             )
         server = BentoServer(f"http://127.0.0.1:{port}", process, log_file, 0.0)
         try:
-            _wait_until_ready(server, str(target), started + timeout_s)
+            _wait_until_ready(server, str(target), started + timeout_s, started_at)
             server.ready_s = time.monotonic() - started
             yield server
         finally:
@@ -135,11 +138,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait_until_ready(server: BentoServer, target: str, until: float) -> None:
+def _wait_until_ready(server: BentoServer, target: str, until: float, status: int) -> None:
     while time.monotonic() < until:
         try:
             # The socket listens before the model is loaded, so a request may have to wait for its answer.
-            if httpx.get(f"{server.url}/readyz", timeout=1.0, trust_env=False).status_code == 200:
+            if httpx.get(f"{server.url}/readyz", timeout=1.0, trust_env=False).status_code == status:
                 return
         except httpx.HTTPError:
             pass

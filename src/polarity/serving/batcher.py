@@ -92,9 +92,7 @@ class _Work:
         "watcher",
     )
 
-    def __init__(
-        self, texts: Sequence[str], answer: asyncio.Future[Rows], gone: Gone | None
-    ) -> None:
+    def __init__(self, texts: Sequence[str], answer: asyncio.Future[Rows], gone: Gone | None) -> None:
         self.texts = texts
         self.answer = answer
         self.gone = gone
@@ -210,9 +208,7 @@ class Batcher:
                 work.watcher.cancel()
 
     def _refuse_if_too_many(self, texts: int) -> None:
-        wait_s = (
-            self._waiting * self._seconds_busy / (self._texts_done or 1.0) / self._lanes
-        )
+        wait_s = self._waiting * self._seconds_busy / (self._texts_done or 1.0) / self._lanes
         if wait_s > self._max_wait_s or self._waiting + texts > self._max_queue:
             raise Busy(max(wait_s, 0.1))
 
@@ -223,16 +219,10 @@ class Batcher:
             if not slices:
                 break
             self._free -= 1
-            texts = [
-                text for work, start, stop in slices for text in work.texts[start:stop]
-            ]
+            texts = [text for work, start, stop in slices for text in work.texts[start:stop]]
             if self._watch is not None:
                 now = perf_counter()
-                full: Reason = (
-                    "full"
-                    if len(texts) >= self._max_batch and self._waiting
-                    else reason
-                )
+                full: Reason = "full" if len(texts) >= self._max_batch and self._waiting else reason
                 self._watch.left(
                     Left(
                         full,
@@ -265,9 +255,7 @@ class Batcher:
                 self._queue.append(work)
         return slices
 
-    async def _batch(
-        self, loop: asyncio.AbstractEventLoop, slices: list[_Slice], texts: list[str]
-    ) -> None:
+    async def _batch(self, loop: asyncio.AbstractEventLoop, slices: list[_Slice], texts: list[str]) -> None:
         started = perf_counter()
         try:
             rows = await self._run(texts)
@@ -299,11 +287,7 @@ class Batcher:
                 work.fail(error)
                 return
             try:
-                rows = [
-                    row
-                    for text in work.texts[start:stop]
-                    for row in await self._run([text])
-                ]
+                rows = [row for text in work.texts[start:stop] for row in await self._run([text])]
             except Exception as own:
                 work.fail(own)
             else:
@@ -319,21 +303,12 @@ class Batcher:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what is overdue, and look after the clients of what waits."""
         now = perf_counter()
-        while self._open and (
-            self._open[0].answer.done()
-            or now - self._open[0].arrived > self._deadline_s
-        ):
-            self._open.popleft().fail(
-                TooSlow(f"No answer within {self._deadline_s:g} s.")
-            )
+        while self._open and (self._open[0].answer.done() or now - self._open[0].arrived > self._deadline_s):
+            self._open.popleft().fail(TooSlow(f"No answer within {self._deadline_s:g} s."))
         for work in self._open:
             if now - work.arrived < _TICK_S:
                 break
-            if (
-                work.gone is not None
-                and work.watcher is None
-                and not work.answer.done()
-            ):
+            if work.gone is not None and work.watcher is None and not work.answer.done():
                 work.watcher = loop.create_task(self._until_gone(work, work.gone))
         self._sweeping = bool(self._open)
         if self._sweeping:

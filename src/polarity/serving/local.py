@@ -29,16 +29,22 @@ class Form:
 
 
 FORMS = {"logistic": Form(inline=True, max_batch=64)}
-NEURAL = Form(inline=False, max_batch=64)
+_NEURAL = Form(inline=False, max_batch=64)
+
+
+def form_of(family: str) -> Form:
+    """How a family runs."""
+    return FORMS.get(family, _NEURAL)
 
 
 class LocalModel:
     """What a batcher runs: the rows of a predictor."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self.form = FORMS.get(predictor.manifest.family, NEURAL)
         self._predictor = predictor
-        self._thread = None if self.form.inline else ThreadPoolExecutor(1, thread_name_prefix="model")
+        self.trouble: str | None = None
+        form = form_of(predictor.manifest.family)
+        self._thread = None if form.inline else ThreadPoolExecutor(1, thread_name_prefix="model")
 
     async def run(self, texts: list[str]) -> Rows:
         """Probabilities of `texts` in the order of the manifest's labels."""
@@ -50,7 +56,7 @@ class LocalModel:
         rows: Rows = self._predictor(texts).tolist()
         return rows
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for the batch under way."""
         if self._thread is not None:
             self._thread.shutdown()

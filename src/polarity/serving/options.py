@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,8 +28,15 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Path of an SQLite file or a URL (`sqlite:///...`), or `off`. Default: `~/.polarity/predictions.db`.
     log_texts : bool
         Keep the texts in the prediction log, not only their lengths.
-    workers : int
-        Server processes, each with its own copy of the model.
+    device : str
+        `cpu`, `gpu` (a runner without one does not become ready), or `auto`: a GPU if the machine has one and
+        the model can use it.
+    runner : str
+        `process`: the model runs in a process of its own, which the server processes call; `auto`: so on a GPU only.
+    gpu_memory_mib : int
+        Most memory that ONNX Runtime takes on each GPU, in MiB.
+    workers : int or None
+        Server processes; where the model has no process of its own, each has a copy. Default: 1, more beside GPUs.
     model_threads : int or None
         Threads inside one call of a neural model. Default: the cores divided by the workers.
     max_batch : int or None
@@ -47,7 +54,10 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str = ""
     prediction_log: str = ""
     log_texts: bool = False
-    workers: Count = 1
+    device: Literal["cpu", "gpu", "auto"] = "auto"
+    runner: Literal["process", "auto"] = "auto"
+    gpu_memory_mib: Annotated[int, msgspec.Meta(ge=64)] = 4096
+    workers: Count | None = None
     model_threads: Count | None = None
     max_batch: Count | None = None
     max_wait_s: Positive = 2.0
@@ -74,9 +84,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         except msgspec.ValidationError as error:
             reason, _, place = str(error).partition(" - at `$.")
             name = place.rstrip("`")
-            raise ConfigurationError(
-                f"Got {_PREFIX}{name.upper()}={given.get(name)!r}: {reason}."
-            ) from error
+            raise ConfigurationError(f"Got {_PREFIX}{name.upper()}={given.get(name)!r}: {reason}.") from error
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -90,9 +98,5 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if "://" in self.prediction_log:
             return self.prediction_log
-        path = (
-            Path(self.prediction_log or "~/.polarity/predictions.db")
-            .expanduser()
-            .absolute()
-        )
+        path = Path(self.prediction_log or "~/.polarity/predictions.db").expanduser().absolute()
         return f"sqlite:///{path}"

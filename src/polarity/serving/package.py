@@ -14,6 +14,8 @@ from polarity.errors import ArtifactError
 
 FORMAT = 1
 MANIFEST = "model.json"
+# The graph in half precision, for GPUs, beside the one that every machine can run.
+HALF_GRAPH = "model.fp16.onnx"
 
 Precision = Literal["float64", "fp32", "fp16", "int8"]
 
@@ -93,8 +95,8 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         )
 
     @classmethod
-    def read(cls, folder: Path) -> ModelManifest:
-        """Read `model.json` and check every file that it names.
+    def read(cls, folder: Path, *, check: bool = True) -> ModelManifest:
+        """Read `model.json` and check every file that it names, unless told not to.
 
         Raises
         ------
@@ -114,7 +116,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ArtifactError(
                 f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package again."
             )
-        for name, expected in manifest.files.items():
+        for name, expected in manifest.files.items() if check else ():
             file = folder / name
             if not file.is_file():
                 raise ArtifactError(f"'{file}' is missing; {MANIFEST} names it. Package the model again.")

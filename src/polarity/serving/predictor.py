@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from polarity.data.tweets import FloatArray
-from polarity.serving.package import ModelManifest
-from polarity.serving.scorers import Scorer, load_scorer
+from polarity.serving.device import Place
+from polarity.serving.package import HALF_GRAPH, ModelManifest
+from polarity.serving.scorers import Scorer, graph_of, load_scorer
 from polarity.serving.softmax import softmax
 from polarity.text.repair import repair
 
@@ -26,12 +27,13 @@ class Predictor:
     array([[0.03, 0.97]], dtype=float32)
     """
 
-    def __init__(self, manifest: ModelManifest, scorer: Scorer) -> None:
+    def __init__(self, manifest: ModelManifest, scorer: Scorer, *, precision: str | None = None) -> None:
         self.manifest = manifest
+        self.precision = precision or manifest.precision
         self._scorer = scorer
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None) -> Predictor:
+    def load(cls, folder: Path, threads: int | None = None, *, place: Place | None = None) -> Predictor:
         """Read a packaged model.
 
         Parameters
@@ -40,14 +42,20 @@ class Predictor:
             What `FittedClassifier.export` wrote.
         threads : int or None
             Threads inside one call of a neural model. Default: the cores that this process may use.
+        place : Place, optional
+            What the model runs on. Default: the CPU, with `threads`.
 
         Raises
         ------
         ArtifactError
             If the package is incomplete, altered or of another format.
+        ServiceUnavailable
+            If the place is on a GPU, and there is none.
         """
         manifest = ModelManifest.read(folder)
-        return cls(manifest, load_scorer(folder, manifest, threads=threads))
+        place = place or Place(threads=threads)
+        precision = "fp16" if graph_of(manifest, place) == HALF_GRAPH else manifest.precision
+        return cls(manifest, load_scorer(folder, manifest, place=place), precision=precision)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from polarity.data.tweets import FloatArray
 from polarity.errors import ArtifactError
-from polarity.serving.package import ModelManifest
+from polarity.serving.device import Place
+from polarity.serving.package import HALF_GRAPH, ModelManifest
 from polarity.serving.session import Session
 from polarity.serving.tfidf import TfidfModel
 from polarity.text.tokens import tokenize
@@ -28,7 +29,12 @@ class Scorer(Protocol):
         ...
 
 
-def load_scorer(folder: Path, manifest: ModelManifest, *, threads: int | None) -> Scorer:
+def graph_of(manifest: ModelManifest, place: Place) -> str:
+    """The file of the graph that suits a place: in half precision on a GPU, where the package has it."""
+    return HALF_GRAPH if place.kind == "gpu" and HALF_GRAPH in manifest.files else GRAPH
+
+
+def load_scorer(folder: Path, manifest: ModelManifest, *, place: Place) -> Scorer:
     """The scorer of the manifest's family.
 
     Raises
@@ -40,19 +46,19 @@ def load_scorer(folder: Path, manifest: ModelManifest, *, threads: int | None) -
         case "logistic":
             return TfidfModel.load(folder)
         case "bilstm":
-            return BilstmScorer(folder, manifest, threads=threads)
+            return BilstmScorer(folder, manifest, place=place)
         case "distilbert" | "bert":
-            return TransformerScorer(folder, threads=threads)
+            return TransformerScorer(folder, manifest, place=place)
     raise ArtifactError(f"'{folder}' holds a model of family '{manifest.family}', which this version cannot serve.")
 
 
 class BilstmScorer:
     """An ONNX graph on GloVe's tokens."""
 
-    def __init__(self, folder: Path, manifest: ModelManifest, *, threads: int | None) -> None:
+    def __init__(self, folder: Path, manifest: ModelManifest, *, place: Place) -> None:
         self._vocabulary = Vocabulary.read(folder / VOCABULARY)
         self._max_tokens = manifest.max_tokens
-        self._session = Session(folder / GRAPH, threads=threads)
+        self._session = Session(folder / graph_of(manifest, place), place=place)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         return self._session.logits([self._vocabulary.ids(tokenize(text), limit=self._max_tokens) for text in texts])
@@ -61,11 +67,11 @@ class BilstmScorer:
 class TransformerScorer:
     """An ONNX graph on WordPieces; the tokenizer's file says where texts are cut."""
 
-    def __init__(self, folder: Path, *, threads: int | None) -> None:
+    def __init__(self, folder: Path, manifest: ModelManifest, *, place: Place) -> None:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self._session = Session(folder / GRAPH, threads=threads)
+        self._session = Session(folder / graph_of(manifest, place), place=place)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         return self._session.logits([encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
+from polarity.serving.device import Place
 from polarity.serving.session import Session
 
 WORDS, SIZE, UNITS, LABELS = 20, 5, 4, 3
@@ -51,5 +52,5 @@ def test_the_graph_computes_the_bilstm_whatever_is_in_the_batch(weights: BilstmW
     write_bilstm(weights, tmp_path / "model.onnx")
     random = np.random.default_rng(1)
     texts = [random.integers(1, WORDS, length).tolist() for length in (1, 3, 7, 12, 2, 7)]
-    logits = Session(tmp_path / "model.onnx", threads=1).logits(texts)
+    logits = Session(tmp_path / "model.onnx", place=Place(threads=1)).logits(texts)
     np.testing.assert_allclose(logits, [expected_logits(weights, ids) for ids in texts], atol=1e-5)

@@ -16,6 +16,7 @@ from polarity.packaging.onnx_transformer import (
     write_quantised,
     write_transformer,
 )
+from polarity.serving.device import Place
 from polarity.serving.session import Session
 
 WORDS, POSITIONS, WIDTH, INNER, HEADS, LABELS = 50, 16, 8, 12, 2, 3
@@ -84,12 +85,14 @@ def some_texts() -> list[list[int]]:
 
 def test_the_graph_computes_the_encoder_whatever_is_in_the_batch(weights: TransformerWeights, tmp_path: Path) -> None:
     write_transformer(weights, tmp_path / "model.onnx")
-    logits = Session(tmp_path / "model.onnx", threads=1).logits(some_texts())
+    logits = Session(tmp_path / "model.onnx", place=Place(threads=1)).logits(some_texts())
     np.testing.assert_allclose(logits, [expected_logits(weights, ids) for ids in some_texts()], atol=1e-4)
 
 
 def test_int8_weights_are_smaller_and_nearly_the_same(weights: TransformerWeights, tmp_path: Path) -> None:
     write_transformer(weights, tmp_path / "fp32.onnx")
     write_quantised(weights, tmp_path / "int8.onnx")
-    exact, rough = (Session(tmp_path / f"{name}.onnx", threads=1).logits(some_texts()) for name in ("fp32", "int8"))
+    exact, rough = (
+        Session(tmp_path / f"{name}.onnx", place=Place(threads=1)).logits(some_texts()) for name in ("fp32", "int8")
+    )
     assert 0 < np.abs(rough - exact).max() < 0.1 * np.abs(exact).max()

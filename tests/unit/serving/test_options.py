@@ -10,7 +10,8 @@ from polarity.serving.options import ServingOptions
 
 def test_nothing_set_gives_the_defaults() -> None:
     options = ServingOptions.read({})
-    assert options.api_keys == () and options.workers == 1 and options.max_batch is None
+    assert options.api_keys == () and options.workers is None and options.max_batch is None
+    assert (options.device, options.runner) == ("auto", "auto")
     assert options.prediction_log_url and options.prediction_log_url.endswith("/.polarity/predictions.db")
     assert not options.log_texts
 
@@ -42,6 +43,8 @@ def test_values_are_read_by_their_type() -> None:
         ("POLARITY_WORKERS", "many"),
         ("POLARITY_DEADLINE_S", "-1"),
         ("POLARITY_LOG_TEXTS", "maybe"),
+        ("POLARITY_DEVICE", "tpu"),
+        ("POLARITY_RUNNER", "thread"),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str) -> None:

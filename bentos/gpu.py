@@ -1,0 +1,47 @@
+"""`python -m bentos.gpu PACKAGED`: a Bento of a neural model whose image runs it on a GPU."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from polarity.data.corpus import generate_tweets
+from polarity.errors import PolarityError
+from polarity.packaging import bento
+from polarity.packaging.half import with_half
+from polarity.serving.package import ModelManifest
+
+NAME = "sentiment-gpu"
+_GENERATED = 2_000
+
+
+def main() -> None:
+    """Add the graph in half precision where it passes, build, and say what to do next."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packaged", type=Path, help="a neural model packaged in fp32 (quantise: false)")
+    parser.add_argument("--texts", type=Path, help="tweets to hold fp16 against fp32 on, one a line; default: made up")
+    options = parser.parse_args()
+    labels = ModelManifest.read(options.packaged).labels
+    if options.texts:
+        texts = [line for line in options.texts.read_text(encoding="utf-8").splitlines() if line]
+    else:
+        texts = [row["text"] or "" for row in generate_tweets(rows=_GENERATED, labels=labels, seed=5).to_pylist()]
+    with tempfile.TemporaryDirectory(prefix="polarity-half-") as folder:
+        manifest = with_half(options.packaged, Path(folder) / "model", texts)
+        tag = bento.build(Path(folder) / "model", name=NAME, device="gpu")
+    half = manifest.card["half"]
+    verdict = "fp16" if half["kept"] else "fp32, for fp16 disagrees too often"
+    print(
+        f"{tag}: {verdict} (another label for {half['label_disagreement']:.2%} of {half['rows']} tweets)\n"
+        f"  bentoml containerize {tag}\n"
+        f"  docker run --gpus all -p 3000:3000 {tag}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PolarityError as error:
+        sys.exit(str(error))
