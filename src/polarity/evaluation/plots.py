@@ -66,8 +66,8 @@ def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
     """One confusion matrix per model: the share of each true label that got each answer, and the counts."""
     n_labels = len(next(iter(predictions.values())).label_names)
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
-    figure, panels = _panels(len(predictions), width=1.5 + 0.75 * n_labels, height=1.3 + 0.75 * n_labels)
-    with _style():
+    figure, panels = panels_of(len(predictions), width=1.5 + 0.75 * n_labels, height=1.3 + 0.75 * n_labels)
+    with styled():
         for panel, (name, of) in zip(panels, predictions.items(), strict=True):
             counts = confusion_counts(of.labels, of.predicted, n_labels=n_labels)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -78,7 +78,7 @@ def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
             places = np.arange(n_labels) + 0.5
             panel.set_xticks(places, of.label_names)
             panel.set_yticks(places, of.label_names, rotation=90, va="center")
-            panel.set(title=_literal(name), xlabel="answered", ylabel="true", aspect="equal", ylim=(n_labels, 0))
+            panel.set(title=literal(name), xlabel="answered", ylabel="true", aspect="equal", ylim=(n_labels, 0))
             panel.grid(False)
             panel.spines[:].set_visible(False)
     return figure
@@ -86,13 +86,13 @@ def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
 
 def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
     """ROC curves of all models: the positive class where there are two, else the average of one against the rest."""
-    figure, (panel,) = _panels(1, width=4.6, height=4.2)
-    with _style():
+    figure, (panel,) = panels_of(1, width=4.6, height=4.2)
+    with styled():
         panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
         for i, (name, of) in enumerate(predictions.items()):
             if len(np.unique(of.labels)) == len(of.label_names):
                 false_rates, true_rates, area = _mean_roc(of.labels, of.probabilities)
-                _line(panel, i, false_rates, true_rates, label=_literal(f"{name} (area {area:.3f})"))
+                _line(panel, i, false_rates, true_rates, label=literal(f"{name} (area {area:.3f})"))
         panel.set(xlabel="false alarms", ylabel="hits", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
         _percent(panel)
         panel.legend(loc="lower right")
@@ -101,13 +101,13 @@ def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
 
 def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
     """How often each model is right against how sure it is; on the diagonal its probabilities mean what they say."""
-    figure, (panel,) = _panels(1, width=4.6, height=4.2)
-    with _style():
+    figure, (panel,) = panels_of(1, width=4.6, height=4.2)
+    with styled():
         floor = 1 / max(len(of.label_names) for of in predictions.values())
         panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
         for i, (name, of) in enumerate(predictions.items()):
             bins = reliability(of.labels, of.probabilities)
-            _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=_literal(name), marker="o")
+            _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=literal(name), marker="o")
         panel.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(floor, 1.0), ylim=(0, 1.02))
         _percent(panel)
         panel.legend(loc="lower right")
@@ -123,14 +123,14 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
         Name to its score and the ends of its interval, as shares.
     xlabel : str
     """
-    figure, (panel,) = _panels(1, width=5.4, height=0.7 + 0.42 * len(scores))
-    with _style():
+    figure, (panel,) = panels_of(1, width=5.4, height=0.7 + 0.42 * len(scores))
+    with styled():
         for i, (score, (low, high)) in enumerate(scores.values()):
             colour = PALETTE[i % len(PALETTE)]
             panel.plot([low, high], [-i, -i], color=colour, linewidth=6, alpha=0.35, solid_capstyle="round")
             panel.plot([score], [-i], color=colour, marker="o", markersize=8)
             panel.annotate(f"{score:.1%}", (score, -i), (0, 9), textcoords="offset points", ha="center", fontsize=9)
-        panel.set_yticks([-i for i in range(len(scores))], [_literal(name) for name in scores])
+        panel.set_yticks([-i for i in range(len(scores))], [literal(name) for name in scores])
         panel.set(xlabel=xlabel, ylim=(-len(scores) + 0.4, 0.7))
         panel.margins(x=0.08)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -142,8 +142,8 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
 
 def learning_curves(histories: Mapping[str, History]) -> Figure:
     """Training and validation loss over the epochs, a panel per model; figures that are no loss are left out."""
-    figure, panels = _panels(len(histories), width=3.4, height=2.8)
-    with _style():
+    figure, panels = panels_of(len(histories), width=3.4, height=2.8)
+    with styled():
         for panel, (name, history) in zip(panels, histories.items(), strict=True):
             steps = [epoch.get("epoch", place) for place, epoch in enumerate(history.epochs, 1)]
             for i, loss in enumerate(loss_names(history)):
@@ -156,7 +156,7 @@ def learning_curves(histories: Mapping[str, History]) -> Figure:
                     label="training" if loss == "loss" else loss.removesuffix("_loss"),
                     marker="o",
                 )
-            panel.set(title=_literal(name), xlabel="epoch", ylabel="loss")
+            panel.set(title=literal(name), xlabel="epoch", ylabel="loss")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.legend(loc="best", fontsize=8.5)
     return figure
@@ -177,13 +177,13 @@ def telling_words(weights: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
         Label to its (word, weight) pairs, the weightiest first.
     """
     longest = max(len(words) for words in weights.values())
-    figure, panels = _panels(len(weights), width=3.2, height=0.9 + 0.2 * longest)
-    with _style():
+    figure, panels = panels_of(len(weights), width=3.2, height=0.9 + 0.2 * longest)
+    with styled():
         for i, (panel, (label, words)) in enumerate(zip(panels, weights.items(), strict=True)):
             places = np.arange(len(words))[::-1]
             panel.barh(places, [weight for _, weight in words], color=PALETTE[i % len(PALETTE)], height=0.72)
-            panel.set_yticks(places, [_literal(word) for word, _ in words], fontsize=9)
-            panel.set(title=_literal(f"speaks for {label}"), xlabel="weight")
+            panel.set_yticks(places, [literal(word) for word, _ in words], fontsize=9)
+            panel.set(title=literal(f"speaks for {label}"), xlabel="weight")
             panel.grid(axis="y", visible=False)
     return figure
 
@@ -199,7 +199,7 @@ def to_svg(figure: Figure, *, title: str) -> str:
     """The figure as an SVG element to stand in a page: named for screen readers, in the page's font and colours."""
     buffer = io.StringIO()
     # A salt of its own keeps the names of clip paths apart when several figures stand in one page.
-    with _style({"svg.hashsalt": title}):
+    with styled({"svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -212,15 +212,15 @@ def to_svg(figure: Figure, *, title: str) -> str:
 
 
 @contextmanager
-def _style(more: dict[Any, Any] | None = None) -> Iterator[None]:
+def styled(more: dict[Any, Any] | None = None) -> Iterator[None]:
     """The style, for one thread at a time: matplotlib's parameters belong to the whole process."""
     with _drawing, mpl.rc_context({**STYLE, **(more or {})}):
         yield
 
 
-def _panels(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure with a row of `count` panels of that size in inches."""
-    with _style():
+    with styled():
         figure = Figure(figsize=(width * count, height), layout="constrained")
         panels = figure.subplots(1, count, squeeze=False)
     return figure, list(panels[0])
@@ -255,7 +255,7 @@ def _mean_roc(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> tupl
     return np.r_[0, grid], np.r_[0, mean], float(np.trapz(mean, grid))
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text that matplotlib does not take for mathematics."""
     return text.replace("$", r"\$")
 

@@ -1,0 +1,104 @@
+"""`python -m flows.deploy`: make the Prefect server agree with prefect.yaml.
+
+`prefect deploy --all` adds and changes; what is not in the file any more it leaves on the server, where it
+would go on running. That is taken away here.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from flows.server import ensure_server
+from flows.turns import ensure_turns
+from polarity.settings import PROJECT
+
+POOL = "polarity"
+FILE = PROJECT / "prefect.yaml"
+
+
+def deploy(file: Path = FILE) -> list[str]:
+    """Create the work pool and the training limit, deploy all that `file` names, and take away what it does not.
+
+    Returns
+    -------
+    list of str
+        What was taken away, in words.
+    """
+    ensure_turns()
+    with get_client(sync_client=True) as client:
+        _ensure_pool(client)
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+            cwd=PROJECT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return reconcile(client, yaml.safe_load(file.read_text())["deployments"])
+
+
+def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[str]:
+    """Delete deployments of our pool that are not in `wanted`, and schedules that their deployment does not name."""
+    by_name = {f"{_flow_of(one)}/{one['name']}": one for one in wanted}
+    gone = []
+    for found in _deployments(client):
+        name = f"{client.read_flow(found.flow_id).name}/{found.name}"
+        if name not in by_name:
+            client.delete_deployment(found.id)
+            gone.append(f"the deployment {name}")
+            continue
+        left = [_of_file(schedule) for schedule in by_name[name].get("schedules") or []]
+        for schedule in found.schedules:
+            told = _of_server(schedule.schedule)
+            if told in left:
+                left.remove(told)
+            else:
+                client.delete_deployment_schedule(found.id, schedule.id)
+                gone.append(f"the schedule {told[0]} of {name}")
+    return gone
+
+
+def _ensure_pool(client: SyncPrefectClient) -> None:
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        try:
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+        except ObjectAlreadyExists:
+            return  # somebody else was quicker
+
+
+def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    ours = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
+    return list(client.read_deployments(work_pool_filter=ours))
+
+
+def _flow_of(deployment: dict[str, Any]) -> str:
+    """The flow's name, which this project keeps the same as its function's."""
+    return str(deployment["entrypoint"]).rpartition(".")[2]
+
+
+def _of_file(schedule: dict[str, Any]) -> tuple[str, str]:
+    rule = schedule.get("cron") or schedule.get("rrule") or f"every {float(schedule.get('interval', 0)):g} s"
+    return str(rule), str(schedule.get("timezone") or "UTC")
+
+
+def _of_server(schedule: Any) -> tuple[str, str]:
+    rule = getattr(schedule, "cron", None) or getattr(schedule, "rrule", None)
+    return str(rule or f"every {schedule.interval.total_seconds():g} s"), str(schedule.timezone or "UTC")
+
+
+if __name__ == "__main__":
+    ensure_server()
+    for what in deploy():
+        print(f"Took away {what}, which prefect.yaml does not name any more.")
+    print("The server agrees with prefect.yaml.")

@@ -1,0 +1,137 @@
+"""What is worth knowing of a scored set: `summary.json`, a plot, and a page for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from polarity.evaluation.plots import PALETTE, literal, styled, to_png
+from polarity.scoring.scoring import Scoring
+from polarity.scoring.tally import Counts, Tally
+
+SUMMARY_FILE = "summary.json"
+PLOT_FILE = "sentiment.png"
+MOST_HASHTAGS = 100
+_SHOWN_HASHTAGS = 15
+_SHOWN_DAYS = 31
+
+
+@dataclass(frozen=True)
+class ScoringSummary:
+    """The counts of a scoring, as `summary.json` holds them."""
+
+    source: str
+    model: str
+    labels: tuple[str, ...]
+    folder: str
+    rows: int
+    scored: int
+    sentiments: Counts
+    unscored: Counts
+    days: Mapping[str, Counts]
+    """By day, in order; empty where the tweets have no date."""
+    hashtags: Mapping[str, Counts]
+    """The hundred most frequent, the most frequent first."""
+
+    @classmethod
+    def read(cls, folder: Path) -> ScoringSummary:
+        """What `write_summary` wrote."""
+        record = json.loads((folder / SUMMARY_FILE).read_text())
+        return cls(**{**record, "labels": tuple(record["labels"]), "folder": str(folder)})
+
+    def table(self) -> list[dict[str, str]]:
+        """One row a sentiment, then the rows without one."""
+        rows = [
+            {"sentiment": label, "tweets": f"{self.sentiments.get(label, 0):,}",
+             "share": f"{self.sentiments.get(label, 0) / max(1, self.scored):.1%}"}
+            for label in self.labels
+        ]  # fmt: skip
+        return rows + [
+            {"sentiment": f"none: {reason}", "tweets": f"{count:,}", "share": "-"}
+            for reason, count in self.unscored.items()
+        ]
+
+    def markdown(self) -> str:
+        """The page."""
+        parts = [
+            f"# {self.source}",
+            f"{self.scored:,} of {self.rows:,} rows were scored by {self.model}. The result is in `{self.folder}`.",
+            _markdown(["sentiment", "tweets", "share"], [list(row.values()) for row in self.table()]),
+        ]
+        for title, counts, most in (
+            ("Days", self.days, _SHOWN_DAYS),
+            ("Hashtags", {f"#{tag}": of for tag, of in self.hashtags.items()}, _SHOWN_HASHTAGS),
+        ):
+            if counts:
+                shown = list(counts.items())[:most]
+                rows = [[name, *(f"{of.get(label, 0):,}" for label in self.labels)] for name, of in shown]
+                parts += [f"## {title}", _markdown([title[:-1].lower(), *self.labels], rows)]
+                if len(counts) > most:
+                    parts.append(f"The first {most} of {len(counts)}; `{SUMMARY_FILE}` has them.")
+        return "\n\n".join(parts) + "\n"
+
+
+def write_summary(scoring: Scoring, tally: Tally) -> ScoringSummary:
+    """Write `summary.json` and the plot into the scoring's folder."""
+    frequent = sorted(tally.hashtags.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    summary = ScoringSummary(
+        source=str(scoring.config.data.path),
+        model=scoring.model.title,
+        labels=scoring.model.manifest.labels,
+        folder=str(scoring.folder),
+        rows=tally.rows,
+        scored=sum(tally.sentiments.values()),
+        sentiments=tally.sentiments,
+        unscored=tally.unscored,
+        days=dict(sorted(tally.days.items())),
+        hashtags=dict(frequent[:MOST_HASHTAGS]),
+    )
+    (scoring.folder / SUMMARY_FILE).write_text(json.dumps(vars(summary), indent=1, ensure_ascii=False) + "\n")
+    (scoring.folder / PLOT_FILE).write_bytes(to_png(draw(summary)))
+    return summary
+
+
+def draw(summary: ScoringSummary) -> Figure:
+    """Sentiments over the days (or in all, where there are no days), and of the most frequent hashtags."""
+    hashtags = dict(list(summary.hashtags.items())[:_SHOWN_HASHTAGS][::-1])
+    with styled():
+        figure = Figure(figsize=(10, 4) if hashtags else (6, 3.6), layout="constrained")
+        panels = figure.subplots(1, 2 if hashtags else 1, squeeze=False)[0]
+        days = summary.days if len(summary.days) > 1 else {"all": summary.sentiments}
+        _stacked(panels[0], days, summary.labels, upright=True)
+        panels[0].set(title="Tweets by day" if days is summary.days else "Tweets", ylabel="tweets")
+        if len(days) > 10:
+            panels[0].set_xticks(np.linspace(0, len(days) - 1, 6).astype(int))
+        panels[0].tick_params(axis="x", labelrotation=30 if len(days) > 1 else 0)
+        panels[0].legend()
+        if hashtags:
+            _stacked(panels[1], {f"#{tag}": of for tag, of in hashtags.items()}, summary.labels, upright=False)
+            panels[1].set(title="Most frequent hashtags", xlabel="tweets")
+    return figure
+
+
+def _stacked(panel: Axes, counts: Mapping[str, Counts], labels: tuple[str, ...], *, upright: bool) -> None:
+    names = [literal(name) for name in counts]
+    below = np.zeros(len(counts))
+    for place, label in enumerate(labels):
+        heights = np.array([of.get(label, 0) for of in counts.values()])
+        colour = PALETTE[place % len(PALETTE)]
+        if upright:
+            panel.bar(names, heights, bottom=below, color=colour, label=literal(label), width=0.85)
+        else:
+            panel.barh(names, heights, left=below, color=colour, label=literal(label), height=0.72)
+        below += heights
+    panel.grid(axis="x" if upright else "y", visible=False)
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, rows)])
