@@ -55,6 +55,12 @@ server: $(VENV)/.runtime  ## Start a local Prefect server if none answers
 serve: $(VENV)/.runtime  ## Serve the champion's Bento on port 3000
 	bentoml serve sentiment:latest
 
+doctor: $(VENV)/.runtime  ## Is everything consistent? Mends what a kill left
+	@python -m polarity doctor --mend
+
+rollback: $(VENV)/.runtime  ## Put the previous champion back, or the version named with TO=
+	@python -m polarity rollback $(if $(TO),--to $(TO))
+
 stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` started
 	-@prefect server stop 2>/dev/null
 

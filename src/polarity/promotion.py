@@ -9,12 +9,14 @@ between the last two is mended by `reconcile`, at the start of the next run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from polarity.errors import ArtifactError
+from polarity.errors import ArtifactError, ConfigurationError
 from polarity.packaging import bento_store as bento
 from polarity.registry import Registry, Version
 
 BENTO_TAG = "bento"
+PROMOTED_TAG = "promoted"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def promote(registry: Registry, version: Version, candidate: str) -> Promotion:
 
     If the Bento cannot take its place, the alias goes back to where it was and the error is raised.
     """
-    registry.tag(version.number, {BENTO_TAG: candidate})
+    registry.tag(version.number, {BENTO_TAG: candidate, PROMOTED_TAG: datetime.now(UTC).isoformat()})
     before = registry.set_champion(version.number)
     try:
         served = bento.promote(candidate)
@@ -39,6 +41,37 @@ def promote(registry: Registry, version: Version, candidate: str) -> Promotion:
         registry.set_champion(before.number if before else None)
         raise
     return Promotion(registry.version(version.number), served, before)
+
+
+def rollback(registry: Registry, to: int | None = None) -> Promotion:
+    """Put a former champion back, alias and Bento.
+
+    Parameters
+    ----------
+    registry : Registry
+    to : int, optional
+        The version. Default: the one that was promoted last before today's champion.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such former champion; the message lists those that there are.
+    """
+    today = registry.champion()
+    former = sorted(
+        (v for v in registry.versions() if PROMOTED_TAG in v.tags and v.bento and v != today),
+        key=lambda version: version.tags[PROMOTED_TAG],
+    )
+    if today and to is None:
+        former = [v for v in former if v.tags[PROMOTED_TAG] < today.tags.get(PROMOTED_TAG, "")]
+    chosen = [version for version in former if to in (None, version.number)]
+    if not chosen:
+        known = ", ".join(f"{v.number} ({v.name})" for v in former) or "none"
+        asked = "There is no former champion" if to is None else f"Version {to} is no former champion"
+        raise ConfigurationError(f"{asked} to go back to. Former champions: {known}.")
+    version = chosen[-1]
+    assert version.bento is not None
+    return promote(registry, version, version.bento)
 
 
 def reconcile(registry: Registry) -> str | None:

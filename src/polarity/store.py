@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from polarity.errors import ArtifactError
 from polarity.provenance import Fingerprint, file_digest
+
+DRAFT_PREFIX = "."
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Store:
             if stored := self.recall(fingerprint):
                 return stored
             final = self._folder(fingerprint)
-            draft = Path(tempfile.mkdtemp(prefix=f".{fingerprint.key}.", dir=final.parent))
+            draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{fingerprint.key}.", dir=final.parent))
             try:
                 work(draft)
                 files = {name: file_digest(draft / name) for name in _files(draft)}
@@ -85,6 +87,17 @@ class Store:
         with self._alone(fingerprint):
             self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
             shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
+
+    def is_free(self, draft: Path) -> bool:
+        """Whether nobody works on the result that a draft folder was meant for."""
+        key = draft.name.removeprefix(DRAFT_PREFIX).split(".")[0]
+        lock = FileLock(draft.with_name(f"{key}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        lock.release()
+        return True
 
     def latest_parts(self, step: str) -> dict[str, str] | None:
         """The parts of the newest result of a step, to say what has changed since."""

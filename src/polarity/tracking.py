@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from polarity.settings import settings
 
 EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
+PROCESS = "polarity.process"
 BATCH = 100
 PARAM_LENGTH = 500
 NOTE_LENGTH = 5000
@@ -89,7 +92,9 @@ class Tracker:
                 if found
                 else client.create_experiment(experiment, artifact_location=_artifact_location(uri))
             )
-        run = client.create_run(experiment_id, run_name=run_name, tags=_tags(tags))
+        run = client.create_run(
+            experiment_id, run_name=run_name, tags=_tags({PROCESS: _this_process(), **(tags or {})})
+        )
         tracker = cls(uri, experiment_id, run.info.run_id)
         tracker.log_params(run.info.run_id, params or {})
         client.log_dict(run.info.run_id, library_versions(), "environment.json")
@@ -105,7 +110,14 @@ class Tracker:
         self, name: str, *, family: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None
     ) -> str:
         """Start a candidate's child run and return its id. Each attempt of a retried fit gets one of its own."""
-        kept = {PARENT: self.run_id, "candidate": name, "family": family, "cached": "false", **(tags or {})}
+        kept = {
+            PARENT: self.run_id,
+            PROCESS: _this_process(),
+            "candidate": name,
+            "family": family,
+            "cached": "false",
+            **(tags or {}),
+        }
         run = connect(self.uri).create_run(self.experiment_id, run_name=name, tags=_tags(kept))
         run_id: str = run.info.run_id
         self.log_params(run_id, params)
@@ -265,6 +277,45 @@ class Tracker:
 def epoch_numbers(history: History) -> list[int]:
     """The number of each epoch: its figure `epoch` where it has one, else its place."""
     return [int(epoch.get("epoch", place)) for place, epoch in enumerate(history.epochs, 1)]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that MLflow believes to be running.
+
+    `process` is the id of the process that writes it, none if that is on another machine; `started_s` is when it
+    began, in seconds since the epoch.
+    """
+
+    uri: str
+    run_id: str
+    name: str
+    process: int | None
+    started_s: float
+
+    @talks_to_mlflow
+    def kill(self) -> None:
+        """Note in MLflow that nobody goes on with it."""
+        connect(self.uri).set_terminated(self.run_id, "KILLED")
+
+
+@talks_to_mlflow
+def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
+    """All runs of the experiment that have not ended."""
+    client = connect(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    attempts = []
+    for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        host, _, process = run.data.tags.get(PROCESS, "").partition("/")
+        here = int(process) if host == platform.node() and process.isdigit() else None
+        attempts.append(Attempt(uri, run.info.run_id, run.info.run_name, here, run.info.start_time / 1000))
+    return attempts
+
+
+def _this_process() -> str:
+    return f"{platform.node()}/{os.getpid()}"
 
 
 def library_versions() -> dict[str, str]:

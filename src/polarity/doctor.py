@@ -1,0 +1,95 @@
+"""Is everything that the project keeps consistent? And if not, mend what a kill left.
+
+The registry is the truth about the champion; a record beside a folder is the truth about a result.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from polarity import promotion
+from polarity.errors import ArtifactError
+from polarity.packaging import bento_store
+from polarity.registry import Registry
+from polarity.store import DRAFT_PREFIX, Store
+from polarity.tracking import Attempt, running_attempts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something amiss: what, and what mends it (none: only a person can)."""
+
+    what: str
+    mend: Callable[[], object] | None
+
+
+def examine(registry: Registry, store: Store) -> list[Finding]:
+    """Everything that is amiss in the registry, the Bento store and the store of results.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If MLflow does not answer.
+    """
+    return [*_champion(registry), *_versions(registry), *_attempts(registry), *_results(store)]
+
+
+def _champion(registry: Registry) -> Iterator[Finding]:
+    champion = registry.champion()
+    latest = bento_store.latest()
+    if champion is None:
+        if latest is not None:
+            yield Finding(f"sentiment:latest is {latest}, but the registry has no champion.", None)
+        return
+    if champion.bento is None:
+        yield Finding(f"The champion {champion} has no Bento.", None)
+        return
+    if latest != bento_store.promoted_tag(champion.bento):
+        what = f"sentiment:latest is {latest}, but the champion is {champion} with {champion.bento}."
+        try:
+            known = bento_store.exists(champion.bento) or bento_store.exists(bento_store.promoted_tag(champion.bento))
+        except ArtifactError:
+            known = False
+        yield Finding(what, (lambda: promotion.reconcile(registry)) if known else None)
+
+
+def _versions(registry: Registry) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for version in sorted(registry.versions(), key=lambda v: v.number):
+        if version.fingerprint in seen:
+            yield Finding(f"Versions {seen[version.fingerprint]} and {version.number} are of the same fit.", None)
+        seen.setdefault(version.fingerprint, version.number)
+
+
+def _attempts(registry: Registry) -> Iterator[Finding]:
+    for attempt in running_attempts(registry.uri):
+        if not _alive(attempt):
+            yield Finding(f"The MLflow run {attempt.name} ({attempt.run_id}) has no process any more.", attempt.kill)
+
+
+def _alive(attempt: Attempt) -> bool:
+    """Whether the process that writes a run lives; a run of another machine is left alone."""
+    if attempt.process is None:
+        return True
+    try:
+        return bool(psutil.Process(attempt.process).create_time() <= attempt.started_s + 1)
+    except psutil.Error:
+        return False
+
+
+def _results(store: Store) -> Iterator[Finding]:
+    for folder in sorted(path for path in store.folder.glob("*/*") if path.is_dir()):
+        if folder.name.startswith(DRAFT_PREFIX):
+            if store.is_free(folder):
+                yield Finding(f"{folder} is half-done work that nobody goes on with.", _removal(folder))
+        elif not folder.with_suffix(".json").exists():
+            yield Finding(f"{folder} has no record of what it is.", _removal(folder))
+
+
+def _removal(folder: Path) -> Callable[[], object]:
+    return lambda: shutil.rmtree(folder)

@@ -1,0 +1,103 @@
+"""What is left when a flow is killed, and how a former champion comes back: real processes, MLflow and Bentos."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.train import train
+from polarity.config import TrainConfig
+from polarity.packaging import bento_store
+from polarity.registry import Registry
+from polarity.summary import RunSummary
+
+pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.timeout(600)]
+
+OPTIONS = ["--profile", "demo", "--models", "logistic", "--data.rows", "1200"]
+
+
+def run(c: float = 3.0) -> RunSummary:
+    # with a margin of 1 every candidate may replace the champion
+    options = {"models": ["logistic"], "data": {"rows": 1200}, "logistic": {"c": c}, "select": {"margin": 1.0}}
+    summary: RunSummary = train(TrainConfig.model_validate({"profile": "demo", **options}))
+    return summary
+
+
+def polarity(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "polarity", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("step", ["fit-logistic", "package"])
+def test_a_killed_flow_leaves_nothing_that_the_next_run_and_the_doctor_cannot_mend(step: str, home: Path) -> None:
+    flow = subprocess.Popen([sys.executable, "-m", "flows.train", *OPTIONS], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list((home / "store").glob(f"{step}/.*")):  # the step's draft
+        assert flow.poll() is None, "the flow ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    flow.send_signal(signal.SIGKILL)
+    flow.wait(10)
+
+    examined = polarity("doctor")
+    assert examined.returncode == 1
+    assert "no process any more" in examined.stdout
+    assert "half-done work" in examined.stdout
+    mended = polarity("doctor", "--mend")
+    assert mended.returncode == 0, mended.stdout
+    assert polarity("doctor").stdout == "All is well.\n"
+
+    done = subprocess.run([sys.executable, "-m", "flows.train", *OPTIONS], timeout=300, check=False)
+    assert done.returncode == 0
+    (summary,) = [json.loads(path.read_text()) for path in (home / "runs").glob("*/summary.json")]
+    assert summary["models"][0]["cached"] is (step == "package"), "it goes on from what was finished"
+    assert [version.number for version in Registry.open().versions()] == [1]
+    assert polarity("doctor").stdout == "All is well.\n"
+
+
+def test_a_former_champion_comes_back_with_its_bento() -> None:
+    first, second = run(), run(c=0.3)
+    assert second.verdict.promoted
+    assert bento_store.latest() == second.bento != first.bento
+    back = polarity("rollback")
+    assert back.returncode == 0, back.stderr
+    champion = Registry.open().champion()
+    assert champion is not None
+    assert champion.number == 1
+    assert bento_store.latest() == first.bento
+    assert polarity("rollback", "--to", "7").returncode == 2
+    assert polarity("rollback", "--to", "2").returncode == 0
+    assert bento_store.latest() == second.bento
+    assert polarity("doctor").returncode == 0
+
+
+def test_a_promotion_that_was_cut_off_is_mended_by_the_next_run() -> None:
+    first, second = run(), run(c=0.3)
+    Registry.open().set_champion(1)  # what a kill between alias and Bento leaves
+    assert bento_store.latest() == second.bento
+    assert polarity("doctor").returncode == 1
+    again = run()
+    assert again.models[0].cached
+    assert bento_store.latest() == first.bento
+
+
+def test_an_unreachable_mlflow_ends_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "POLARITY_MLFLOW_URI": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.train", *OPTIONS, "--faults.retries", "0"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
