@@ -20,10 +20,10 @@ class Settings(BaseSettings):
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
     store: str | None = Field(None, description="Results of steps, a folder. Default: <home>/store.")
     mlflow_uri: str | None = Field(
-        None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlflow."
+        None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
     )
     mlflow_artifacts: str | None = Field(
-        None, description="Where MLflow keeps artefacts. Default: <home>/mlflow/artifacts."
+        None, description="Where MLflow keeps artefacts. Default: <home>/mlruns/artifacts."
     )
     ui_url: str = Field("http://127.0.0.1:4280", description="Where `make ui` serves runs and Data Docs.")
     mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Where `make ui` serves MLflow.")
@@ -40,11 +40,11 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         if self.mlflow_uri:
             return self.mlflow_uri
-        return f"sqlite:///{self.home.absolute() / 'mlflow' / 'mlflow.db'}"
+        return f"sqlite:///{self.home.absolute() / 'mlruns' / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str:
-        return self.mlflow_artifacts or str(self.home.absolute() / "mlflow" / "artifacts")
+        return self.mlflow_artifacts or str(self.home.absolute() / "mlruns" / "artifacts")
 
 
 @cache
