@@ -80,7 +80,8 @@ class Candidate:
 @step("begin")
 def begin(config: TrainConfig) -> Run:
     """Make the run's folder, see that all the run needs can be had, and mend what a killed run left."""
-    check_prerequisites(config)
+    for remark in check_prerequisites(config):
+        get_run_logger().warning(remark)
     if mended := promotion.reconcile(Registry.open()):
         get_run_logger().warning("Mended: %s.", mended)
     started = datetime.now(UTC)

@@ -17,8 +17,9 @@ import psutil
 import pytest
 from prefect.states import State
 
+from flows.evaluate import evaluate
 from flows.train import train
-from polarity.config import TrainConfig
+from polarity.config import EvaluateConfig, TrainConfig
 from polarity.packaging import bento_store as bento
 from polarity.registry import Registry
 from polarity.summary import RunSummary
@@ -126,6 +127,22 @@ def test_a_second_run_trains_nothing_and_says_so(first: RunSummary, module_home:
     assert "champion already" in again.verdict.reason
     assert again.bento == first.bento
     assert [model.test for model in again.models] == [model.test for model in first.models]
+
+
+def test_any_stored_model_is_measured_on_a_labelled_file(first: RunSummary, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    rows = [("0", "the concert was awful, so sad"), ("4", "what a lovely dinner"), ("9", "no such label"), ("4", "")]
+    path.write_text("\n".join(["label,text", *(f'{label},"{text}"' for label, text in rows)]) + "\n")
+    measured = {}
+    for model in ("champion", "1"):
+        evaluation = evaluate(EvaluateConfig.model_validate({"model": model, "data": {"path": path}}))
+        measured[model] = evaluation
+        assert (evaluation.metrics["rows"], evaluation.left_out) == (2, 2)
+        assert (evaluation.folder / "evaluation.json").exists()
+    assert str(first.verdict.selected) in measured["champion"].model
+    state = evaluate(EvaluateConfig.model_validate({"model": "77", "data": {"path": path}}), return_state=True)
+    assert state.is_failed()
+    assert "There is no model '77'" in str(state.message)
 
 
 def test_one_changed_option_fits_one_model_again(first: RunSummary) -> None:
