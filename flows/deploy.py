@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -19,6 +19,7 @@ from prefect.workers.process import ProcessWorker
 
 from flows.server import ensure_server
 from flows.turns import ensure_turns
+from polarity.config import TrainConfig
 from polarity.settings import PROJECT
 
 POOL = "polarity"
@@ -42,7 +43,11 @@ def deploy(file: Path = FILE) -> list[str]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        return reconcile(client, yaml.safe_load(file.read_text())["deployments"])
+        wanted = yaml.safe_load(file.read_text())["deployments"]
+        gone = reconcile(client, wanted)
+        for found in _deployments(client):
+            spell_out(client, found)
+        return gone
 
 
 def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[str]:
@@ -64,6 +69,18 @@ def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[s
                 client.delete_deployment_schedule(found.id, schedule.id)
                 gone.append(f"the schedule {told[0]} of {name}")
     return gone
+
+
+def spell_out(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """Write the whole configuration into a deployment that names a profile.
+
+    The form for a run shows the model's defaults for whatever the deployment leaves open, and sends them: a
+    profile would be overruled by them.
+    """
+    given = deployment.parameters.get("config") or {}
+    if "profile" in given:
+        whole = TrainConfig.model_validate(given).model_dump(mode="json")
+        client.update_deployment(deployment.id, DeploymentUpdate(parameters={"config": whole}))
 
 
 def _ensure_pool(client: SyncPrefectClient) -> None:

@@ -1,0 +1,90 @@
+"""The deployments on a real Prefect server: what the file names is there, what it does not is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+from flows.deploy import FILE, POOL, deploy
+from flows.turns import TRAINING, ensure_turns, one_training
+from polarity.config import TrainConfig
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def deployments(client: SyncPrefectClient) -> dict[str, Any]:
+    return {f"{client.read_flow(one.flow_id).name}/{one.name}": one for one in client.read_deployments()}
+
+
+def test_the_server_agrees_with_the_file_however_often_and_whatever_was_there(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    assert deploy() == []
+    there = deployments(client)
+    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand"}
+    assert {one.work_pool_name for one in there.values()} == {POOL}
+    nightly = there["train/nightly"]
+    assert [(one.schedule.cron, one.schedule.timezone) for one in nightly.schedules] == [("30 2 * * *", "Europe/Paris")]
+    # what the form for a run shows is the profile, not the model's defaults
+    assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="demo")
+    assert nightly.parameters["config"]["data"]["source"] == "generated"
+    properties = there["score/on-demand"].parameter_openapi_schema["definitions"]["ScoreConfig"]["properties"]
+    assert properties["shard_rows"]["default"] == 20_000
+    assert "kill" in properties["shard_rows"]["description"]
+    automations = client.request("POST", "/automations/filter", json={}).json()
+    assert [one["trigger"]["expect"] for one in automations] == [["polarity.drift"]]
+
+    changed = yaml.safe_load(FILE.read_text())
+    del changed["deployments"][0]["schedules"]
+    del changed["deployments"][1]["triggers"]
+    del changed["deployments"][3]
+    file = FILE.with_name(".prefect-test.yaml")  # beside the flows, as the command wants it
+    try:
+        file.write_text(yaml.safe_dump(changed))
+        assert sorted(deploy(file)) == ["the deployment evaluate/on-demand", "the schedule 30 2 * * * of train/nightly"]
+        assert deploy(file) == []
+    finally:
+        file.unlink()
+    there = deployments(client)
+    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand"}
+    assert there["train/nightly"].schedules == []
+    assert client.request("POST", "/automations/filter", json={}).json() == []
+
+
+def test_two_trainings_never_overlap(client: SyncPrefectClient) -> None:
+    ensure_turns()
+    ensure_turns()
+    assert client.read_global_concurrency_limit_by_name(TRAINING).limit == 1
+    inside: list[str] = []
+    release = threading.Event()
+
+    def second() -> None:
+        with one_training():
+            inside.append("second")
+
+    with one_training():
+        inside.append("first")
+        thread = threading.Thread(target=second)
+        thread.start()
+        release.wait(3)
+        assert inside == ["first"]
+    thread.join(120)
+    assert inside == ["first", "second"]
+    for _ in range(100):
+        if not client.read_global_concurrency_limit_by_name(TRAINING).active_slots:
+            break
+        time.sleep(0.1)
+    assert client.read_global_concurrency_limit_by_name(TRAINING).active_slots == 0
