@@ -6,6 +6,7 @@ from flows import tasks
 from flows.publishing import publish
 from flows.step import in_words
 from flows.terminal import run_from_shell, show_plan, show_summary
+from flows.turns import one_training
 from polarity.config import TrainConfig
 from polarity.summary import RunSummary
 
@@ -24,6 +25,12 @@ def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # n
     config : TrainConfig
         What to do; see `polarity.config`.
     """
+    with one_training():
+        return run_training(config)
+
+
+def run_training(config: TrainConfig) -> RunSummary:
+    """The steps of a training, one after another where they must be and side by side where they can."""
     run = tasks.begin.submit(config).result()
     snapshot = tasks.ingest.submit(run).result()
     accepted = tasks.gate_raw_tweets.submit(run, snapshot).result()
