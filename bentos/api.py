@@ -66,6 +66,29 @@ _PREDICTIONS = {
     },
     "required": ["predictions"],
 }
+_EXPLANATION = {
+    "title": "Explanation",
+    "type": "object",
+    "properties": {
+        **{name: _PREDICTION["properties"][name] for name in ("sentiment", "score", "probabilities", "model")},  # type: ignore[index]
+        "method": {
+            "enum": ["exact", "occlusion"],
+            "description": "`exact`: base and shares sum up to the lead; `occlusion`: what it loses without a word.",
+        },
+        "base": {"type": "number", "description": "The lead of the sentiment without any word."},
+        "words": {
+            "type": "array",
+            "description": "In the order of the text. A share is what the word adds to the lead: the logarithm of the "
+            "sentiment's probability less the mean of the others'.",
+            "items": {
+                "type": "object",
+                "properties": {"word": {"type": "string"}, "share": {"type": "number"}},
+                "required": ["word", "share"],
+            },
+        },
+    },
+    "required": ["sentiment", "score", "probabilities", "method", "base", "words", "model"],
+}
 _FEEDBACK = {
     "type": "object",
     "properties": {"prediction_id": {"type": "string"}, "label": {"type": "string"}},
@@ -205,6 +228,16 @@ async def predict(request: Request) -> Response:
 @api.post("/predict/batch/", include_in_schema=False)
 async def predict_batch(request: Request) -> Response:
     return await _answer(request, "predict_batch")
+
+
+@api.post(
+    "/explain",
+    summary="What each word of a text adds to its sentiment",
+    responses=_responses(400, 429, 503, 504, s200=_json("The explanation.", _EXPLANATION)),
+    openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
+)
+async def explain(request: Request) -> Response:
+    return await _answer(request, "explain")
 
 
 @api.post(

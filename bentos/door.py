@@ -33,7 +33,18 @@ _DRAIN_LIMIT = 32 * MIB
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _BENTOML = frozenset({"/metrics", "/schema.json", "/docs.json"})
 _ROUTES = frozenset(
-    {"/", "/predict", "/predict/", "/predict/batch", "/predict/batch/", "/feedback", "/model", "/docs", "/openapi.json"}
+    {
+        "/",
+        "/predict",
+        "/predict/",
+        "/predict/batch",
+        "/predict/batch/",
+        "/explain",
+        "/feedback",
+        "/model",
+        "/docs",
+        "/openapi.json",
+    }
 )
 
 _SAFE = (
@@ -89,12 +100,16 @@ class Door:
             "/predict/": contract.predict,
             "/predict/batch": contract.predict_batch,
             "/predict/batch/": contract.predict_batch,
+            "/explain": contract.explain,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _HEALTH:
-            if scope["type"] == "http" and scope["path"] == "/readyz" and (trouble := self._trouble()):
-                await _send(Reply(503, msgspec.json.encode({"detail": trouble}), (_SOON,)), send)
+            if scope["type"] == "http" and scope["path"] == "/readyz" and self._contract is not None:
+                # BentoML would ask the runner here, and wait for one that is gone.
+                trouble = self._trouble()
+                reply = Reply(200, b"{}") if trouble is None else Reply(503, _detail(trouble), (_SOON,))
+                await _send(reply, send)
                 return
             await self._bentoml(scope, receive, send)
             return
@@ -191,6 +206,10 @@ async def _send(reply: Reply, send: Send) -> None:
     headers = [*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def _detail(text: str) -> bytes:
+    return msgspec.json.encode({"detail": text})
 
 
 def _route(path: str) -> str:

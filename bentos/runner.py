@@ -52,6 +52,11 @@ class Runner:
         return self.predictor(texts)
 
     @bentoml.api  # type: ignore[untyped-decorator]
+    def explain(self, texts: list[str]) -> list[list[float]]:
+        """What each word adds to the logits, of a family that can tell."""
+        return (self.predictor.explain(texts) if self.predictor else None) or []
+
+    @bentoml.api  # type: ignore[untyped-decorator]
     async def state(self) -> dict[str, Any]:
         """How the runner is, for the gateways that watch it."""
         device = f"{self.place.kind} {self.place.index}" if self.place.kind == "gpu" else self.place.kind

@@ -7,7 +7,6 @@ import os
 from functools import partial
 from typing import Any
 
-import aiohttp
 import bentoml
 
 from bentos.api import api, attach
@@ -16,7 +15,7 @@ from bentos.plan import manifest, options, plan
 from bentos.runner import Runner
 from polarity.errors import ArtifactError
 from polarity.serving.local import LocalModel, form_of
-from polarity.serving.remote import RemoteModel
+from polarity.serving.remote import Hop, RemoteModel
 
 door = Door(api, keys=options.api_keys, body_timeout_s=options.body_timeout_s)
 
@@ -71,6 +70,7 @@ class Sentiment:
         from polarity.serving.contract import Contract, Served
         from polarity.serving.log_store import open_store
         from polarity.serving.prediction_log import PredictionLog
+        from polarity.serving.scorers import ADDITIVE
 
         bento = self.bento_service.bento
         version = str(manifest.card.get("version") or (bento.tag.version if bento else "unpackaged"))
@@ -78,28 +78,27 @@ class Sentiment:
         tell = partial(metrics.serving, **served.identity)
         self.model: LocalModel | RemoteModel
         if plan.runners:
-            away = (OSError, aiohttp.ClientError, bentoml.exceptions.ServiceUnavailable)
+            url: str = Runner.url  # type: ignore[attr-defined]  # the decorator makes a service of the class
+            self.hop = Hop(url, timeout_s=options.deadline_s + 30)
             self.model = RemoteModel(
-                Runner.url,  # type: ignore[attr-defined]  # the decorator makes a service of the class
-                partial(self.runner.to_async.call, "predict"),
-                away=away,
-                changed=lambda state: None if state.trouble else tell(precision=state.precision),
+                url, self.hop, changed=lambda state: None if state.trouble else tell(precision=state.precision)
             )
         else:
             self.model = LocalModel(self.runner.predictor)
             tell(precision=self.runner.predictor.precision)
-        self.batcher = Batcher(
-            self.model.run,
+        batcher = partial(
+            Batcher,
             max_batch=plan.max_batch or form_of(manifest.family).max_batch,
             max_wait_s=options.max_wait_s,
             max_queue=options.max_queue,
             deadline_s=options.deadline_s,
             lanes=plan.lanes,
-            watch=metrics.BatchMetrics(),
         )
-        url = options.prediction_log_url
-        self.log = PredictionLog(partial(open_store, url), tell=metrics.logged) if url else None
-        contract = Contract(served, self.batcher, self.log, keep_texts=options.log_texts)
+        self.batcher = batcher(self.model.run, watch=metrics.BatchMetrics())
+        self.explainer = batcher(self.model.explain) if manifest.family in ADDITIVE else None
+        log_url = options.prediction_log_url
+        self.log = PredictionLog(partial(open_store, log_url), tell=metrics.logged) if log_url else None
+        contract = Contract(served, self.batcher, self.log, explainer=self.explainer, keep_texts=options.log_texts)
         attach(contract)
         door.open(contract, trouble=lambda: self.model.trouble)
 
@@ -107,6 +106,10 @@ class Sentiment:
     async def stop(self) -> None:
         """Finish what was taken, and write the rest of the log."""
         await self.batcher.close()
+        if self.explainer is not None:
+            await self.explainer.close()
         await self.model.close()
+        if plan.runners:
+            await self.hop.close()
         if self.log is not None:
             self.log.close()

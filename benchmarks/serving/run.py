@@ -1,9 +1,10 @@
-"""A Bento beside its peer, under the same load on the same machine.
+"""A Bento beside its peers and the limits, under the same load on the same machine.
 
-    python -m benchmarks.serving.run MODEL_FOLDER [--seconds 10] [--rounds 3]
+    python -m benchmarks [MODEL_FOLDER] [--device gpu] [--seconds 10] [--rounds 3]
 
-The servers take turns, several rounds, one worker process each; the table has
-the medians. It is written as JSON too, to benchmarks/serving.json.
+The servers take turns, several rounds, one worker process each; figures are
+medians. Table and JSON go to benchmarks/results/. Without a folder, the
+champion's model is measured.
 """
 
 from __future__ import annotations
@@ -11,139 +12,188 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
-from benchmarks.serving.load import Load, put_load
+from benchmarks.serving.arrivals import PATTERNS, put_arrivals
+from benchmarks.serving.load import put_load
+from benchmarks.serving.servers import Running, Server, servers
 from polarity.data.corpus import generate_tweets
 from polarity.packaging import bento
-from polarity.packaging.bento_server import free_port, served, stop
-from polarity.packaging.bento_store import bento_folder
+from polarity.serving.device import NEURAL, Place, cores, gpus
+from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
 
-RESULTS = Path(__file__).parents[1] / "serving.json"
+RESULTS = Path(__file__).parents[1] / "results"
 CONNECTIONS = (1, 64)
+BATCHES = (1, 8, 64, 512)
+# Of what each server can do: open arrivals at this share of its own rate at 64 connections, and beyond it.
+CALM, BEYOND = 0.5, 2.0
+_GPU_MEMORY_BYTES = 4 * 2**30
 
 
-@contextmanager
-def peer(model: Path) -> Iterator[tuple[str, int]]:
-    """FastAPI and uvicorn with the model, one worker."""
-    port = free_port()
-    arguments = ["-m", "uvicorn", "benchmarks.serving.peer:app", "--port", str(port), "--no-access-log"]
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "PEER_MODEL": str(model)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                httpx.get(url, trust_env=False)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        yield url, process.pid
-    finally:
-        stop(process)
-
-
-@contextmanager
-def bento_server(tag: str) -> Iterator[tuple[str, int]]:
-    """The Bento as `bentoml serve` runs it."""
-    with served(bento_folder(tag)) as server:
-        yield server.url, server.process.pid
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and its children."""
+    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
 def cpu_s(pid: int) -> float:
     """Processor seconds of a process and its children so far."""
-    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+    return float(sum(sum(process.cpu_times()[:2]) for process in family_of(pid)))
 
 
-def measure(url: str, pid: int, bodies: Path, seconds: float) -> list[dict[str, Any]]:
-    """One load for each number of connections, after a short one to warm up."""
-    rows = []
-    put_load(f"{url}/predict", bodies, connections=16, seconds=1.0)
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process and its children."""
+    return float(sum(process.memory_info().rss for process in family_of(pid))) / 1e6
+
+
+def measure(server: Server, running: Running, bodies: Path, seconds: float) -> list[dict[str, Any]]:
+    """Every load on one server, after a short one to warm up."""
+    url, rows, rate = running.url + server.route, [], 0.0
+    put_load(url, bodies, connections=16, seconds=1.0)
     for connections in CONNECTIONS:
-        before = cpu_s(pid)
-        load = put_load(f"{url}/predict", bodies, connections=connections, seconds=seconds)
-        answered = sum(load.statuses.values())
-        rows.append({"load": load, "cpu_ms": 1000 * (cpu_s(pid) - before) / answered})
-    return rows
+        before = cpu_s(running.pid)
+        load = put_load(url, bodies, connections=connections, seconds=seconds)
+        used_s = cpu_s(running.pid) - before
+        answers = sum(load.statuses.values())
+        rate = load.requests_per_s
+        row = asdict(load) | {"load": f"{connections} connections", "offered_per_s": None}
+        rows.append(row | {"cpu_s_per_1000": 1000 * used_s / answers, "errors": load.broken + _errors(load.statuses)})
+    for pattern, share in ((PATTERNS[0], CALM), (PATTERNS[1], CALM), (PATTERNS[0], BEYOND)):
+        before = cpu_s(running.pid)
+        arrivals = put_arrivals(url, bodies, rate=share * rate, pattern=pattern, seconds=seconds)
+        used_s = cpu_s(running.pid) - before
+        answers = max(1, sum(arrivals.statuses.values()))
+        row = asdict(arrivals) | {
+            "load": f"{pattern}, {share:g} of its rate",
+            "requests_per_s": arrivals.answered_per_s,
+        }
+        errors = arrivals.unanswered + _errors(arrivals.statuses)
+        rows.append(row | {"cpu_s_per_1000": 1000 * used_s / answers, "errors": errors})
+    memory = memory_mb(running.pid)
+    return [row | {"server": server.name, "memory_mb": memory} for row in rows]
 
 
-def model_limit(model: Path, texts: list[str]) -> dict[int, float]:
+def _errors(statuses: dict[str, int]) -> int:
+    """Answers that are neither a 200 nor an orderly refusal for want of time."""
+    return sum(count for status, count in statuses.items() if status not in ("200", "429", "503", "504"))
+
+
+def model_limit(model: Path, texts: Sequence[str], place: Place) -> list[dict[str, Any]]:
     """Texts a second of the model alone, by batch size."""
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, place=place)
     predictor.warm_up()
-    limit = {}
-    for size in (1, 64):
-        started = time.perf_counter()
-        for start in range(0, len(texts), size):
-            predictor(texts[start : start + size])
-        limit[size] = len(texts) / (time.perf_counter() - started)
-    return limit
+    found = []
+    for size in BATCHES:
+        started, done = time.perf_counter(), 0
+        while done < len(texts) and time.perf_counter() - started < 5.0:
+            predictor(texts[done : done + size])
+            done += size
+        rate = min(done, len(texts)) / (time.perf_counter() - started)
+        found.append({"precision": predictor.precision, "batch": size, "texts_per_s": rate})
+    return found
+
+
+def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of the numbers of several rounds; the sum of the errors."""
+    numbers = ("requests_per_s", "offered_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_s_per_1000", "memory_mb")
+    medians = {
+        name: None if rounds[0][name] is None else statistics.median(row[name] for row in rounds) for name in numbers
+    }
+    refused = sum(row["statuses"].get(status, 0) for row in rounds for status in ("429", "503", "504"))
+    answers = sum(sum(row["statuses"].values()) for row in rounds)
+    return {
+        **{name: rounds[0][name] for name in ("server", "load")},
+        **medians,
+        "refused_share": refused / max(1, answers),
+        "errors": sum(row["errors"] for row in rounds),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [
+        "| load | server | requests/s | p50 ms | p95 ms | p99 ms | refused | errors | CPU s per 1,000 | memory MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    loads = list(dict.fromkeys(row["load"] for row in rows))
+    lines += [
+        f"| {row['load']} | {row['server']} | {row['requests_per_s']:,.0f} | {row['p50_ms']:.2f} | "
+        f"{row['p95_ms']:.1f} | {row['p99_ms']:.1f} | {row['refused_share']:.1%} | {row['errors']} | "
+        f"{row['cpu_s_per_1000']:.2f} | {row['memory_mb']:.0f} |"
+        for row in sorted(rows, key=lambda row: loads.index(row["load"]))
+    ]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    return f"{cores()} cores, {gpus()} GPUs, {platform.machine()}, load average {os.getloadavg()[0]:.1f} at the start"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="servers whose name has this in it")
     options = parser.parse_args()
-    rows = generate_tweets(rows=3000, labels=("negative", "positive"), seed=11).to_pylist()
+    if options.device == "gpu" and not gpus():
+        sys.exit("There is no GPU that this process may use; DEVICE=gpu needs one, and bentos/requirements-gpu.lock.")
+    model = options.model or _champion()
+    manifest, described = ModelManifest.read(model), machine()
+    rows = generate_tweets(rows=3000, labels=manifest.labels, seed=11).to_pylist()
     texts = [row["text"] for row in rows if row["text"] and not row["text"].isspace()]
-    tag = bento.build(options.model)
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    neural = manifest.family in NEURAL
+    place = Place(options.device, memory_bytes=_GPU_MEMORY_BYTES)
+    limit = model_limit(model, texts, place)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        bodies = Path(folder) / "bodies.jsonl"
-        bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        for _ in range(options.rounds):
-            for name, server in (("peer", peer(options.model)), ("bento", bento_server(tag))):
-                with server as (url, pid):
-                    for row in measure(url, pid, bodies, options.seconds):
-                        found.setdefault((name, row["load"].connections), []).append(row)
-    table = [summarise(name, connections, rounds) for (name, connections), rounds in found.items()]
-    limit = model_limit(options.model, texts)
-    print(f"{'server':8} {'connections':>11} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms/request':>15}")
-    for row in table:
-        print(
-            f"{row['server']:8} {row['connections']:11} {row['requests_per_s']:11.0f} {row['p50_ms']:8.2f} "
-            f"{row['p99_ms']:8.2f} {row['cpu_ms']:15.3f}"
+        tag = bento.build(model)
+        chosen = servers(
+            model,
+            tag,
+            neural=neural and manifest.family != "bilstm",
+            log=Path(folder) / "log.db",
+            POLARITY_DEVICE=options.device,
         )
-    print("the model alone, texts/s by batch size:", {size: round(rate) for size, rate in limit.items()})
-    RESULTS.write_text(json.dumps({"bento": tag, "rows": table, "model_texts_per_s": limit}, indent=1) + "\n")
+        for _ in range(options.rounds):
+            for server in chosen:
+                if options.only and options.only not in server.name:
+                    continue
+                bodies = Path(folder) / "bodies.jsonl"
+                bodies.write_text(server.bodies(texts))
+                with server.start() as running:
+                    for row in measure(server, running, bodies, options.seconds):
+                        found.setdefault((row["server"], row["load"]), []).append(row)
+    summary = [summarise(rounds) for rounds in found.values()]
+    name = f"serving-{manifest.name}-{options.device}"
+    limits = "\n".join(f"| {row['precision']} | {row['batch']} | {row['texts_per_s']:,.0f} |" for row in limit)
+    text = (
+        f"# Serving '{manifest.name}' ({manifest.family}, {manifest.precision}) on {options.device}\n\n"
+        f"{described}. One worker process and one text a request everywhere; {options.rounds} rounds of "
+        f"{options.seconds:g} s.\n\n{table(summary)}\n\n"
+        f"The model alone:\n\n| precision | batch | texts/s |\n|---|---|---|\n{limits}\n"
+    )
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
+    content = {"model": manifest.name, "machine": described, "rows": summary, "model_alone": limit}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def summarise(name: str, connections: int, rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of several rounds, and everything that was not a 200."""
-    loads: list[Load] = [row["load"] for row in rounds]
-    medians = {
-        field: statistics.median(getattr(load, field) for load in loads)
-        for field in ("requests_per_s", "p50_ms", "p95_ms", "p99_ms")
-    }
-    failed = sum(count for load in loads for status, count in load.statuses.items() if status != "200")
-    return {
-        "server": name,
-        "connections": connections,
-        **medians,
-        "cpu_ms": statistics.median(row["cpu_ms"] for row in rounds),
-        "not_200": failed + sum(load.broken for load in loads),
-    }
-
-
-if __name__ == "__main__":
-    main()
+def _champion() -> Path:
+    tag = bento.latest()
+    if tag is None:
+        sys.exit("There is no champion yet: `make demo` makes one; or name the folder of a packaged model.")
+    return bento.model_folder(tag)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import socket
 import sqlite3
@@ -45,7 +46,7 @@ def test_what_is_served_is_told(client: httpx.Client) -> None:
     assert index["data_digest"] == card["data_digest"] and index["labels"] == list(prediction["probabilities"])
     assert card["bento"] == index["model"]["bento"] and isinstance(card["card"], dict)
     for link in index["links"].values():
-        if link not in ("/predict", "/predict/batch", "/feedback"):
+        if link not in ("/predict", "/predict/batch", "/explain", "/feedback"):
             assert client.get(link).status_code == 200, link
 
 
@@ -61,7 +62,7 @@ def test_the_docs_need_nothing_from_elsewhere(client: httpx.Client) -> None:
         assert f"static_content/{name}" in page
         assert client.get(f"/static_content/{name}").status_code == 200
     described = client.get("/openapi.json").json()["paths"]
-    assert {"/", "/model", "/predict", "/predict/batch", "/feedback"} <= set(described)
+    assert {"/", "/model", "/predict", "/predict/batch", "/explain", "/feedback"} <= set(described)
     feedback = described["/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert feedback["properties"]["label"]["enum"] == client.get("/").json()["labels"]
 
@@ -102,7 +103,7 @@ REFUSALS: dict[str, tuple[Any, int, list[str] | str]] = {
 def test_a_refusal_is_what_the_contract_says(client: httpx.Client, name: str) -> None:
     body, status, expected = REFUSALS[name]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    for path in ("/predict", "/predict/"):
+    for path in ("/predict", "/predict/", "/explain"):
         response = client.post(path, content=content, headers={"content-type": "application/json"})
         assert response.status_code == status
         assert response.headers["content-type"] == "application/json"
@@ -273,6 +274,23 @@ def test_answers_are_not_kept_by_browsers_nor_guessed_at(client: httpx.Client) -
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["cache-control"] == "no-store"
         assert "server" not in response.headers
+
+
+def test_each_word_has_its_share_in_the_score(client: httpx.Client) -> None:
+    text = "so good &amp; not bad at all 😀 @ann"
+    prediction = client.post("/predict", json={"text": text}).json()
+    told = client.post("/explain", json={"text": text}).json()
+    assert {name: told[name] for name in ("sentiment", "model")} == {
+        name: prediction[name] for name in ("sentiment", "model")
+    }
+    assert told["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-3)
+    assert [item["word"] for item in told["words"]] == ["so", "good", "&", "not", "bad", "at", "all", "😀", "@ann"]
+    assert any(item["share"] for item in told["words"])
+    if told["method"] == "exact":
+        shares = told["probabilities"]
+        others = [math.log(p) for label, p in shares.items() if label != told["sentiment"]]
+        lead = math.log(shares[told["sentiment"]]) - sum(others) / len(others)
+        assert told["base"] + sum(item["share"] for item in told["words"]) == pytest.approx(lead, abs=1e-3)
 
 
 def test_feedback_is_kept_once(client: httpx.Client) -> None:

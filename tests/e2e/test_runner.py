@@ -45,6 +45,12 @@ def test_the_runner_answers_as_a_model_in_the_gateway_does(client: httpx.Client,
         assert one.get("probabilities") == pytest.approx(other.get("probabilities"), abs=1e-5)
 
 
+def test_the_runner_explains_as_a_model_in_the_gateway_does(client: httpx.Client, base_url: str) -> None:
+    body = {"text": "never a good day :("}
+    here, there = httpx.post(f"{base_url}/explain", json=body, trust_env=False), client.post("/explain", json=body)
+    assert there.status_code == 200 and there.json()["words"] == here.json()["words"]
+
+
 def test_many_texts_hop_together(client: httpx.Client) -> None:
     before = client.get("/metrics").text.count("\n")
     assert before

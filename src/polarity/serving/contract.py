@@ -17,6 +17,7 @@ import msgspec
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.serving import metrics
 from polarity.serving.batcher import Backend, Busy, ClientGone, Gone, TooSlow, retry_after
+from polarity.serving.explanation import explain
 from polarity.serving.log_store import Row
 from polarity.serving.package import ModelManifest
 from polarity.serving.prediction_log import PredictionLog
@@ -115,15 +116,27 @@ class Contract:
         The model behind `backend`.
     backend : Backend
         Gives probabilities in the order of the manifest's labels.
+    explainer : Backend or None
+        Gives what each word adds to the logits, as `Predictor.explain` does; none: `backend` is asked what it says
+        without each word.
     log : PredictionLog or None
         Keeps predictions and feedback; none: nothing is kept, and feedback is refused with 503.
     keep_texts : bool
         Whether the log keeps the texts themselves.
     """
 
-    def __init__(self, served: Served, backend: Backend, log: PredictionLog | None, *, keep_texts: bool) -> None:
+    def __init__(
+        self,
+        served: Served,
+        backend: Backend,
+        log: PredictionLog | None,
+        *,
+        explainer: Backend | None = None,
+        keep_texts: bool,
+    ) -> None:
         self.served = served
         self._backend = backend
+        self._explainer = explainer
         self._log = log
         self._keep_texts = keep_texts
         self._labels = served.manifest.labels
@@ -152,13 +165,16 @@ class Contract:
 
     async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
         """POST /predict."""
-        text = _decode(body, PredictRequest).text
-        if (refusal := refuse(text)) is not None:
-            if refusal.status == 422:
-                raise invalid(refusal.code, "text")
-            raise Refused(refusal.status, refusal.code)
+        text = _text(body)
         rows = await self._backend.predict((text,), gone=gone)
         return Reply(200, msgspec.json.encode(self._prediction(text, rows[0], time.time())))
+
+    async def explain(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+        """POST /explain."""
+        text = _text(body)
+        explanation = await explain(text, self._backend, self._explainer, gone=gone)
+        answer = explanation.told(self._labels)
+        return Reply(200, msgspec.json.encode({**answer, "model": self._identity}))
 
     async def predict_batch(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
         """POST /predict/batch."""
@@ -204,6 +220,7 @@ class Contract:
             "links": {
                 "predict": "/predict",
                 "batch": "/predict/batch",
+                "explain": "/explain",
                 "feedback": "/feedback",
                 "model": "/model",
                 "docs": "/docs",
@@ -254,6 +271,16 @@ def spoken(headers: Headers) -> Language:
         if name == b"accept-language":
             return language_of(value.decode("latin-1"))
     return "fr"
+
+
+def _text(body: bytes) -> str:
+    """The text of a body of one, unless it is refused."""
+    text = _decode(body, PredictRequest).text
+    if (refusal := refuse(text)) is not None:
+        if refusal.status == 422:
+            raise invalid(refusal.code, "text")
+        raise Refused(refusal.status, refusal.code)
+    return text
 
 
 def _decode(body: bytes, kind: type[S]) -> S:

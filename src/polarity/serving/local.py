@@ -52,6 +52,10 @@ class LocalModel:
             return self._rows(texts)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._rows, texts)
 
+    async def explain(self, texts: list[str]) -> Rows:
+        """What `Predictor.explain` says."""
+        return self._predictor.explain(texts) or []
+
     def _rows(self, texts: list[str]) -> Rows:
         rows: Rows = self._predictor(texts).tolist()
         return rows

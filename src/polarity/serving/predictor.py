@@ -10,7 +10,7 @@ import numpy as np
 from polarity.data.tweets import FloatArray
 from polarity.serving.device import Place
 from polarity.serving.package import HALF_GRAPH, ModelManifest
-from polarity.serving.scorers import Scorer, graph_of, load_scorer
+from polarity.serving.scorers import Additive, Scorer, graph_of, load_scorer
 from polarity.serving.softmax import softmax
 from polarity.text.repair import repair
 
@@ -68,6 +68,20 @@ class Predictor:
             return np.empty((0, len(self.labels)), dtype=np.float32)
         logits = self._scorer.logits([repair(text) for text in texts])
         return softmax(logits, temperature=self.manifest.temperature)
+
+    def explain(self, texts: Sequence[str]) -> list[list[float]] | None:
+        """What each word of each text adds to the logits, where the family can tell exactly.
+
+        Returns
+        -------
+        list of list of float, or None
+            For each text, for each label one after another: what no word adds, then what each part between the
+            white space of the repaired text adds, all divided by the temperature. None: this family cannot tell.
+        """
+        if not isinstance(self._scorer, Additive):
+            return None
+        temperature = self.manifest.temperature
+        return [(self._scorer.shares(repair(text)) / temperature).ravel().tolist() for text in texts]
 
     def warm_up(self) -> None:
         """Run once on a single text and once on a batch, so that the first request is not the slow one."""

@@ -4,11 +4,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import msgspec
 
 from polarity.errors import ServiceUnavailable
 from polarity.serving.batcher import Rows
 from polarity.serving.link import RunnerLink, State
+
+Call = Callable[[str, list[str]], Awaitable[Rows]]
+
+
+class Hop:
+    """Calls a runner's methods over HTTP.
+
+    BentoML's own client closes its session every hundred calls, and with it
+    whatever is on its way at that moment.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        local = parts.scheme == "file"
+        self._session = aiohttp.ClientSession(
+            "http://runner" if local else url,
+            connector=aiohttp.UnixConnector(unquote(parts.path)) if local else aiohttp.TCPConnector(),
+            timeout=aiohttp.ClientTimeout(timeout_s),
+            headers={"Content-Type": "application/json"},
+        )
+
+    async def __call__(self, method: str, texts: list[str]) -> Rows:
+        """The rows that `method` has for `texts`.
+
+        Raises
+        ------
+        ServiceUnavailable
+            If the runner cannot be reached or refuses.
+        """
+        try:
+            async with self._session.post(f"/{method}", data=msgspec.json.encode({"texts": texts})) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServiceUnavailable(f"The model's process does not answer: {error!r}") from error
+        if response.status in (429, 503, 504):
+            raise ServiceUnavailable(f"The model's process answers {response.status}.")
+        if response.status != 200:
+            raise RuntimeError(f"The model's process answers {response.status}; its log says why.")
+        return msgspec.json.decode(body, type=Rows)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
 
 
 class RemoteModel:
@@ -18,10 +64,8 @@ class RemoteModel:
     ----------
     url : str
         Where the runner listens.
-    predict : async callable
-        Rows of many texts, by one call of the runner.
-    away : tuple of exception types
-        What `predict` raises when the runner cannot be reached.
+    call : async callable
+        A method's rows for many texts, by one call of the runner; `Hop` is one.
     changed : callable, optional
         Told of every change of the runner's state.
     """
@@ -29,15 +73,13 @@ class RemoteModel:
     def __init__(
         self,
         url: str,
-        predict: Callable[[list[str]], Awaitable[Any]],
+        call: Call,
         *,
-        away: tuple[type[Exception], ...],
         changed: Callable[[State], None] | None = None,
     ) -> None:
-        self._predict = predict
-        self._away = away
+        self._hop = call
         self._tell = changed
-        self._calls: set[asyncio.Future[Any]] = set()
+        self._calls: set[asyncio.Future[Rows]] = set()
         self._link = RunnerLink(url, self._changed)
 
     @property
@@ -53,21 +95,25 @@ class RemoteModel:
         ServiceUnavailable
             If the runner is away, or leaves while it works.
         """
+        return await self._call("predict", texts)
+
+    async def explain(self, texts: list[str]) -> Rows:
+        """What `Predictor.explain` says; raises as `run` does."""
+        return await self._call("explain", texts)
+
+    async def _call(self, method: str, texts: list[str]) -> Rows:
         if self.trouble:
             raise ServiceUnavailable(self.trouble)
-        call = asyncio.ensure_future(self._predict(texts))
+        call = asyncio.ensure_future(self._hop(method, texts))
         self._calls.add(call)
         try:
-            rows: Rows = (await call).tolist()
+            return await call
         except asyncio.CancelledError:
             if not self.trouble:
                 raise
             raise ServiceUnavailable(self.trouble) from None
-        except self._away as error:
-            raise ServiceUnavailable(f"The model's process does not answer: {error!r}") from error
         finally:
             self._calls.discard(call)
-        return rows
 
     def _changed(self, state: State) -> None:
         if state.trouble:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from polarity.data.tweets import FloatArray
 from polarity.errors import ArtifactError
@@ -27,6 +27,19 @@ class Scorer(Protocol):
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Logits of shape (n_texts, n_labels) for repaired texts; at least one text."""
         ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A scorer whose logits are sums over the words."""
+
+    def shares(self, text: str) -> FloatArray:
+        """Of shape (n_labels, 1 + n_words) for a repaired text: what no word adds, and what each does."""
+        ...
+
+
+# Families whose scorers are.
+ADDITIVE = frozenset({"logistic"})
 
 
 def graph_of(manifest: ModelManifest, place: Place) -> str:

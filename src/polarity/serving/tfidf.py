@@ -7,7 +7,8 @@ Packaging holds the two against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from polarity.text.ngrams import ngrams_of_word, word_ngrams
+from polarity.text.ngrams import ngrams_of_word, placed_word_ngrams, word_ngrams
 
 FloatArray = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -56,10 +57,17 @@ class TfidfModel:
     ) -> None:
         self._blocks = blocks
         self._idf = idf
-        self._coefficients = coefficients
         self._intercepts = intercepts
-        starts = np.cumsum([0, *(len(block.ngrams) for block in blocks)])
-        self._readers = [_reader(block, int(start)) for block, start in zip(blocks, starts, strict=False)]
+        self._coefficients = coefficients
+        self._starts = np.cumsum([0, *(len(block.ngrams) for block in blocks)]).tolist()
+        # The columns of each block by its n-grams, under the number of its first.
+        self._columns = {
+            start: {ngram: number for number, ngram in enumerate(block.ngrams, start)}
+            for block, start in zip(blocks, self._starts, strict=False)
+        }
+        self._readers = [
+            _reader(block, self._columns[start]) for block, start in zip(blocks, self._starts, strict=False)
+        ]
 
     @classmethod
     def load(cls, folder: Path) -> TfidfModel:
@@ -82,27 +90,86 @@ class TfidfModel:
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Logits of shape (n_texts, n_labels)."""
         total = np.tile(self._intercepts, (len(texts), 1))
-        for read in self._readers:
-            ids_of_text = [read(text) for text in texts]
-            row_of_id = np.repeat(np.arange(len(texts)), [len(ids) for ids in ids_of_text])
-            # one sort finds the n-grams that a text repeats
-            pairs, counts = np.unique(row_of_id * len(self._idf) + np.concatenate(ids_of_text), return_counts=True)
-            rows, columns = np.divmod(pairs, len(self._idf))
-            values = (1 + np.log(counts, dtype=np.float32)) * self._idf[columns]
-            length = np.sqrt(np.bincount(rows, values * values, minlength=len(texts)))
-            length[length == 0] = 1
-            for label, coefficients in enumerate(self._coefficients):
-                total[:, label] += np.bincount(rows, values * coefficients[columns], minlength=len(texts)) / length
+        group, columns, values = self._values(texts)
+        n_groups = len(texts) * len(self._readers)
+        for label, coefficients in enumerate(self._coefficients):
+            shares = np.bincount(group, values * coefficients[columns], minlength=n_groups)
+            total[:, label] += shares.reshape(len(texts), -1).sum(axis=1)
         return total
 
+    def shares(self, text: str) -> FloatArray:
+        """What each word of a text adds to the logits.
 
-def _reader(block: NgramBlock, start: int) -> Callable[[str], Ids]:
+        An n-gram's part of a logit is its value times its weight; the words
+        that it is made of have equal shares in it. This is exact: the sum over
+        all columns is what `logits` gives.
+
+        Returns
+        -------
+        float32 array of shape (n_labels, 1 + n_words)
+            First what no word adds: the intercepts, and an empty tweet's marks.
+        """
+        _, columns, values = self._values([text])
+        value_of = dict(zip(columns.tolist(), values.tolist(), strict=True))
+        placed = [
+            pair
+            for block, start in zip(self._blocks, self._starts, strict=False)
+            for pair in self._placed(block, start, text)
+        ]
+        times = Counter(column for column, _ in placed)
+        at, of, weights = [], [], []
+        for column, parts in placed:
+            for part in parts or (-1,):
+                at.append(1 + part)
+                of.append(column)
+                weights.append(value_of[column] / times[column] / max(1, len(parts)))
+        n_words = len(text.split())
+        found = np.zeros((len(self._intercepts), 1 + n_words), dtype=np.float32)
+        found[:, 0] = self._intercepts
+        for label, coefficients in enumerate(self._coefficients):
+            found[label] += np.bincount(at, coefficients[of] * weights, minlength=1 + n_words) if at else 0
+        return found
+
+    def _placed(self, block: NgramBlock, start: int, text: str) -> Iterator[tuple[int, Collection[int]]]:
+        """The columns of a text's n-grams in one block, with the words that each is made of."""
+        if block.kind == "words":
+            placed: Iterable[tuple[str, Collection[int]]] = placed_word_ngrams(
+                text, shortest=block.shortest, longest=block.longest
+            )
+        else:
+            placed = (
+                (ngram, (number,))
+                for number, word in enumerate(text.lower().split())
+                for ngram in ngrams_of_word(word, shortest=block.shortest, longest=block.longest)
+            )
+        column = self._columns[start]
+        return ((column[ngram], parts) for ngram, parts in placed if ngram in column)
+
+    def _values(self, texts: Sequence[str]) -> tuple[Ids, Ids, FloatArray]:
+        """What is not zero in the TF-IDF of `texts`: group, column and value of each.
+
+        A text has a group for each block, and each group's values are of unit
+        length together. All goes in one pass: for a single text, the calls of
+        NumPy cost more than the numbers.
+        """
+        found = [read(text) for text in texts for read in self._readers]
+        pairs = np.concatenate(found)
+        pairs += np.repeat(np.arange(len(found)) * len(self._idf), [len(columns) for columns in found])
+        pairs.sort()
+        starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+        counts = np.diff(starts, append=len(pairs))
+        group, columns = np.divmod(pairs[starts], len(self._idf))
+        values = (1 + np.log(counts, dtype=np.float32)) * self._idf[columns]
+        length = np.sqrt(np.bincount(group, values * values, minlength=len(found)))
+        return group, columns, values / length[group]
+
+
+def _reader(block: NgramBlock, column: Mapping[str, int]) -> Callable[[str], Ids]:
     """What finds the columns of a text's n-grams in one block."""
-    column = {ngram: number for number, ngram in enumerate(block.ngrams, start)}
     nothing = np.empty(0, dtype=np.int64)
 
-    def columns(ngrams: Sequence[str]) -> Ids:
-        return np.array([column[ngram] for ngram in ngrams if ngram in column], dtype=np.int64)
+    def columns(ngrams: Iterable[str]) -> Ids:
+        return np.array([found for ngram in ngrams if (found := column.get(ngram)) is not None], dtype=np.int64)
 
     if block.kind == "words":
         return lambda text: columns(word_ngrams(text, shortest=block.shortest, longest=block.longest))

@@ -30,20 +30,40 @@ def word_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
     marked = ["^", *tokens, "$"]
     for size in range(max(shortest, 2), longest + 1):
         grams += map(" ".join, zip(*(marked[start:] for start in range(size)), strict=False))
-    grams += _negated(tokens)
+    grams += [f"not_{tokens[position]}" for position in _reached(tokens)]
     return grams
 
 
-def _negated(tokens: Sequence[str]) -> Iterator[str]:
+def placed_word_ngrams(text: str, *, shortest: int, longest: int) -> list[tuple[str, frozenset[int]]]:
+    """The same n-grams as `word_ngrams`, each with the parts between white space that it is made of.
+
+    Examples
+    --------
+    >>> [(gram, sorted(parts)) for gram, parts in placed_word_ngrams("not bad!", shortest=1, longest=2)][3:6]
+    [('^ not', [0]), ('not bad', [0, 1]), ('bad !', [1])]
+    """
+    placed = [(token, number) for number, part in enumerate(text.split()) for token in tokenize(part)]
+    tokens, parts = [token for token, _ in placed], [{part} for _, part in placed]
+    grams = list(zip(tokens, map(frozenset, parts), strict=True)) if shortest == 1 else []
+    marked, marked_parts = ["^", *tokens, "$"], [set[int](), *parts, set[int]()]
+    for size in range(max(shortest, 2), longest + 1):
+        for start in range(len(marked) - size + 1):
+            covered = frozenset().union(*marked_parts[start : start + size])
+            grams.append((" ".join(marked[start : start + size]), covered))
+    return [*grams, *((f"not_{tokens[at]}", frozenset(parts[at])) for at in _reached(tokens))]
+
+
+def _reached(tokens: Sequence[str]) -> Iterator[int]:
+    """Positions of the words that a negation reaches."""
     left = 0
-    for token in tokens:
+    for position, token in enumerate(tokens):
         if token in NEGATIONS:
             left = NEGATION_REACH
         elif token in CLAUSE_ENDS:
             left = 0
         elif left:
             left -= 1
-            yield f"not_{token}"
+            yield position
 
 
 def character_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain
 
 _EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
 # what may stand before or after a sign that is no emoticon: "8)" of a list, "x(" of a formula, "http:/"
@@ -62,7 +64,13 @@ def tokenize(text: str) -> list[str]:
     ['<user>', 'i', 'do', "n't", 'like', '<allcaps>', 'it', ',', 'so', '<elong>', 'sad', '!', '<repeat>', \
 '<sadface>', '<url>', '<hashtag>', 'monday', 'blues']
     """
-    return list(_tokens(text))
+    return list(chain.from_iterable(map(_cached_tokens, text.split())))
+
+
+# No token goes over white space, and tweets repeat their words.
+@lru_cache(maxsize=2**16)
+def _cached_tokens(part: str) -> tuple[str, ...]:
+    return tuple(_tokens(part))
 
 
 def _tokens(text: str) -> Iterator[str]:

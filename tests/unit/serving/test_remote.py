@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from polarity.errors import ServiceUnavailable
+from polarity.serving.batcher import Rows
 from polarity.serving.link import State
-from polarity.serving.remote import RemoteModel
+from polarity.serving.remote import Call, Hop, RemoteModel
 
 
 class Supervisor:
@@ -29,11 +29,11 @@ class Supervisor:
         self._writers: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, end: bytes = b"{}") -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._writers.append(writer)
             with suppress(asyncio.IncompleteReadError, ConnectionError):
-                while await reader.readuntil(b"{}"):
+                while await reader.readuntil(end):
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.state), self.state))
 
         self._server = await asyncio.start_unix_server(answer, sock=self.listener.dup())
@@ -59,12 +59,12 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def rows(texts: list[str]) -> Any:
-    return np.array([[float(len(text)), 0.0] for text in texts])
+async def rows(method: str, texts: list[str]) -> Rows:
+    return [[float(len(text)), 0.0] for text in texts]
 
 
-def model(supervisor: Supervisor, predict: Callable[[list[str]], Awaitable[Any]] = rows, **more: Any) -> RemoteModel:
-    return RemoteModel(supervisor.path.as_uri(), predict, away=(OSError,), **more)
+def model(supervisor: Supervisor, call: Call = rows, **more: Any) -> RemoteModel:
+    return RemoteModel(supervisor.path.as_uri(), call, **more)
 
 
 def test_a_runner_that_starts_dies_and_comes_back_is_followed(tmp_path: Path) -> None:
@@ -95,8 +95,9 @@ def test_what_is_on_its_way_when_the_runner_dies_is_answered(tmp_path: Path) -> 
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
 
-        async def never(texts: list[str]) -> Any:
+        async def never(method: str, texts: list[str]) -> Rows:
             await asyncio.Event().wait()
+            return []
 
         remote = model(supervisor, never)
         await supervisor.start()
@@ -126,19 +127,18 @@ def test_a_runner_that_is_not_ready_says_why(tmp_path: Path) -> None:
     run(test)
 
 
-def test_a_broken_call_says_that_the_runner_is_away(tmp_path: Path) -> None:
+def test_a_call_that_breaks_says_that_the_runner_is_away(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
-
-        async def broken(texts: list[str]) -> Any:
-            raise ConnectionResetError("by peer")
-
-        remote = model(supervisor, broken)
-        await supervisor.start()
-        await until(lambda: remote.trouble is None)
-        with pytest.raises(ServiceUnavailable, match="does not answer"):
-            await remote.run(["x"])
-        await remote.close()
+        hop = Hop(supervisor.path.as_uri(), timeout_s=10)
+        supervisor.state = b"[[0.25, 0.75]]"
+        await supervisor.start(end=b"}")
+        assert await hop("predict", ["x"]) == [[0.25, 0.75]]
         await supervisor.kill()
+        supervisor.listener.close()
+        supervisor.path.unlink()
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            await hop("predict", ["x"])
+        await hop.close()
 
     run(test)

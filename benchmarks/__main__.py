@@ -1,0 +1,11 @@
+"""`python -m benchmarks`: what `make bench` runs."""
+
+import sys
+
+from benchmarks.serving.run import main
+from polarity.errors import PolarityError
+
+try:
+    main()
+except PolarityError as error:
+    sys.exit(str(error))

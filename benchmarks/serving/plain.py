@@ -1,0 +1,30 @@
+"""BentoML as its guide has it: one service, one batchable method. PEER_MODEL names the packaged model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+
+from polarity.serving.predictor import Predictor
+
+
+@bentoml.service(name="plain", workers=1)
+class Plain:
+    """Lists of texts in, lists of answers out."""
+
+    def __init__(self) -> None:
+        self.predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+        self.predictor.warm_up()
+
+    @bentoml.api(batchable=True, max_batch_size=64)  # type: ignore[untyped-decorator]
+    def predict(self, texts: list[str]) -> list[dict[str, Any]]:
+        """One answer for each text."""
+        answers: list[dict[str, Any]] = []
+        for row in self.predictor(texts).tolist():
+            probabilities = dict(zip(self.predictor.labels, row, strict=True))
+            sentiment = max(probabilities, key=probabilities.__getitem__)
+            answers.append({"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities})
+        return answers

@@ -1,0 +1,115 @@
+"""The servers that are compared, each with one worker process and started the way its users start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from polarity.packaging.bento_server import free_port, served, stop
+from polarity.packaging.bento_store import bento_folder
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers: where, and the process whose family it is."""
+
+    url: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """One row of the comparison.
+
+    Attributes
+    ----------
+    route : str
+        Where single texts are posted to.
+    body : callable
+        The body of the request for one text.
+    """
+
+    name: str
+    start: Callable[[], AbstractContextManager[Running]]
+    route: str = "/predict"
+    body: Callable[[str], object] = lambda text: {"text": text}
+
+    def bodies(self, texts: list[str]) -> str:
+        """One JSON body a line."""
+        return "".join(json.dumps(self.body(text)) + "\n" for text in texts)
+
+
+@contextmanager
+def _uvicorn(application: str, **environment: str) -> Iterator[Running]:
+    port = free_port()
+    arguments = ["-m", "uvicorn", application, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(1200):
+            if process.poll() is not None:
+                raise RuntimeError(f"{application} does not start.")
+            try:
+                httpx.get(url, trust_env=False)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield Running(url, process.pid)
+    finally:
+        stop(process)
+
+
+@contextmanager
+def _bentoml(target: str | Path, **environment: str) -> Iterator[Running]:
+    with (
+        tempfile.TemporaryDirectory(prefix="polarity-bench-") as home,
+        served(target, environment={"BENTOML_HOME": home, **environment}) as server,
+    ):
+        yield Running(server.url, server.process.pid)
+
+
+def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -> list[Server]:
+    """The peer, BentoML as its guide has it, this Bento, and a route that does nothing.
+
+    Parameters
+    ----------
+    model : Path
+        The packaged model; the peer of a neural one has a `tf.function` of the same size, with random weights.
+    tag : str
+        The Bento around it.
+    log : Path
+        Where the Bento keeps its prediction log.
+    **options
+        Variables for the Bento.
+    """
+    peer = "peer_tf" if neural else "peer"
+    plain = Server(
+        "plain BentoML, batchable",
+        lambda: _bentoml("benchmarks.serving.plain:Plain", PEER_MODEL=str(model)),
+        body=lambda text: {"texts": [text]},
+    )
+    return [
+        Server(
+            "FastAPI + uvicorn" + (", tf.function" if neural else ""),
+            lambda: _uvicorn(f"benchmarks.serving.{peer}:app", PEER_MODEL=str(model)),
+        ),
+        plain,
+        Server("this Bento", lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options)),
+        Server("bare ASGI route", lambda: _uvicorn("benchmarks.serving.bare:app")),
+    ]

@@ -1,0 +1,119 @@
+"""Too much at once, and half as much for long: orderly refusals, flat memory, and back to normal.
+
+Each has a short form, which `make test` runs, and the long one of `make soak`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from benchmarks.serving.arrivals import Arrivals, put_arrivals
+from benchmarks.serving.load import put_load
+from polarity.packaging.bento_server import BentoServer
+
+pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
+
+ANSWERS = {"200", "429", "503", "504"}
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def server(serve: Any) -> Iterator[BentoServer]:
+    """A server with the patience of a tenth of a second, so that a small excess is too much."""
+    with serve(POLARITY_MAX_WAIT_S="0.1", POLARITY_MAX_QUEUE="128") as server:
+        yield server
+
+
+@pytest.fixture
+def bodies(tmp_path: Path) -> Path:
+    """Single texts, all different."""
+    path = tmp_path / "bodies.jsonl"
+    path.write_text("".join(json.dumps({"text": f"such a good day number {n}"}) + "\n" for n in range(2000)))
+    return path
+
+
+def memory_bytes(server: BentoServer) -> int:
+    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    return sum(process.memory_info().rss for process in family)
+
+
+def saturating_rate(url: str, bodies: Path, *, seconds: float) -> float:
+    return put_load(url, bodies, connections=64, seconds=seconds).requests_per_s
+
+
+def overload(server: BentoServer, bodies: Path, *, seconds: float) -> tuple[Arrivals, Arrivals]:
+    """Twice what the server can do, then a tenth of it."""
+    url = f"{server.url}/predict"
+    rate = saturating_rate(url, bodies, seconds=min(5.0, seconds))
+    beyond = put_arrivals(url, bodies, rate=2 * rate, pattern="poisson", seconds=seconds)
+    after = put_arrivals(url, bodies, rate=rate / 10, pattern="poisson", seconds=min(5.0, seconds))
+    return beyond, after
+
+
+def test_beyond_saturation_every_request_is_answered(server: BentoServer, bodies: Path) -> None:
+    beyond, after = overload(server, bodies, seconds=3.0)
+    assert beyond.unanswered == 0 and set(beyond.statuses) <= ANSWERS
+    assert beyond.statuses["200"] > 0
+    assert set(after.statuses) == {"200"} and after.unanswered == 0, "back to normal"
+    assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
+
+
+def test_refused_work_is_answered_429_with_when_to_come_back(server: BentoServer) -> None:
+    texts = {"texts": [f"a text of many {n}" for n in range(1000)]}
+    refused = httpx.post(f"{server.url}/predict/batch", json=texts, trust_env=False, timeout=30.0)
+    assert refused.status_code in (200, 429)
+
+    def at_once() -> list[httpx.Response]:
+        import concurrent.futures
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool, httpx.Client(trust_env=False, timeout=60.0) as client:
+            return list(pool.map(lambda _: client.post(f"{server.url}/predict/batch", json=texts), range(32)))
+
+    responses = at_once()
+    assert {response.status_code for response in responses} <= {200, 429}
+    busy = [response for response in responses if response.status_code == 429]
+    assert busy and all(int(response.headers["retry-after"]) >= 1 and response.json()["detail"] for response in busy)
+
+
+def test_memory_settles_under_load(server: BentoServer, bodies: Path) -> None:
+    url = f"{server.url}/predict"
+    rate = saturating_rate(url, bodies, seconds=2.0)
+    before = memory_bytes(server)
+    put_arrivals(url, bodies, rate=rate / 2, pattern="bursty", seconds=3.0)
+    # What a queue or a log that nobody empties would take is more than this.
+    assert memory_bytes(server) - before < 32 * MIB
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_minute_at_twice_the_saturating_load(serve: Any, bodies: Path) -> None:
+    with serve() as server:
+        url = f"{server.url}/predict"
+        saturated = put_load(url, bodies, connections=64, seconds=10.0)
+        put_arrivals(url, bodies, rate=2 * saturated.requests_per_s, pattern="poisson", seconds=5.0)
+        before = memory_bytes(server)
+        beyond, after = overload(server, bodies, seconds=60.0)
+        assert beyond.unanswered == 0 and set(beyond.statuses) <= ANSWERS
+        assert memory_bytes(server) < 1.1 * before
+        assert set(after.statuses) == {"200"} and after.unanswered == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_ten_minutes_at_half_load(serve: Any, bodies: Path) -> None:
+    with serve() as server:
+        url = f"{server.url}/predict"
+        rate = saturating_rate(url, bodies, seconds=20.0)
+        put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=60.0)
+        before = memory_bytes(server)
+        ten = put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=600.0)
+        assert set(ten.statuses) == {"200"} and ten.unanswered == 0
+        assert memory_bytes(server) < 1.05 * before

@@ -1,0 +1,184 @@
+"""`make ui` as people use it: in a browser, against the real services."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from polarity.config import LogisticConfig
+from polarity.data.tweets import Tweets
+from polarity.models import make_classifier
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (Debian: apt-get install chromium)"),
+    pytest.mark.timeout(600),
+]
+PATIENCE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Ui:
+    """Where the services are, and the environment that finds them."""
+
+    prefect: str
+    mlflow: str
+    pages: str
+    environment: dict[str, str]
+    home: Path
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """Everything that `make ui` starts, on ports and in homes of its own."""
+    home = tmp_path_factory.mktemp("ui")
+    prefect, mlflow, pages = (f"http://127.0.0.1:{port}" for port in free_ports(3))
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_UI_API_URL": f"{prefect}/api",
+        "POLARITY_HOME": str(home),
+        "BENTOML_HOME": str(home / "bentoml"),
+        "POLARITY_UI_URL": pages,
+        "POLARITY_MLFLOW_UI_URL": mlflow,
+    }
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", prefect.rpartition(":")[2]],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(f"{prefect}/api/health"):
+            assert server.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline, "the Prefect server did not answer in time"
+            time.sleep(0.5)
+        environment["PREFECT_API_URL"] = f"{prefect}/api"
+        for _ in range(2):  # the second time it finds everything there
+            subprocess.run([sys.executable, "-m", "flows.ui"], env=environment, check=True, timeout=400)
+        yield Ui(prefect, mlflow, pages, environment, home)
+    finally:
+        subprocess.run([sys.executable, "-m", "flows.ui", "stop"], env=environment, check=False, timeout=120)
+        server.terminate()
+        server.wait(30)
+    assert not [p for p in psutil.process_iter() if str(home) in _home_of(p)], "something was left running"
+
+
+@pytest.fixture(scope="module")
+def page(ui: Ui) -> Iterator[sync_api.Page]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+        browser.close()
+
+
+def test_the_deployments_are_listed(ui: Ui, page: sync_api.Page) -> None:
+    page.goto(f"{ui.prefect}/deployments")
+    for name in ("nightly", "on-drift", "on-demand"):
+        page.get_by_text(name, exact=True).first.wait_for()
+
+
+def test_the_form_for_a_run_reads_as_the_configuration_does(ui: Ui, page: sync_api.Page) -> None:
+    page.goto(f"{ui.prefect}/deployments/deployment/{_deployment(ui, 'nightly')}/run")
+    page.get_by_text("The candidates to train.").wait_for()
+    page.get_by_text("Where the labelled tweets come from and how to read them.").wait_for()
+    shown = page.inner_text("body")
+    assert "Inverse strength of the L2 penalty." in shown
+    assert "generated" in shown, "the profile's own value is shown, not the model's default"
+
+
+def test_a_run_started_in_the_browser_finishes_and_shows_its_artifacts(ui: Ui, page: sync_api.Page) -> None:
+    tweets = Tweets(["awful sad day", "great happy day"] * 40, np.arange(80) % 2, ("negative", "positive"))
+    classifier = make_classifier("logistic", LogisticConfig(char_ngrams=None, min_df=1), seed=0)
+    (ui.home / "model").mkdir()
+    model = classifier.fit(tweets, tweets, lambda *_, **__: None).export(ui.home / "model").folder
+    path = ui.home / "tweets.csv"
+    rows = [f"{i},2009-04-{1 + i % 9:02d},{('great day #win', 'awful day #fail')[i % 2]}" for i in range(300)]
+    path.write_text("\n".join(["id,date,text", *rows]) + "\n")
+    deployment = _deployment(ui, "on-demand", flow="score")
+    given = {"parameters": {"config": {"model": str(model), "data": {"path": str(path)}, "workers": 1}}}
+    httpx.patch(f"{ui.prefect}/api/deployments/{deployment}", json=given).raise_for_status()
+
+    page.goto(f"{ui.prefect}/deployments/deployment/{deployment}/run")
+    page.get_by_text("Where the tweets to score come from").wait_for()
+    page.get_by_role("button", name="Submit").click()
+    run = _finished_run(ui, deployment)
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+
+    page.goto(f"{ui.prefect}/runs/flow-run/{run['id']}")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    for key in ("scores", "sentiments", "sentiment-by-day"):
+        page.get_by_text(key, exact=False).first.wait_for()
+    (artifact,) = httpx.post(
+        f"{ui.prefect}/api/artifacts/filter", json={"artifacts": {"key": {"any_": ["scores"]}}}
+    ).json()
+    page.goto(f"{ui.prefect}/artifacts/artifact/{artifact['id']}")
+    page.get_by_text("#win").first.wait_for()
+
+
+def test_mlflow_and_the_runs_pages_open(ui: Ui, page: sync_api.Page) -> None:
+    page.goto(ui.mlflow)
+    page.get_by_text("Experiments").first.wait_for()
+    page.goto(f"{ui.pages}/")
+    page.get_by_text("score-tweets-logistic").click()
+    page.get_by_text("sentiment.png").click()
+    assert page.url.endswith("/sentiment.png")
+    for outside in ("..%2f..%2fserver.log", "%2e%2e/server.log", "none"):
+        assert httpx.get(f"{ui.pages}/runs/{outside}").status_code == 404
+
+
+def _deployment(ui: Ui, name: str, *, flow: str = "train") -> str:
+    found = httpx.get(f"{ui.prefect}/api/deployments/name/{flow}/{name}").raise_for_status().json()
+    return str(found["id"])
+
+
+def _finished_run(ui: Ui, deployment: str) -> dict[str, dict[str, str]]:
+    deadline = time.monotonic() + 240
+    wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}}
+    while True:
+        runs = httpx.post(f"{ui.prefect}/api/flow_runs/filter", json=wanted).raise_for_status().json()
+        if runs and runs[0]["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
+            run: dict[str, dict[str, str]] = runs[0]
+            return run
+        assert time.monotonic() < deadline, f"no run finished: {runs and runs[0]['state']}"
+        time.sleep(1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _home_of(process: psutil.Process) -> str:
+    try:
+        return str(process.environ().get("POLARITY_HOME", "")) if process.pid != os.getpid() else ""
+    except psutil.Error:
+        return ""
