@@ -61,7 +61,11 @@ doctor: $(VENV)/.runtime  ## Is everything consistent? Mends what a kill left
 rollback: $(VENV)/.runtime  ## Put the previous champion back, or the version named with TO=
 	@python -m polarity rollback $(if $(TO),--to $(TO))
 
+ui: $(VENV)/.runtime  ## Prefect with a worker and all deployments, MLflow, and the runs' pages
+	@python -m flows.ui
+
 stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` started
+	-@python -m flows.ui stop
 	-@prefect server stop 2>/dev/null
 
 locks: $(VENV)/.uv  ## Resolve the locks anew
@@ -71,4 +75,4 @@ locks: $(VENV)/.uv  ## Resolve the locks anew
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --no-annotate --python-version 3.11 -c requirements-dev.lock - -o requirements-uv.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 
-.PHONY: help setup demo test lint server serve stop locks
+.PHONY: help setup demo test lint server serve ui stop locks
