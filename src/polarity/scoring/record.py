@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from polarity.evaluation.plots import PALETTE, literal, styled, to_png
 from polarity.scoring.scoring import Scoring
@@ -127,6 +128,7 @@ def _stacked(panel: Axes, counts: Mapping[str, Counts], labels: tuple[str, ...],
         else:
             panel.barh(names, heights, left=below, color=colour, label=literal(label), height=0.72)
         below += heights
+    (panel.yaxis if upright else panel.xaxis).set_major_locator(MaxNLocator(integer=True))
     panel.grid(axis="x" if upright else "y", visible=False)
 
 
