@@ -61,6 +61,15 @@ doctor: $(VENV)/.runtime  ## Is everything consistent? Mends what a kill left
 rollback: $(VENV)/.runtime  ## Put the previous champion back, or the version named with TO=
 	@python -m polarity rollback $(if $(TO),--to $(TO))
 
+container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the contract's tests against it (TAG= for another)
+	tests/container/run.sh $(TAG)
+
+bench: $(VENV)/.dev  ## Serving beside its peers: table and JSON in benchmarks/results (MODEL=folder, DEVICE=gpu)
+	python -m benchmarks $(MODEL) --device $(or $(DEVICE),cpu)
+
+soak: $(VENV)/.dev  ## Overload and endurance tests: a quarter of an hour
+	pytest -m soak --timeout 1800 tests/e2e
+
 ui: $(VENV)/.runtime  ## Prefect with a worker and all deployments, MLflow, and the runs' pages
 	@python -m flows.ui
 
@@ -74,5 +83,6 @@ locks: $(VENV)/.uv  ## Resolve the locks anew
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml --extra dask --extra dev -c requirements.lock -o requirements-dev.lock
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --no-annotate --python-version 3.11 -c requirements-dev.lock - -o requirements-uv.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 
-.PHONY: help setup demo test lint server serve ui stop locks
+.PHONY: container-test bench soak help setup demo test lint server serve ui stop locks
