@@ -131,14 +131,14 @@ class BilstmConfig(Section):
     """LSTM units in each direction."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout on the vectors and before the output."""
-    epochs: int = Field(6, ge=1)
-    """Most epochs; the best on validation is kept."""
+    epochs: int = Field(8, ge=1)
+    """Most epochs, over which the rate falls along a cosine; the best on validation is kept."""
     patience: int = Field(2, ge=1)
     """Stop after so many epochs without a better validation loss."""
     batch_size: int = Field(128, ge=1)
     """Tweets a step."""
-    learning_rate: float = Field(2e-3, gt=0)
-    """Peak rate of Adam."""
+    learning_rate: float = Field(4e-3, gt=0)
+    """First rate of Adam."""
     max_tokens: int = Field(48, ge=4)
     """Tokens of a tweet that are read; real tweets have about 20."""
     class_weight: Literal["balanced"] | None = None
@@ -371,7 +371,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "demo": {
         "data": {"source": "generated"},
         "evaluation": {"train_rows": 1000},
-        "bilstm": {"units": 32, "vector_size": 50, "epochs": 4},
+        "bilstm": {"units": 32, "vector_size": 50, "epochs": 8, "batch_size": 32},
         "distilbert": {"train_rows": 1500, "max_tokens": 32},
     },
     "standard": {

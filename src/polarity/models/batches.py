@@ -53,28 +53,26 @@ def padded(texts: Sequence[Sequence[int]]) -> Ids:
 
 
 def training_dataset(
-    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int | None
+    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int
 ) -> tf.data.Dataset:
-    """A TensorFlow data set of (ids, labels), bucketed by length.
+    """A TensorFlow data set of (ids, labels) without end, bucketed by length and shuffled anew in each epoch.
 
     Parameters
     ----------
     texts : sequence of token ids
         As many as `labels`.
-    seed : int or None
-        Shuffles anew in each of endlessly many epochs; none: one epoch, in a fixed order.
+    seed : int
+        Of the shuffling.
     """
     import tensorflow as tf
 
     lengths = np.array([len(text) for text in texts])
 
     def batches() -> Iterator[tuple[Ids, Ids]]:
-        random = None if seed is None else np.random.default_rng(seed)
+        random = np.random.default_rng(seed)
         while True:
             for rows in bucketed_batches(lengths, batch_size, random=random):
                 yield padded([texts[row] for row in rows]), labels[rows].astype(np.int32)
-            if random is None:
-                return
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
