@@ -32,6 +32,7 @@ from polarity.packaging import bento
 from polarity.serving.device import NEURAL, Place, cores, gpus
 from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
+from polarity.serving.rules import refuse
 
 RESULTS = Path(__file__).parents[1] / "results"
 CONNECTIONS = (1, 64)
@@ -153,7 +154,7 @@ def main() -> None:
     model = options.model or _champion()
     manifest, described = ModelManifest.read(model), machine()
     rows = generate_tweets(rows=3000, labels=manifest.labels, seed=11).to_pylist()
-    texts = [row["text"] for row in rows if row["text"] and not row["text"].isspace()]
+    texts = [row["text"] for row in rows if refuse(row["text"]) is None]
     neural = manifest.family in NEURAL
     place = Place(options.device, memory_bytes=_GPU_MEMORY_BYTES)
     limit = model_limit(model, texts, place)
