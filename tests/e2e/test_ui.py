@@ -78,8 +78,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             assert time.monotonic() < deadline, "the Prefect server did not answer in time"
             time.sleep(0.5)
         environment["PREFECT_API_URL"] = f"{prefect}/api"
-        for _ in range(2):  # the second time it finds everything there
-            subprocess.run([sys.executable, "-m", "flows.ui"], env=environment, check=True, timeout=400)
+        subprocess.run([sys.executable, "-m", "flows.ui"], env=environment, check=True, timeout=400)
         yield Ui(prefect, mlflow, pages, environment, home)
     finally:
         subprocess.run([sys.executable, "-m", "flows.ui", "stop"], env=environment, check=False, timeout=120)
@@ -151,6 +150,13 @@ def test_mlflow_and_the_runs_pages_open(ui: Ui, page: sync_api.Page) -> None:
     assert page.url.endswith("/sentiment.png")
     for outside in ("..%2f..%2fserver.log", "%2e%2e/server.log", "none"):
         assert httpx.get(f"{ui.pages}/runs/{outside}").status_code == 404
+
+
+def test_a_second_time_it_leaves_alone_what_runs(ui: Ui) -> None:
+    started = {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")}
+    assert set(started) == {"worker.pid", "mlflow.pid", "pages.pid"}
+    subprocess.run([sys.executable, "-m", "flows.ui"], env=ui.environment, check=True, timeout=400)
+    assert {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")} == started
 
 
 def _deployment(ui: Ui, name: str, *, flow: str = "train") -> str:
