@@ -133,6 +133,8 @@ def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> N
         sys.stderr.flush()
         os._exit(1)
     channel.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     # TensorFlow's threads can hold up a normal exit for seconds
     os._exit(0)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import multiprocessing
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,24 +58,26 @@ def test_half_done_work_counts_for_nothing(tmp_path: Path) -> None:
     assert not store.run(fingerprint(), write).cached
 
 
-def _make(store: Path, made: Path) -> None:
-    def slowly(folder: Path) -> None:
-        with made.open("a") as log:
-            log.write("made\n")
-        time.sleep(0.5)
-        write(folder)
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from polarity.provenance import Fingerprint
+from polarity.store import Store
 
-    Store(store).run(fingerprint(), slowly)
+def slowly(folder):
+    with open(sys.argv[2], "a") as log:
+        log.write("made\\n")
+    time.sleep(1)
+    (folder / "result.txt").write_text("done")
+
+Store(Path(sys.argv[1])).run(Fingerprint("probe", {"parameter:value": "a"}), slowly)
+"""
 
 
 def test_two_processes_make_a_result_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("fork")
-    both = [spawn.Process(target=_make, args=(tmp_path / "store", tmp_path / "made.log")) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(30)
-        assert process.exitcode == 0
+    command = [sys.executable, "-c", SLOWLY, str(tmp_path / "store"), str(tmp_path / "made.log")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
     assert (tmp_path / "made.log").read_text() == "made\n"
 
 
