@@ -56,10 +56,6 @@ class Splits:
         """One split as texts and label indices."""
         return Tweets.read(self.path(split), self.labels)
 
-    def digest_of(self, *names: SplitName) -> str:
-        """One digest for several splits."""
-        return hashlib.sha256("".join(self.digests[name] for name in names).encode()).hexdigest()
-
 
 def normalise(text: str) -> str:
     """What makes two tweets the same: lower case, links and mentions as placeholders, nothing but words.
