@@ -41,6 +41,12 @@ def test_kinds_of_values() -> None:
     assert config.logistic.calibrate is False
 
 
+def test_none_lifts_a_limit_of_the_profile() -> None:
+    assert parse().distilbert.train_rows is not None
+    assert parse("--distilbert.train_rows", "none").distilbert.train_rows is None
+    assert parse("--labels", "none,some").labels == ("none", "some")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
