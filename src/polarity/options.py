@@ -70,7 +70,6 @@ def parse_options(
                 extra="forbid",
                 use_attribute_docstrings=True,
                 cli_avoid_json=True,
-                cli_parse_none_str="none",
                 cli_hide_none_type=True,
                 cli_implicit_flags=True,
                 cli_use_class_docs_for_groups=True,
