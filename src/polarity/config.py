@@ -6,11 +6,14 @@ option makes only the steps that read it run again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from polarity.errors import ConfigurationError
 
 ModelName = Literal["logistic", "bilstm", "bilstm-word2vec", "distilbert", "bert"]
 Family = Literal["logistic", "bilstm", "distilbert", "bert"]
@@ -183,6 +186,27 @@ class EvaluationConfig(Section):
 
     train_rows: int = Field(10_000, ge=1)
     """Rows of the training split on which the train figures are measured."""
+    seeds: int = Field(0, ge=0)
+    """Fit each network with so many seeds more, to show how far chance alone moves its figures."""
+    seed_rows: int = Field(10_000, ge=100)
+    """Training rows of each of those fits."""
+
+
+class Range(Section):
+    """Numbers between two bounds."""
+
+    low: float
+    """The smallest."""
+    high: float
+    """The largest."""
+    log: bool = False
+    """Search the exponent evenly, not the number."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"Got low={self.low:g} and high={self.high:g}; low is below high, and above 0 with log.")
+        return self
 
 
 class PolicyConfig(Section):
@@ -253,6 +277,36 @@ class FaultConfig(Section):
     """First delay; later ones grow exponentially, with jitter."""
 
 
+class DaskConfig(Section):
+    """Dask workers, on this machine or on others."""
+
+    address: str | None = None
+    """Address of a scheduler, e.g. `tcp://10.0.0.5:8786`. Default: workers of the run's own, one a core of this machine."""
+
+
+def section_name(model: str) -> str:
+    """The field of a configuration that holds a model's options."""
+    return model.replace("-", "_")
+
+
+def read_tuned(path: Path) -> dict[str, Any]:
+    """What a search wrote down: options by section.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file, or it holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read as the best.json of a search: {error}.") from error
+    sections = {section_name(model) for model in FAMILY_OF}
+    if not isinstance(found, dict) or not set(found) <= sections:
+        raise ConfigurationError(f"{path} is no best.json of a search: it holds other names than {sorted(sections)}.")
+    return found
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over` in their places, section by section."""
     result = dict(base)
@@ -263,17 +317,19 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-class TrainConfig(Section):
-    """Train, compare, choose and package."""
+class LearningConfig(Section):
+    """What to learn from, and how each model learns."""
 
     profile: Literal["demo", "standard", "full"] = "standard"
     """`demo` (generated corpus, small models), `standard` (your file), `full` (all of Sentiment140, a GPU)."""
+    tuned: Path | None = None
+    """A search's `best.json` (`python -m flows.tune`): its options go over the profile's and under those given here."""
     seed: int = 42
     """Seed of every fit."""
     labels: tuple[str, ...] = ("negative", "positive")
     """The class set."""
     models: tuple[ModelName, ...] = ("logistic", "bilstm", "distilbert")
-    """The candidates to train."""
+    """The models to train."""
     data: DataConfig = DataConfig()
     gate: GateConfig = GateConfig()
     preparation: PreparationConfig = PreparationConfig()
@@ -282,18 +338,21 @@ class TrainConfig(Section):
     bilstm_word2vec: BilstmConfig = BilstmConfig(vectors="word2vec")
     distilbert: DistilbertConfig = DistilbertConfig()
     bert: BertConfig = BertConfig()
-    behaviour: BehaviourConfig = BehaviourConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    select: PolicyConfig = PolicyConfig()
     faults: FaultConfig = FaultConfig()
+    runner: Literal["threads", "dask"] = "threads"
+    """Where the fits run: `threads` (on this machine) or `dask` (on Dask workers)."""
+    dask: DaskConfig = DaskConfig()
 
     @model_validator(mode="before")
     @classmethod
-    def _over_the_profile(cls, given: Any) -> Any:
-        """Whatever is not given has the profile's value, wherever the configuration comes from."""
+    def _over_what_was_found_over_the_profile(cls, given: Any) -> Any:
+        """Whatever is not given has the value that a search found, else the profile's, wherever it comes from."""
         if not isinstance(given, Mapping):
             return given
-        return merged(PROFILES.get(str(given.get("profile", "standard")), {}), given)
+        found = read_tuned(Path(given["tuned"])) if given.get("tuned") else {}
+        # what was read is taken over, so that a configuration that is written down needs no other file
+        return merged(merged(PROFILES.get(str(given.get("profile", "standard")), {}), found), given) | {"tuned": None}
 
     @field_validator("labels")
     @classmethod
@@ -309,17 +368,76 @@ class TrainConfig(Section):
             raise ValueError(f"Got models={list(models)}; name at least one, each once.")
         return models
 
+    def section(self, model: ModelName) -> LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig:
+        """The section of one model."""
+        section: LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig = getattr(self, section_name(model))
+        return section
+
+    def with_options(self, model: ModelName, options: Mapping[str, Any]) -> Self:
+        """The same with some options of one model changed.
+
+        Raises
+        ------
+        ValidationError
+            If an option is unknown or has a wrong value.
+        """
+        section = self.section(model)
+        changed = {section_name(model): section.model_validate({**section.model_dump(), **options})}
+        return self.model_copy(update=changed)
+
+
+class TrainConfig(LearningConfig):
+    """Train, compare, choose and package."""
+
+    behaviour: BehaviourConfig = BehaviourConfig()
+    select: PolicyConfig = PolicyConfig()
+
     @model_validator(mode="after")
-    def _pinned_family_is_trained(self) -> TrainConfig:
+    def _pinned_family_is_trained(self) -> Self:
         family = self.select.family
         if family and family not in {FAMILY_OF[name] for name in self.models}:
             raise ValueError(f"Got select.family={family!r}, but models={list(self.models)} has none of that family.")
         return self
 
-    def section(self, model: ModelName) -> LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig:
-        """The section of one candidate."""
-        section: LogisticConfig | BilstmConfig | DistilbertConfig | BertConfig = getattr(self, model.replace("-", "_"))
-        return section
+
+class SearchConfig(Section):
+    """How hyper-parameters are searched."""
+
+    trials: int = Field(20, ge=1)
+    """Trials a model, those of an earlier, unfinished search included. The logistic regression tries its whole grid."""
+    workers: int = Field(2, ge=1)
+    """Trials side by side."""
+    prune: bool = True
+    """Stop a trial whose validation loss after an epoch is above the median of the earlier ones."""
+    space: dict[str, list[Any] | Range] | None = None
+    """What to search: option -> list of values, or '{"low": 1e-4, "high": 1e-2, "log": true}'. Default: by family."""
+
+
+class TuneConfig(LearningConfig):
+    """Search the hyper-parameters of some models, on train and validation alone."""
+
+    models: tuple[ModelName, ...] = ("logistic",)
+    """The models to tune, one after another."""
+    search: SearchConfig = SearchConfig()
+
+    @model_validator(mode="after")
+    def _space_is_of_one_model(self) -> Self:
+        space = self.search.space
+        if space is not None and len(self.models) > 1:
+            raise ValueError(f"Got search.space for models={list(self.models)}; a space of your own is for one model.")
+        for option, values in (space or {}).items():
+            known = sorted(type(self.section(self.models[0])).model_fields)
+            if option not in known:
+                raise ValueError(f"Got search.space with {option!r}; {self.models[0]} has {known}.")
+            for value in [values.low, values.high] if isinstance(values, Range) else values:
+                try:
+                    self.with_options(self.models[0], {option: value})
+                except ValidationError as error:
+                    problem = error.errors()[0]["msg"]
+                    raise ValueError(
+                        f"Got search.space {option}: {value!r} for {self.models[0]}; {problem}."
+                    ) from error
+        return self
 
 
 class EvaluateConfig(Section):
@@ -364,7 +482,10 @@ class ScoreConfig(Section):
     shard_rows: int = Field(20_000, ge=1)
     """Tweets a shard: what a kill can lose, and what one Parquet file of the result holds at most."""
     workers: int | None = Field(None, ge=1)
-    """Processes that score side by side. Default: the cores that there are."""
+    """Processes of this machine that score side by side. Default: the cores that there are."""
+    runner: Literal["threads", "dask"] = "threads"
+    """Where the shards are scored: `threads` (in processes of this machine) or `dask` (on Dask workers)."""
+    dask: DaskConfig = DaskConfig()
 
 
 PROFILES: dict[str, dict[str, Any]] = {

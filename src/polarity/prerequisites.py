@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from polarity.config import FAMILY_OF, BilstmConfig, TrainConfig, TransformerConfig
+from polarity.config import FAMILY_OF, BilstmConfig, LearningConfig, TransformerConfig
 from polarity.text.embeddings import check_vectors
 from polarity.text.encoders import check_encoder
 
 
-def check_prerequisites(config: TrainConfig) -> list[str]:
+def check_prerequisites(config: LearningConfig) -> list[str]:
     """See that the word vectors and the encoders of the models to train can be had.
 
     Returns

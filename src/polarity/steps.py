@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from polarity.config import FAMILY_OF, ModelName, TrainConfig
+from polarity.config import FAMILY_OF, LearningConfig, ModelName, TrainConfig
 from polarity.data.acceptance import accept
 from polarity.data.gates import SUITES
 from polarity.data.ingest import ingest
@@ -100,7 +100,7 @@ class Fitted:
         return file_digest(self.packaged / MANIFEST)
 
 
-def ingest_work(config: TrainConfig) -> Work:
+def ingest_work(config: LearningConfig) -> Work:
     """Source -> snapshot."""
     data = config.data
     inputs = {"file": file_digest(source_file(data))} if data.source == "file" else {}
@@ -113,7 +113,7 @@ def ingest_work(config: TrainConfig) -> Work:
     )
 
 
-def accept_work(snapshot: Snapshot, config: TrainConfig) -> Work:
+def accept_work(snapshot: Snapshot, config: LearningConfig) -> Work:
     """Snapshot -> accepted rows and quarantine."""
     step = Step(
         "accept",
@@ -127,7 +127,7 @@ def accept_work(snapshot: Snapshot, config: TrainConfig) -> Work:
     )
 
 
-def prepare_work(accepted: Snapshot, config: TrainConfig) -> Work:
+def prepare_work(accepted: Snapshot, config: LearningConfig) -> Work:
     """Accepted rows -> splits."""
     step = Step("prepare", ("polarity.data.splits",), ("ftfy", *_ARRAYS))
     return Work(
@@ -138,7 +138,7 @@ def prepare_work(accepted: Snapshot, config: TrainConfig) -> Work:
     )
 
 
-def check_splits_work(splits: Splits, config: TrainConfig) -> Work:
+def check_splits_work(splits: Splits, config: LearningConfig) -> Work:
     """Splits -> the gate's result and Data Docs."""
     step = Step(
         "check-splits",
@@ -156,7 +156,7 @@ def check_splits_work(splits: Splits, config: TrainConfig) -> Work:
     return Work(fingerprint(step, inputs=splits.digests, parameters=parameters), write)
 
 
-def fit_work(splits: Splits, config: TrainConfig, model: ModelName, listen: Listener = lambda *_: None) -> Work:
+def fit_work(splits: Splits, config: LearningConfig, model: ModelName, listen: Listener = lambda *_: None) -> Work:
     """Train and validation splits -> a fitted model, packed for serving. The test split is not read."""
     section = config.section(model)
     family = FAMILY_OF[model]
@@ -194,7 +194,7 @@ def fit_work(splits: Splits, config: TrainConfig, model: ModelName, listen: List
     return Work(fingerprint(step, inputs=inputs, parameters=parameters), write)
 
 
-def evaluate_work(fitted: Fitted, splits: Splits, config: TrainConfig, *, on: tuple[SplitName, ...]) -> Work:
+def evaluate_work(fitted: Fitted, splits: Splits, config: LearningConfig, *, on: tuple[SplitName, ...]) -> Work:
     """A packaged model on some splits -> its scorecard; its validation predictions go through their gate."""
     step = Step(
         f"{'test' if on == ('test',) else 'evaluate'}-{fitted.record['name']}",
@@ -262,7 +262,7 @@ def mistakes_work(fitted: Fitted, test: Scorecard, splits: Splits) -> Work:
     )
 
 
-def time_work(fitted: Fitted, splits: Splits, config: TrainConfig) -> Work:
+def time_work(fitted: Fitted, splits: Splits, config: LearningConfig) -> Work:
     """A packaged model -> its latency for one text; to be run while nothing else does."""
     step = Step(f"time-{fitted.record['name']}", ("polarity.evaluation.latency", "polarity.serving.predictor"), _SERVED)
 
@@ -311,7 +311,7 @@ def read_latency(folder: Path) -> dict[str, float]:
     return latency
 
 
-def _options(config: TrainConfig, *names: str) -> Mapping[str, Any]:
+def _options(config: LearningConfig, *names: str) -> Mapping[str, Any]:
     dumped = config.model_dump(mode="json")
     return {name: dumped[name] for name in names}
 

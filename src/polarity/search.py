@@ -1,0 +1,240 @@
+"""The search for better hyper-parameters: what is tried, and a study that outlives a kill.
+
+The logistic regression tries every combination of a small grid. The other families are
+searched by a tree-structured Parzen estimator (Bergstra et al. 2011, as Optuna has it),
+which begins with the options that the configuration has already. What is made small is
+the log-loss on validation; the test split is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from polarity.config import FAMILY_OF, Family, LearningConfig, ModelName, Range, Section, TuneConfig, section_name
+from polarity.errors import ConfigurationError
+
+Space = Mapping[str, Sequence[Any] | Range]
+
+SPACES: dict[Family, Space] = {
+    "logistic": {"c": [0.5, 1.0, 2.0, 4.0], "word_ngrams": [[1, 1], [1, 2]], "char_ngrams": [None, [3, 5]]},
+    "bilstm": {
+        "learning_rate": Range(low=1e-3, high=1e-2, log=True),
+        "batch_size": [64, 128, 256],
+        "units": [32, 64, 96, 128],
+        "dropout": Range(low=0.1, high=0.5),
+    },
+    "distilbert": {
+        "learning_rate": Range(low=2e-5, high=3e-4, log=True),
+        "batch_size": [16, 32, 64],
+        "epochs": [1, 2, 3],
+    },
+    "bert": {
+        "learning_rate": Range(low=2e-5, high=3e-4, log=True),
+        "batch_size": [16, 32, 64],
+        "epochs": [1, 2, 3],
+    },
+}
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+TRIALS_BEFORE_PRUNING = 3  # a median of fewer says little
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try: its number in the study, the options it has, and its loss once it is known."""
+
+    number: int
+    options: dict[str, Any]
+    log_loss: float | None = None
+    pruned: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """The study of one model: holds addresses only, so that trials in any thread or process can use it.
+
+    Parameters
+    ----------
+    model : ModelName
+    journal : Path
+        Where every trial is written down as it happens (Optuna's journal).
+    space : mapping
+        Option -> list of values, or range.
+    whole : bool
+        Every option is a list, and all combinations are tried.
+    seed : int
+    prune : bool
+        Whether a trial may be stopped early.
+    """
+
+    model: ModelName
+    journal: Path
+    space: Space
+    whole: bool
+    seed: int
+    prune: bool
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: TuneConfig, model: ModelName, folder: Path, *, key: str) -> Iterator[Search]:
+        """The study of `model` for the block, new or where an earlier search of the same left it.
+
+        Parameters
+        ----------
+        config : TuneConfig
+        model : ModelName
+        folder : Path
+            Where the journals are kept.
+        key : str
+            Of what the trials depend on besides the space: data, code, other options.
+
+        Raises
+        ------
+        ConfigurationError
+            If the same search is running already.
+        """
+        space = config.search.space or SPACES[FAMILY_OF[model]]
+        told = json.dumps({"key": key, "space": {k: _plain(v) for k, v in space.items()}}, sort_keys=True)
+        journal = folder / f"{model}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.journal"
+        folder.mkdir(parents=True, exist_ok=True)
+        lists = not any(isinstance(values, Range) for values in space.values())
+        search = cls(model, journal, space, lists and model == "logistic", config.seed, config.search.prune)
+        alone = FileLock(journal.with_suffix(".lock"))
+        try:
+            alone.acquire(timeout=0)
+        except Timeout:
+            raise ConfigurationError(
+                f"The same search of {model} is running already; wait for it, or give it another --search.space."
+            ) from None
+        try:
+            search._take_up(config)
+            yield search
+        finally:
+            alone.release()
+
+    def left(self, trials: int) -> int:
+        """How many trials are to be done, of `trials` or of the whole grid, earlier ones counted."""
+        wanted = math.prod(len(values) for values in self._lists()) if self.whole else trials
+        return max(0, wanted - len(self._study().get_trials(deepcopy=False, states=FINISHED)))
+
+    def ask(self) -> Trial:
+        """What to try next."""
+        trial = self._study().ask(self._distributions())
+        return Trial(trial.number, self._options(trial.params))
+
+    def is_hopeless(self, trial: Trial, epoch: int, validation_loss: float) -> bool:
+        """Write down the loss after an epoch, and say whether the trial may be given up."""
+        study, storage = self._study(), self._storage()
+        study_id = storage.get_study_id_from_name(self.model)
+        running = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fit that was killed and is retried tells its epochs again
+            running.report(validation_loss, epoch)
+        return self.prune and running.should_prune()
+
+    def tell(self, trial: Trial) -> None:
+        """Write down how a trial ended: with its loss, pruned, or, with neither, failed."""
+        state = TrialState.PRUNED if trial.pruned else TrialState.FAIL if trial.log_loss is None else None
+        self._study().tell(trial.number, trial.log_loss if state is None else None, state=state)
+
+    def trials(self) -> list[Trial]:
+        """All that were finished, the best first and the pruned last."""
+        found = [
+            Trial(trial.number, self._options(trial.params), trial.value, trial.state is TrialState.PRUNED)
+            for trial in self._study().get_trials(deepcopy=False, states=FINISHED)
+        ]
+        return sorted(found, key=lambda trial: (trial.pruned, trial.log_loss or 0.0, trial.number))
+
+    def _take_up(self, config: LearningConfig) -> None:
+        """Put back in line what a killed search left half-done, and what is to be tried first."""
+        study = optuna.create_study(
+            study_name=self.model, storage=self._storage(), direction="minimize", load_if_exists=True
+        )
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+        for first in self._first(config):
+            study.enqueue_trial(first, skip_if_exists=True)
+
+    def _first(self, config: LearningConfig) -> list[dict[str, Any]]:
+        if self.whole:
+            names = list(self.space)
+            return [
+                {name: _written(value) for name, value in zip(names, values, strict=True)}
+                for values in itertools.product(*self._lists())
+            ]
+        section = config.section(self.model).model_dump(mode="json")
+        present = {name: _written(section[name]) for name in self.space}
+        inside = all(_holds(self.space[name], section[name]) for name in self.space)
+        return [present] if inside else []
+
+    def _lists(self) -> list[list[Any]]:
+        return [list(values) for values in self.space.values() if not isinstance(values, Range)]
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        section = LearningConfig.model_fields[section_name(self.model)].annotation
+        assert isinstance(section, type) and issubclass(section, Section)
+        whole = {name for name, field in section.model_fields.items() if field.annotation is int}
+        return {name: _distribution(values, whole=name in whole) for name, values in self.space.items()}
+
+    def _options(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What the configuration takes: categories that Optuna cannot hold as they are, read back."""
+        options = {}
+        for name, value in params.items():
+            values = self.space[name]
+            read = {} if isinstance(values, Range) else {_written(choice): choice for choice in values}
+            options[name] = read.get(value, value)
+        return options
+
+    def _storage(self) -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(self.journal)))
+
+    def _study(self) -> optuna.Study:
+        storage = self._storage()
+        study_id = storage.get_study_id_from_name(self.model)
+        asked = len(storage.get_all_trials(study_id, deepcopy=False))
+        return optuna.load_study(
+            study_name=self.model,
+            storage=storage,
+            # a seed of its own for each question, or a search that goes on would ask the same again
+            sampler=optuna.samplers.TPESampler(seed=self.seed + asked, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
+        )
+
+
+def _distribution(values: Sequence[Any] | Range, *, whole: bool) -> BaseDistribution:
+    if isinstance(values, Range) and whole:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    if isinstance(values, Range):
+        return FloatDistribution(values.low, values.high, log=values.log)
+    return CategoricalDistribution([_written(value) for value in values])
+
+
+def _holds(values: Sequence[Any] | Range, value: Any) -> bool:
+    return values.low <= value <= values.high if isinstance(values, Range) else value in values
+
+
+def _written(value: Any) -> Any:
+    """As Optuna can hold it: a list as JSON."""
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _plain(values: Sequence[Any] | Range) -> Any:
+    return values.model_dump() if isinstance(values, Range) else list(values)
