@@ -12,7 +12,7 @@ from typing import Any, TextIO, TypeVar
 
 import httpx
 from prefect import Flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +26,7 @@ from polarity.summary import RunSummary
 
 S = TypeVar("S", bound=Section)
 LOCAL_SERVER = "http://127.0.0.1:4200/api"
+SERVER_START_S = 180  # of the one that Prefect starts for a run if none answers: a busy machine takes its time
 
 
 def run_from_shell(
@@ -62,6 +63,7 @@ def run_from_shell(
         complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
         sys.exit(2)
     with ExitStack() as stack:
+        stack.enter_context(temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_START_S}))
         if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
             stack.enter_context(temporary_settings({PREFECT_API_URL: LOCAL_SERVER}))
         state = flow(config, return_state=True)

@@ -1,0 +1,222 @@
+"""Search hyper-parameters: `python -m flows.tune --models bilstm --data.path FILE`, or the deployment `tune`."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.futures import PrefectFuture, as_completed
+from rich.console import Console
+
+from flows import tasks
+from flows.progress import FitProgress
+from flows.step import in_words, reuse, step
+from flows.tasks import Run
+from flows.terminal import print_table, run_from_shell
+from flows.turns import one_training
+from polarity import steps
+from polarity.config import FAMILY_OF, ModelName, TuneConfig, section_name
+from polarity.data.splits import Splits
+from polarity.errors import ServiceUnavailable
+from polarity.evaluation.metrics import Metrics
+from polarity.evaluation.scorecard import Scorecard
+from polarity.search import Search, Trial
+from polarity.settings import settings
+from polarity.steps import Fitted
+from polarity.tracking import Tracker
+
+BEST_FILE = "best.json"
+TRIALS_FILE = "trials.csv"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search found: all trials of each model, the best first, and where the best options are written."""
+
+    run_id: str
+    trials: dict[ModelName, list[Trial]]
+    best: Path
+
+    def table(self, *, most: int | None = None) -> list[dict[str, str]]:
+        """A row a trial, or for the `most` best of each model, as people read them."""
+        return [
+            {
+                "model": model,
+                "trial": str(trial.number),
+                "validation log-loss": "given up" if trial.log_loss is None else f"{trial.log_loss:.4f}",
+                "options": ", ".join(f"{name} {_told(value)}" for name, value in trial.options.items()),
+            }
+            for model, trials in self.trials.items()
+            for trial in trials[:most]
+        ]
+
+
+@flow(
+    name="tune",
+    flow_run_name="tune-{config.profile}",
+    description="Search the hyper-parameters of some models, and write the best where a training can use them.",
+)
+@in_words
+def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B008  # it is frozen
+    """Search on train and validation; what an earlier, unfinished search of the same has tried is not tried again.
+
+    Parameters
+    ----------
+    config : TuneConfig
+        What to learn from, which models, and how to search.
+    """
+    with one_training():
+        run = tasks.begin.submit(config).result()
+        snapshot = tasks.ingest.submit(run).result()
+        accepted = tasks.gate_raw_tweets.submit(run, snapshot).result()
+        splits = tasks.prepare.submit(run, accepted).result()
+        tasks.gate_prepared_tweets.submit(run, splits).result()
+
+        with tasks.recorded(run, snapshot) as tracker:
+            trials = {model: search(run, splits, model, tracker) for model in config.models}
+            return publish.submit(run, trials, tracker).result()
+
+
+def search(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> list[Trial]:
+    """Try option after option, some side by side.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If no trial could be finished.
+    """
+    config, log = run.config, get_run_logger()
+    key = steps.fit_work(splits, config, model).fingerprint.key
+    with Search.open(config, model, settings().home / "searches", key=key) as study:
+        left = study.left(config.search.trials)
+        log.info("%s: %d trials are done, %d are to do", model, len(study.trials()), left)
+        for trial in _side_by_side(run, splits, study, tracker, left, config.search.workers):
+            study.tell(trial)
+        found = study.trials()
+    if not found or found[0].log_loss is None:
+        raise ServiceUnavailable(f"No trial of {model} could be finished; the log says why.")
+    return found
+
+
+def _side_by_side(
+    run: Run, splits: Splits, study: Search, tracker: Tracker, trials: int, workers: int
+) -> Iterator[Trial]:
+    """Trials as they end; a new one is asked for when one has been told."""
+    started: dict[PrefectFuture[Trial], Trial] = {}
+    for _ in range(trials):
+        if len(started) == workers:
+            yield _ended(started)
+        asked = study.ask()
+        future = try_out.with_options(
+            retries=run.config.faults.retries, tags=["trial", study.model]
+        ).submit(run, splits, study, asked, tracker)  # fmt: skip
+        started[future] = asked
+    while started:
+        yield _ended(started)
+
+
+def _ended(started: dict[PrefectFuture[Trial], Trial]) -> Trial:
+    """The trial that ends next. One that failed for good has no loss: the others go on."""
+    future = next(iter(as_completed(list(started))))
+    asked = started.pop(future)
+    result = future.result(raise_on_failure=False)
+    return result if isinstance(result, Trial) else asked
+
+
+class _GivenUpError(Exception):
+    """The trial is hopeless."""
+
+
+class _Watch:
+    """Passes a trial's progress on, and stops it when the study has no hope for it."""
+
+    def __init__(self, study: Search, trial: Trial) -> None:
+        self._study, self._trial = study, trial
+        self._progress = FitProgress(f"{study.model}-trial-{trial.number}")
+
+    def __call__(self, fraction: float, message: str, metrics: Mapping[str, float]) -> None:
+        self._progress(fraction, message, metrics)
+        loss = metrics.get("validation_loss")
+        if loss is not None and fraction < 1 and self._study.is_hopeless(self._trial, int(metrics["epoch"]), loss):
+            raise _GivenUpError
+
+
+@step("trial", task_run_name="trial-{study.model}-{trial.number}")
+def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tracker) -> Trial:
+    """Fit with a trial's options, and measure the packaged model on validation."""
+    model, log = study.model, get_run_logger()
+    config = run.config.with_options(model, trial.options)
+    run_id = tracker.start_candidate(
+        f"{model}-trial-{trial.number}",
+        family=FAMILY_OF[model],
+        params=config.section(model).model_dump(mode="json"),
+        tags={"trial": str(trial.number)},
+    )
+    try:
+        stored = reuse(steps.fit_work(splits, config, model, _Watch(study, trial)))
+    except _GivenUpError:
+        tracker.finish(run_id, "KILLED", message="Given up: its validation loss was above the median.")
+        log.info("%s, trial %d: given up (%s)", model, trial.number, _told(trial.options))
+        return replace(trial, pruned=True)
+    except BaseException as error:
+        tracker.finish(run_id, "FAILED", message=str(error))
+        raise
+    figures = _measure(run, splits, Fitted(stored.folder, stored.key))
+    tracker.log_metrics(run_id, {"validation": figures})
+    tracker.finish(run_id)
+    log.info(
+        "%s, trial %d: validation log-loss %.4f, accuracy %.4f (%s)",
+        model, trial.number, figures.log_loss, figures.accuracy, _told(trial.options),
+    )  # fmt: skip
+    return replace(trial, log_loss=figures.log_loss)
+
+
+def _measure(run: Run, splits: Splits, fitted: Fitted) -> Metrics:
+    stored = reuse(steps.evaluate_work(fitted, splits, run.config, on=("validation",)))
+    return Scorecard(stored.folder, splits.labels).metrics["validation"]
+
+
+@step("publish")
+def publish(run: Run, trials: dict[ModelName, list[Trial]], tracker: Tracker) -> Tuning:
+    """Write `best.json` and `trials.csv`, show them in the Prefect UI, and keep them in MLflow."""
+    best = {section_name(model): found[0].options for model, found in trials.items()}
+    tuning = Tuning(run.run_id, trials, run.folder / BEST_FILE)
+    tuning.best.write_text(json.dumps(best, indent=1) + "\n")
+    table = tuning.table()
+    with (run.folder / TRIALS_FILE).open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    for name in (BEST_FILE, TRIALS_FILE):
+        tracker.log_artifacts(tracker.run_id, run.folder / name)
+    create_table_artifact(key="trials", table=table, description="What was tried, the best first")
+    create_markdown_artifact(
+        key="best-options",
+        markdown=f"```json\n{json.dumps(best, indent=1)}\n```\n\nUse them: `{_use(tuning)}`",
+        description="The best options",
+    )
+    return tuning
+
+
+def show_tuning(console: Console, tuning: Tuning) -> None:
+    """The best trials on the terminal, and how to use them."""
+    print_table(console, f"Search {tuning.run_id}", tuning.table(most=5))
+    console.print(f"The best options are in {tuning.best}. Use them:\n  {_use(tuning)}")
+
+
+def _use(tuning: Tuning) -> str:
+    return f"python -m flows.train --tuned {tuning.best} ..."
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_told(part)}" for name, part in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run_from_shell(tune, TuneConfig, prog="python -m flows.tune", show=show_tuning)
