@@ -268,7 +268,7 @@ def find_mistakes(splits: Splits, candidate: Candidate) -> Candidate:
 
 
 @step("record", task_run_name="record-{candidate.name}")
-def record(run: Run, splits: Splits, candidate: Candidate, tracker: Tracker) -> Candidate:
+def record(run: Run, snapshot: Snapshot, candidate: Candidate, tracker: Tracker) -> Candidate:
     """Write the candidate's figures, plots and model to MLflow and register it, once per fit."""
     assert candidate.scorecard is not None and candidate.test is not None
     registry = Registry.open()
@@ -282,7 +282,7 @@ def record(run: Run, splits: Splits, candidate: Candidate, tracker: Tracker) -> 
         read_history(fit_record),
         candidate.test.predictions("test"),
     )
-    tags = {"fingerprint": key, "data_digest": splits.digests["train"]}
+    tags = {"fingerprint": key, "data_digest": snapshot.manifest.digest}
     version = registry.find(key)
     if version is not None and candidate.mlflow_run_id is None:
         run_id = tracker.record_cached(
@@ -355,7 +355,7 @@ def _predictions_of(champion: Version, run: Run, splits: Splits, candidates: Seq
 
 
 @step("package")
-def package(run: Run, verdict: Verdict, candidates: Sequence[Candidate]) -> str | None:
+def package(run: Run, snapshot: Snapshot, verdict: Verdict, candidates: Sequence[Candidate]) -> str | None:
     """Build the chosen model's Bento under a candidate's name, start it, and put real requests to it."""
     if verdict.selected is None:
         return None
@@ -369,7 +369,7 @@ def package(run: Run, verdict: Verdict, candidates: Sequence[Candidate]) -> str 
             "metrics": {split: m.to_dict() for split, m in {**chosen.scorecard.metrics, **chosen.test.metrics}.items()},
             "reason": verdict.reason,
         },
-        data_digest=(chosen.version.tags.get("data_digest") if chosen.version else None),
+        data_digest=snapshot.manifest.digest,
         git_commit=run.git.commit,
     )
     store = Store(settings().store_folder)

@@ -48,9 +48,9 @@ def run_training(config: TrainConfig) -> RunSummary:
         # only now is the test split read
         tested = [tasks.test.submit(run, splits, candidate).result() for candidate in candidates]
         studied = [tasks.find_mistakes.submit(splits, candidate).result() for candidate in tested]
-        recorded = [tasks.record.submit(run, splits, candidate, tracker).result() for candidate in studied]
+        recorded = [tasks.record.submit(run, snapshot, candidate, tracker).result() for candidate in studied]
         verdict = tasks.compare_with_champion.submit(run, splits, choice, recorded).result()
-        bento = tasks.package.submit(run, verdict, recorded).result()
+        bento = tasks.package.submit(run, snapshot, verdict, recorded).result()
         promoted = tasks.promote.submit(verdict, recorded, bento).result()
         return publish.submit(run, snapshot, accepted, splits, recorded, verdict, promoted, tracker).result()
 

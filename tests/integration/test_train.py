@@ -22,6 +22,7 @@ from flows.train import train
 from polarity.config import EvaluateConfig, TrainConfig
 from polarity.packaging import bento_store as bento
 from polarity.registry import Registry
+from polarity.serving.package import ModelManifest
 from polarity.summary import RunSummary
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
@@ -93,10 +94,11 @@ def test_mlflow_has_a_parent_a_child_for_each_and_the_champion(first: RunSummary
     named = [{name for name in child.data.metrics if not name.startswith(("system/", "curve/"))} for child in children]
     assert named[0] == named[1] == named[2]
     assert all(any(name.startswith("system/") for name in child.data.metrics) for child in children)
-    assert parent.data.tags["data_digest"] == first.data.digest
+    assert {run.data.tags["data_digest"] for run in [parent, *children]} == {first.data.digest}
     assert parent.data.tags["git_commit"] == first.git_commit
     versions = [version for version in registry.versions() if version.run_id in {c.info.run_id for c in children}]
     assert sorted(version.name for version in versions) == ["bilstm", "distilbert", "logistic"]
+    assert {version.tags["data_digest"] for version in versions} == {first.data.digest}
     champion = registry.champion()
     assert champion is not None
     assert champion.name == first.verdict.selected
@@ -107,6 +109,7 @@ def test_latest_is_the_champions_bento(first: RunSummary) -> None:
     assert champion is not None
     assert champion.bento is not None
     assert first.bento == bento.latest() == bento.promoted_tag(champion.bento)
+    assert ModelManifest.read(bento.model_folder(first.bento)).data_digest == first.data.digest
 
 
 def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSummary, prefect_server: str) -> None:
