@@ -61,6 +61,9 @@ doctor: $(VENV)/.runtime  ## Is everything consistent? Mends what a kill left
 rollback: $(VENV)/.runtime  ## Put the previous champion back, or the version named with TO=
 	@python -m polarity rollback $(if $(TO),--to $(TO))
 
+prune: $(VENV)/.runtime  ## Remove old runs, versions, Bentos and results, never the champion's (DRY=1 only says which)
+	@python -m polarity prune $(if $(DRY),--dry-run)
+
 container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the contract's tests against it (TAG= for another)
 	tests/container/run.sh $(TAG)
 
@@ -85,4 +88,4 @@ locks: $(VENV)/.uv  ## Resolve the locks anew
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 
-.PHONY: container-test bench soak help setup demo test lint server serve ui stop locks
+.PHONY: doctor rollback prune container-test bench soak help setup demo test lint server serve ui stop locks

@@ -68,11 +68,11 @@ def _versions(registry: Registry) -> Iterator[Finding]:
 
 def _attempts(registry: Registry) -> Iterator[Finding]:
     for attempt in running_attempts(registry.uri):
-        if not _alive(attempt):
+        if not is_alive(attempt):
             yield Finding(f"The MLflow run {attempt.name} ({attempt.run_id}) has no process any more.", attempt.kill)
 
 
-def _alive(attempt: Attempt) -> bool:
+def is_alive(attempt: Attempt) -> bool:
     """Whether the process that writes a run lives; a run of another machine is left alone."""
     if attempt.process is None:
         return True
@@ -83,12 +83,11 @@ def _alive(attempt: Attempt) -> bool:
 
 
 def _results(store: Store) -> Iterator[Finding]:
-    for folder in sorted(path for path in store.folder.glob("*/*") if path.is_dir()):
-        if folder.name.startswith(DRAFT_PREFIX):
-            if store.is_free(folder):
-                yield Finding(f"{folder} is half-done work that nobody goes on with.", _removal(folder))
-        elif not folder.with_suffix(".json").exists():
-            yield Finding(f"{folder} has no record of what it is.", _removal(folder))
+    for path in store.leftovers():
+        if path.name.startswith(DRAFT_PREFIX):
+            yield Finding(f"{path} is half-done work that nobody goes on with.", _removal(path))
+        elif path.is_dir():
+            yield Finding(f"{path} has no record of what it is.", _removal(path))
 
 
 def _removal(folder: Path) -> Callable[[], object]:

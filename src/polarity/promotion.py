@@ -43,6 +43,21 @@ def promote(registry: Registry, version: Version, candidate: str) -> Promotion:
     return Promotion(registry.version(version.number), served, before)
 
 
+def former_champions(registry: Registry) -> list[Version]:
+    """Versions that were champion and are no more, and whose Bento is known, in the order of their promotion."""
+    today = registry.champion()
+    former = [v for v in registry.versions() if PROMOTED_TAG in v.tags and v.bento and v != today]
+    return sorted(former, key=lambda version: version.tags[PROMOTED_TAG])
+
+
+def previous_champion(registry: Registry) -> Version | None:
+    """The version that was promoted last before today's champion: what `rollback` puts back."""
+    former, today = former_champions(registry), registry.champion()
+    if today is not None:
+        former = [v for v in former if v.tags[PROMOTED_TAG] < today.tags.get(PROMOTED_TAG, "")]
+    return former[-1] if former else None
+
+
 def rollback(registry: Registry, to: int | None = None) -> Promotion:
     """Put a former champion back, alias and Bento.
 
@@ -57,20 +72,12 @@ def rollback(registry: Registry, to: int | None = None) -> Promotion:
     ConfigurationError
         If there is no such former champion; the message lists those that there are.
     """
-    today = registry.champion()
-    former = sorted(
-        (v for v in registry.versions() if PROMOTED_TAG in v.tags and v.bento and v != today),
-        key=lambda version: version.tags[PROMOTED_TAG],
-    )
-    if today and to is None:
-        former = [v for v in former if v.tags[PROMOTED_TAG] < today.tags.get(PROMOTED_TAG, "")]
-    chosen = [version for version in former if to in (None, version.number)]
-    if not chosen:
+    former = former_champions(registry)
+    version = previous_champion(registry) if to is None else next((v for v in former if v.number == to), None)
+    if version is None or version.bento is None:
         known = ", ".join(f"{v.number} ({v.name})" for v in former) or "none"
         asked = "There is no former champion" if to is None else f"Version {to} is no former champion"
         raise ConfigurationError(f"{asked} to go back to. Former champions: {known}.")
-    version = chosen[-1]
-    assert version.bento is not None
     return promote(registry, version, version.bento)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class Version:
     fingerprint: str
     bento: str | None
     tags: Mapping[str, str]
+    made: datetime
 
     def __str__(self) -> str:
         return f"{self.name} (version {self.number})"
@@ -121,6 +123,27 @@ class Registry:
         return self.version(number)
 
     @talks_to_mlflow
+    def remove(self, version: Version) -> None:
+        """Take a version off the registry, and its model's files away. The run that made it stays on record.
+
+        Raises
+        ------
+        ValueError
+            If it is the champion.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if version == self.champion():
+            raise ValueError(f"Got {version}, which is the champion; it is not removed.")
+        client = connect(self.uri)
+        model_id = client.get_model_version(MODEL, str(version.number)).model_id
+        client.delete_model_version(MODEL, str(version.number))
+        if model_id:
+            files: Any = get_artifact_repository(client.get_logged_model(model_id).artifact_location)
+            files.delete_artifacts()
+            client.delete_logged_model(model_id)
+
+    @talks_to_mlflow
     def champion(self) -> Version | None:
         """The version under the alias `champion`, or none."""
         found = connect(self.uri).search_registered_models(f"name='{MODEL}'")
@@ -180,4 +203,5 @@ def _version(found: ModelVersion) -> Version:
         fingerprint=tags.get("fingerprint", ""),
         bento=tags.get("bento"),
         tags=tags,
+        made=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )

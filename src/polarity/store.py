@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,22 @@ class Stored:
     cached: bool
 
 
+@dataclass(frozen=True)
+class Result:
+    """A result in the store as its record tells of it."""
+
+    step: str
+    folder: Path
+    parts: Mapping[str, str]
+    files: Mapping[str, str]
+    """The sha256 of each file."""
+    used: datetime
+    """When it was made, or recalled last."""
+
+    def __str__(self) -> str:
+        return f"{self.step}/{self.folder.name}"
+
+
 class Store:
     """A folder of step results that several flows may use at once."""
 
@@ -52,6 +68,8 @@ class Store:
             return None
         if any(file_digest(folder / name) != digest for name, digest in files.items()):
             return None
+        with suppress(OSError):  # a store that can only be read
+            os.utime(folder.with_suffix(".json"))
         return Stored(folder, fingerprint.key, cached=True)
 
     def run(self, fingerprint: Fingerprint, work: Callable[[Path], object]) -> Stored:
@@ -88,15 +106,54 @@ class Store:
             self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
             shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
 
-    def is_free(self, draft: Path) -> bool:
-        """Whether nobody works on the result that a draft folder was meant for."""
-        key = draft.name.removeprefix(DRAFT_PREFIX).split(".")[0]
-        lock = FileLock(draft.with_name(f"{key}.lock"))
+    def results(self) -> list[Result]:
+        """All results that are there, whole or not."""
+        found = []
+        for path in sorted(self.folder.glob("*/*.json")):
+            try:
+                record, used = json.loads(path.read_text()), path.stat().st_mtime
+            except (OSError, ValueError):
+                continue
+            folder = path.with_suffix("")
+            found.append(
+                Result(record["step"], folder, record["parts"], record["files"], datetime.fromtimestamp(used, UTC))
+            )
+        return found
+
+    def leftovers(self) -> list[Path]:
+        """What a kill left and nobody goes on with: drafts, folders without a record, locks without a result."""
+        folders = [
+            path
+            for path in self.folder.glob("*/*")
+            if path.is_dir() and (path.name.startswith(DRAFT_PREFIX) or not path.with_suffix(".json").exists())
+        ]
+        locks = [path for path in self.folder.glob("*/*.lock") if not path.with_suffix(".json").exists()]
+        return [path for path in sorted(folders) + sorted(locks) if self.is_free(path)]
+
+    def is_free(self, path: Path) -> bool:
+        """Whether nobody works on the result that a folder, a draft or a lock belongs to."""
+        lock = _lock_of(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return False
         lock.release()
+        return True
+
+    def remove(self, result: Result) -> bool:
+        """Drop a result, unless a flow holds it; whether it is gone."""
+        folder = result.folder
+        lock = _lock_of(folder)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            folder.with_suffix(".json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it sees that and makes another
+        finally:
+            lock.release()
         return True
 
     def latest_parts(self, step: str) -> dict[str, str] | None:
@@ -132,6 +189,11 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def _lock_of(path: Path) -> FileLock:
+    key = path.name.removeprefix(DRAFT_PREFIX).split(".")[0]
+    return FileLock(path.with_name(f"{key}.lock"))
 
 
 def _files(folder: Path) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "sentiment"
 MODEL_FOLDER = "model"
+_COPY_PREFIX = "promotion-"
 
 
 def home() -> Path:
@@ -99,6 +100,17 @@ def tags(name: str = CHAMPION) -> list[str]:
     return [str(bento.tag) for bento in bentos]
 
 
+def made(tag: str) -> datetime:
+    """When a Bento was built, or promoted last."""
+    time: datetime = _store().get(tag).creation_time
+    return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def half_copies() -> list[Path]:
+    """Folders in which a promotion was at work."""
+    return sorted(home().glob(f"{_COPY_PREFIX}*"))
+
+
 def delete(tag: str) -> None:
     """Remove a Bento; what is not there is no error."""
     from bentoml.exceptions import BentoMLException
@@ -148,7 +160,7 @@ def _copy(tag: str, champion: str) -> None:
     target = bento_folder(champion)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside `bentos`, where BentoML looks for nothing, and on the same file system.
-    draft = Path(tempfile.mkdtemp(prefix="promotion-", dir=home()))
+    draft = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=home()))
     try:
         for file in _files(Path(bento.path)):
             place(file, draft / file.relative_to(bento.path))
