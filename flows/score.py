@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from rich.console import Console
 
+from flows import runners
 from flows.step import in_words, step
 from flows.terminal import print_table, run_from_shell
 from polarity.config import ScoreConfig
@@ -54,9 +55,9 @@ def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
 
 @step("score shards")
 def score_shards(planned: Scoring) -> Path:
-    """Score what is not scored yet, in processes of their own."""
+    """Score what is not scored yet, in processes of their own or on Dask workers."""
     log = get_run_logger()
-    log.info("%s scores into %s, %d at a time", planned.model.title, planned.folder, planned.workers)
+    log.info("%s scores into %s", planned.model.title, planned.folder)
     told = time.monotonic()
 
     def listen(so_far: Tally) -> None:
@@ -65,7 +66,8 @@ def score_shards(planned: Scoring) -> Path:
             told = time.monotonic()
             log.info("%d tweets are scored", so_far.rows)
 
-    return Path(write_summary(planned, scoring.score(planned, listen)).folder)
+    with runners.pool(planned.config, planned.workers) as pool:
+        return Path(write_summary(planned, scoring.score(planned, listen, pool)).folder)
 
 
 @step("publish")

@@ -12,7 +12,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from polarity.errors import ArtifactError, ConfigurationError, DataRejected
+from polarity import disk
+from polarity.errors import ArtifactError, ConfigurationError, DataRejected, PolarityError
 from polarity.retries import worth_retrying
 from polarity.settings import settings
 from polarity.steps import Work
@@ -22,17 +23,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXPECTED = (ConfigurationError, DataRejected, ArtifactError)
+"""What whoever started the run can mend by other options, other data or another folder."""
 
 
 def in_words(function: Callable[P, R]) -> Callable[P, R]:
-    """End an expected failure as a Failed state with its message, without a logged traceback."""
+    """End a failure that we know as a Failed state that says what to do, without a logged traceback."""
 
     @functools.wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except EXPECTED as error:
-            return Failed(message=str(error), data=error)  # type: ignore[return-value]  # Prefect takes states
+        except (PolarityError, OSError) as error:
+            known = disk.told(error) if isinstance(error, OSError) else error
+            if known is None:
+                raise
+            return Failed(message=str(known), data=known)  # type: ignore[return-value]  # Prefect takes states
 
     return told
 

@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.tasks import exponential_backoff
 
 from flows.progress import FitProgress
+from flows.runners import Workers
 from flows.step import outcome, reuse, step
 from polarity import promotion, selection, steps
 from polarity.config import FAMILY_OF, ModelName, TrainConfig
@@ -160,15 +161,16 @@ def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
     tracker.close("FINISHED")
 
 
-def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> PrefectFuture[Candidate]:
-    """Start the fit of one model beside the others."""
+def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker, workers: Workers) -> PrefectFuture[Candidate]:
+    """Start the fit of one model beside the others; a network keeps a GPU to itself where workers declare some."""
     faults = run.config.faults
     options = {
         "retries": faults.retries,
         "retry_delay_seconds": exponential_backoff(faults.retry_delay_s) if faults.retry_delay_s else 0,
         "tags": ["fit", model],
     }
-    return _fit.with_options(**options).submit(run, splits, model, tracker)
+    task = _fit.with_options(**options)
+    return workers.submit(task, run, splits, model, tracker, gpu=FAMILY_OF[model] != "logistic")
 
 
 @step("fit", task_run_name="fit-{model}")

@@ -66,7 +66,18 @@ def run_from_shell(
         stack.enter_context(temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_START_S}))
         if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
             stack.enter_context(temporary_settings({PREFECT_API_URL: LOCAL_SERVER}))
-        state = flow(config, return_state=True)
+        try:
+            state = flow(config, return_state=True)
+        except Exception as error:
+            api = PREFECT_API_URL.value()
+            if not api or (not isinstance(error, httpx.HTTPError) and answers(api)):
+                raise
+            complaints.print(
+                f"\n{prog}: the Prefect server at {api} does not answer as it should ({error}). Start it again, then "
+                "give the same command again: it goes on from what was finished.",
+                style="bold red", markup=False, soft_wrap=True,
+            )  # fmt: skip
+            sys.exit(1)
     result = state.result(raise_on_failure=False)
     if state.is_completed():
         show(console, result)

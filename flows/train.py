@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows import tasks
 from flows.publishing import publish
+from flows.runners import workers
 from flows.step import in_words
 from flows.terminal import run_from_shell, show_plan, show_summary
 from flows.turns import one_training
@@ -38,10 +39,11 @@ def run_training(config: TrainConfig) -> RunSummary:
     tasks.gate_prepared_tweets.submit(run, splits).result()
 
     with tasks.recorded(run, snapshot) as tracker:
-        fits = [tasks.fit(run, splits, model, tracker) for model in config.models]  # side by side
-        scored = [tasks.evaluate.submit(run, splits, fitted) for fitted in fits]
-        examined = [tasks.examine.submit(run, splits, candidate) for candidate in scored]
-        fitted = [future.result() for future in examined]  # what is timed next wants the machine for itself
+        with workers(config) as heavy:
+            fits = [tasks.fit(run, splits, model, tracker, heavy) for model in config.models]  # side by side
+            scored = [tasks.evaluate.submit(run, splits, fitted) for fitted in fits]
+            examined = [tasks.examine.submit(run, splits, candidate) for candidate in scored]
+            fitted = [future.result() for future in examined]  # what is timed next wants the machine for itself
         candidates = [tasks.measure_latency.submit(run, splits, candidate).result() for candidate in fitted]
         choice = tasks.select.submit(run, candidates).result()
 

@@ -281,7 +281,7 @@ class DaskConfig(Section):
     """Dask workers, on this machine or on others."""
 
     address: str | None = None
-    """Address of a scheduler, e.g. `tcp://10.0.0.5:8786`. Default: workers of the run's own, one a core of this machine."""
+    """Address of a scheduler, e.g. `tcp://10.0.0.5:8786`. Default: workers of the run's own on this machine's cores."""
 
 
 def section_name(model: str) -> str:

@@ -16,10 +16,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from polarity import errors
+from polarity import disk, errors
 from polarity.errors import PolarityError, ServiceUnavailable
 
 Listener = Callable[[float, str, Mapping[str, float]], None]
@@ -124,14 +125,15 @@ def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> N
 
     try:
         work(json.loads(Path(sys.argv[1]).read_text()), report)
-    except PolarityError as error:
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}), file=channel)
+    except (PolarityError, OSError) as error:
+        expected = disk.told(error) if isinstance(error, OSError) else error
+        if expected is None:
+            _break_down()
+        print(json.dumps({"error": type(expected).__name__, "message": str(expected)}), file=channel)
         channel.flush()
         os._exit(EXIT_EXPECTED)
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
+        _break_down()
     channel.flush()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -139,8 +141,14 @@ def child_main(work: Callable[[dict[str, Any], Callable[..., None]], None]) -> N
     os._exit(0)
 
 
+def _break_down() -> NoReturn:
+    with suppress(OSError):  # the log may be what finds no room
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)
+
+
 def die_with_parent(parent: int | None) -> None:
-    """Let the kernel kill this process when the one that started it dies."""
     """Let the kernel kill this process when the thread that started it is gone; end at once if it is gone already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -126,7 +126,8 @@ def _probe(uri: str) -> None:
         import psycopg2
 
         try:
-            psycopg2.connect(uri.replace("postgresql+psycopg2", "postgresql"), connect_timeout=PROBE_TIMEOUT_S).close()
+            address = uri.replace("postgresql+psycopg2", "postgresql")
+            psycopg2.connect(address, connect_timeout=round(PROBE_TIMEOUT_S)).close()
         except psycopg2.OperationalError as error:
             raise ServiceUnavailable(f"MLflow's database {_public(uri)} does not answer: {error}.") from error
     else:

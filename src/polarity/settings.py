@@ -51,3 +51,14 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """The settings of this process, read once."""
     return Settings()
+
+
+def shared_places() -> dict[str, str]:
+    """The settings that a flow and whoever works for it on another machine have to have in common."""
+    known = settings()
+    return {
+        "POLARITY_STORE": str(known.store_folder),
+        "POLARITY_RUNS": str(known.runs_folder),
+        "POLARITY_MLFLOW_URI": known.tracking_uri,
+        "POLARITY_MLFLOW_ARTIFACTS": known.artifact_root,
+    }

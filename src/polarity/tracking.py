@@ -47,11 +47,14 @@ class Tracker:
     experiment_id : str
     run_id : str
         Of the parent run.
+    process : str
+        Machine and id of the flow's process: what it writes for is given up when that is gone, wherever a task runs.
     """
 
     uri: str
     experiment_id: str
     run_id: str
+    process: str
 
     @classmethod
     @talks_to_mlflow
@@ -92,18 +95,21 @@ class Tracker:
                 if found
                 else client.create_experiment(experiment, artifact_location=_artifact_location(uri))
             )
-        run = client.create_run(
-            experiment_id, run_name=run_name, tags=_tags({PROCESS: _this_process(), **(tags or {})})
-        )
-        tracker = cls(uri, experiment_id, run.info.run_id)
+        process = f"{platform.node()}/{os.getpid()}"
+        run = client.create_run(experiment_id, run_name=run_name, tags=_tags({PROCESS: process, **(tags or {})}))
+        tracker = cls(uri, experiment_id, run.info.run_id, process)
         tracker.log_params(run.info.run_id, params or {})
         client.log_dict(run.info.run_id, library_versions(), "environment.json")
         return tracker
 
     @talks_to_mlflow
     def close(self, outcome: Outcome = "FINISHED") -> None:
-        """End the parent run."""
-        connect(self.uri).set_terminated(self.run_id, outcome)
+        """End the parent run, and the attempts that nobody goes on with since their worker died."""
+        client = connect(self.uri)
+        left = f"tags.`{PARENT}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        for attempt in client.search_runs([self.experiment_id], left):
+            client.set_terminated(attempt.info.run_id, "KILLED")
+        client.set_terminated(self.run_id, outcome)
 
     @talks_to_mlflow
     def start_candidate(
@@ -112,7 +118,7 @@ class Tracker:
         """Start a candidate's child run and return its id. Each attempt of a retried fit gets one of its own."""
         kept = {
             PARENT: self.run_id,
-            PROCESS: _this_process(),
+            PROCESS: self.process,
             "candidate": name,
             "family": family,
             "cached": "false",
@@ -312,10 +318,6 @@ def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
         here = int(process) if host == platform.node() and process.isdigit() else None
         attempts.append(Attempt(uri, run.info.run_id, run.info.run_name, here, run.info.start_time / 1000))
     return attempts
-
-
-def _this_process() -> str:
-    return f"{platform.node()}/{os.getpid()}"
 
 
 def library_versions() -> dict[str, str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -20,13 +18,12 @@ from filelock import FileLock, Timeout
 from polarity.config import InputConfig, ScoreConfig
 from polarity.data.columns import TEXT_NAMES, find_column
 from polarity.data.stream import REASON, ROW, TweetFile
-from polarity.errors import ConfigurationError, DataRejected, ServiceUnavailable
-from polarity.isolation import die_with_parent
+from polarity.errors import ConfigurationError, DataRejected
 from polarity.provenance import file_digest
-from polarity.scoring.shard import Columns, Shard, score_shard
+from polarity.scoring.pool import Pool, process_pool
+from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
 from polarity.serving.package import MANIFEST
-from polarity.serving.predictor import Predictor
 from polarity.settings import settings
 from polarity.stored_model import StoredModel
 
@@ -95,7 +92,7 @@ def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
     return scoring
 
 
-def score(scoring: Scoring, listen: Listener = lambda _: None) -> Tally:
+def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None = None) -> Tally:
     """Score every shard that is not scored yet.
 
     The input is read once, from its beginning, whatever is done already; only a few shards are in memory at
@@ -107,6 +104,8 @@ def score(scoring: Scoring, listen: Listener = lambda _: None) -> Tally:
         As `plan` gives it.
     listen : callable
         Called with the counts so far after each shard.
+    pool : Pool, optional
+        Who scores, on machines that see the same folders. Default: processes of this machine.
 
     Returns
     -------
@@ -122,7 +121,9 @@ def score(scoring: Scoring, listen: Listener = lambda _: None) -> Tally:
     """
     scoring.parts().mkdir(parents=True, exist_ok=True)
     total, shards = Tally(), []
-    with _alone(scoring.folder), _workers(scoring) as submit:
+    model = scoring.model.folder, scoring.record["model"]["digest"], scoring.model.title
+    ours = nullcontext(pool) if pool else process_pool(scoring.workers, _cores())
+    with _alone(scoring.folder), ours as scorers:
         waiting: set[Future[Tally]] = set()
         for shard, table, columns in _shards(scoring):
             shards.append({"file": shard.source, "part": shard.path.name, "first_row": table.column(ROW)[0].as_py(),
@@ -131,8 +132,9 @@ def score(scoring: Scoring, listen: Listener = lambda _: None) -> Tally:
                 total += done
                 listen(total)
                 continue
-            waiting.add(submit(table, columns, shard))
-            if len(waiting) >= 2 * scoring.workers:
+            rows = table.combine_chunks()  # or the whole of what it is a slice of would be sent
+            waiting.add(scorers.executor.submit(score_with, *model, scorers.threads, rows, columns, shard))
+            if len(waiting) >= 2 * scorers.slots:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 total = sum((future.result() for future in finished), total)
                 listen(total)
@@ -214,41 +216,6 @@ def _of_rows(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
             held, count = [joined.slice(rows)], count - rows
     if count:
         yield pa.concat_tables(held)
-
-
-@contextmanager
-def _workers(scoring: Scoring) -> Iterator[Callable[[pa.Table, Columns, Shard], Future[Tally]]]:
-    """Processes with the model in them; a shard goes in, its counts come out."""
-    threads = max(1, _cores() // scoring.workers)
-    pool = ProcessPoolExecutor(
-        scoring.workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(scoring.model.folder, scoring.model.title, threads, os.getpid()),
-    )
-    try:
-        yield lambda table, columns, shard: pool.submit(_score, table.combine_chunks(), columns, shard)
-    except BrokenProcessPool as error:
-        raise ServiceUnavailable(
-            f"A process that scores was killed ({error}). The shards that are done are kept; the same command goes on."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Worker:
-    """What a worker process holds."""
-
-    model: ClassVar[tuple[Predictor, str]]
-
-
-def _begin(folder: Path, title: str, threads: int, parent: int) -> None:
-    die_with_parent(parent)
-    _Worker.model = Predictor.load(folder, threads=threads), title
-
-
-def _score(table: pa.Table, columns: Columns, shard: Shard) -> Tally:
-    return score_shard(*_Worker.model, table, columns, shard)
 
 
 def _cores() -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,35 @@ def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Colu
     known = {_KEY: f"{shard.key}/{shard.source}/{shard.number}", _TALLY: tally.to_json()}
     _write(scored.replace_schema_metadata(known), shard.path)
     return tally
+
+
+def score_with(
+    folder: Path, digest: str, model: str, threads: int, table: pa.Table, columns: Columns, shard: Shard
+) -> Tally:
+    """Score a shard with the model in `folder`, which this process reads once.
+
+    Parameters
+    ----------
+    folder : Path
+        The packaged model.
+    digest : str
+        Of its manifest: another model in the same place is read anew.
+    model, table, columns, shard
+        As `score_shard` takes them.
+    threads : int
+        Threads inside one call of a neural model.
+    """
+    with _reading:  # several threads of a process share one model
+        predictor = _read(folder, digest, threads)
+    return score_shard(predictor, model, table, columns, shard)
+
+
+_reading = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path, digest: str, threads: int) -> Predictor:
+    return Predictor.load(folder, threads=threads)
 
 
 def _has_text(text: str | None) -> bool:

@@ -1,0 +1,209 @@
+"""Real servers of our own that can be killed and started again: Prefect, PostgreSQL, a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+from distributed import Client
+
+from polarity.settings import PROJECT
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], object], patience_s: float = 300, *, told: str = "it did not happen in time") -> None:
+    """Wait for something to be true."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, told
+        time.sleep(0.02)
+
+
+@dataclass
+class PrefectServer:
+    """A Prefect server with a home of its own, by default on SQLite."""
+
+    home: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def start(self) -> None:
+        """Start it, for the first time or again, and wait until it answers."""
+        known = {"PREFECT_HOME": str(self.home), "PREFECT_LOGGING_LEVEL": "WARNING", **self.environment}
+        with (self.home / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+                env={**os.environ, **known},
+                cwd=PROJECT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._answers, told="the Prefect server did not answer in time")
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, (self.home / "server.log").read_text()
+        try:
+            return httpx.get(f"{self.api}/health", timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL the server and all that it has started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+
+class Postgres:
+    """A PostgreSQL server with the databases `prefect` and `mlflow`."""
+
+    def __init__(self) -> None:
+        self._bin = _postgres_programs()
+        # PostgreSQL refuses to run as root, and another user cannot look into a folder of pytest's
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user and not _is_user(self._user):
+            pytest.skip("needs the user postgres, as Debian's package makes it, since root cannot run PostgreSQL")
+        self._folder = Path(tempfile.mkdtemp(prefix="polarity-postgres-"))
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        self._data = self._folder / "data"
+        self.port = free_port()
+        subprocess.run(
+            [self._bin / "initdb", "--pgdata", self._data, "--username", "polarity", "--auth", "trust", "--no-sync"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            user=self._user,
+            cwd=self._folder,
+        )
+
+    def url(self, database: str, driver: str = "") -> str:
+        """The address of a database, with the driver's name for SQLAlchemy."""
+        return f"postgresql{driver}://polarity@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, for the first time or again, and wait until it answers."""
+        until(self._started, told="PostgreSQL did not start")
+        with suppress(psycopg2.errors.DuplicateDatabase):
+            connection = psycopg2.connect(self.url("postgres"))
+            connection.autocommit = True
+            for database in ("prefect", "mlflow"):
+                connection.cursor().execute(f"CREATE DATABASE {database}")
+
+    def _started(self) -> bool:
+        with (self._folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._bin / "postgres", "-D", self._data, "-p", str(self.port), "-k", "", "-h", "127.0.0.1",
+                    "-c", "max_connections=200",
+                ],
+                user=self._user,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+        while self._process.poll() is None:
+            try:
+                psycopg2.connect(self.url("postgres")).close()
+            except psycopg2.OperationalError:
+                time.sleep(0.1)
+            else:
+                return True
+        return False  # processes of the one that was killed may be on their way out
+
+    def kill(self) -> None:
+        """SIGKILL the server; its other processes notice and end."""
+        self._process.kill()
+        self._process.wait(20)
+
+    def remove(self) -> None:
+        self._process.send_signal(signal.SIGINT)  # without waiting for its clients
+        self._process.wait(60)
+        shutil.rmtree(self._folder)
+
+
+def _postgres_programs() -> Path:
+    """The folder of `initdb` and `postgres`."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    if folders := sorted(Path("/usr/lib/postgresql").glob("*/bin")):
+        return folders[-1]
+    pytest.skip("needs PostgreSQL (Debian: apt-get install postgresql)")
+
+
+def _is_user(name: str) -> bool:
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
+
+
+@dataclass(frozen=True)
+class DaskCluster:
+    """Where the scheduler answers, and its workers by name."""
+
+    address: str
+    workers: dict[str, subprocess.Popen[bytes]]
+
+
+@contextmanager
+def dask_cluster(port: int, logs: Path, *, resources: tuple[str | None, ...] = (None, None)) -> Iterator[DaskCluster]:
+    """A scheduler and a worker for each of `resources`, with the environment of now."""
+    address = f"tcp://127.0.0.1:{port}"
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(name: str, *arguments: str) -> None:
+        with (logs / f"{name}.log").open("wb") as log:
+            processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
+                stdout=log,
+                stderr=log,
+                cwd=PROJECT,
+                env={**os.environ, "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "0"},
+            )
+
+    start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port))
+    for number, declared in enumerate(resources):
+        options = ["--resources", declared] if declared else []
+        # without a nanny: a worker that is killed stays away
+        start(
+            f"worker-{number}", "worker", address, "--name", f"worker-{number}", "--nthreads", "1", "--no-nanny",
+            *options,
+        )  # fmt: skip
+    workers = {name: process for name, process in processes.items() if name != "scheduler"}
+    try:
+        with Client(address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(len(resources), timeout=200)
+        yield DaskCluster(address, workers)
+    finally:
+        for process in processes.values():
+            process.send_signal(signal.SIGKILL)
+        for process in processes.values():
+            process.wait(10)

@@ -1,0 +1,177 @@
+"""Heavy work on Dask workers: a scheduler and two workers as processes of their own, and a cluster of a run's own."""
+
+from __future__ import annotations
+
+import contextvars
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from prefect import flow, task
+
+from flows import tasks
+from flows.runners import workers
+from flows.score import score
+from polarity.config import ScoreConfig, TrainConfig
+from polarity.doctor import examine
+from polarity.registry import Registry
+from polarity.serving.predictor import Predictor
+from polarity.settings import settings
+from polarity.steps import Fitted
+from polarity.store import Store
+from tests.integration.servers import DaskCluster, dask_cluster, free_port, until
+
+pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
+
+TEXTS = ["what a lovely day", "awful, so sad", "", "@you not bad at all #win", "12345", "the train is late again"]
+
+
+@pytest.fixture(scope="module")
+def cluster(prefect_server: str, module_home: Path) -> Iterator[DaskCluster]:
+    with dask_cluster(free_port(), module_home, resources=("GPU=1", None)) as cluster:
+        yield cluster
+
+
+def configure(address: str | None = None, *, runner: str = "dask", **options: object) -> TrainConfig:
+    spread = {"runner": runner, "dask": {"address": address}}
+    return TrainConfig.model_validate(
+        {"profile": "demo", "models": ["logistic"], "data": {"rows": 1200}, **spread, **options}
+    )
+
+
+@flow
+def fits(config: TrainConfig) -> list[Fitted]:
+    """The training flow as far as its fits."""
+    run = tasks.begin.submit(config).result()
+    snapshot = tasks.ingest.submit(run).result()
+    splits = tasks.prepare.submit(run, tasks.gate_raw_tweets.submit(run, snapshot).result()).result()
+    with tasks.recorded(run, snapshot) as tracker, workers(config) as heavy:
+        started = [tasks.fit(run, splits, model, tracker, heavy) for model in config.models]
+        return [future.result().fitted for future in started]
+
+
+def forget_fits() -> None:
+    for folder in settings().store_folder.glob("fit-*"):
+        shutil.rmtree(folder)
+
+
+def weights(fitted: Fitted) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in fitted.packaged.iterdir() if path.name != "model.json"}
+
+
+def test_threads_and_dask_give_the_same_logistic_regression_to_the_last_digit(cluster: DaskCluster) -> None:
+    found = []
+    for config in (configure(runner="threads"), configure(cluster.address)):
+        forget_fits()
+        (fitted,) = fits(config)
+        found.append((fitted.key, weights(fitted), Predictor.load(fitted.packaged)(TEXTS)))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][1], "nothing was compared"
+    np.testing.assert_array_equal(found[0][2], found[1][2])
+
+
+@task
+def where(_: int) -> str:
+    from distributed import get_worker
+
+    return str(get_worker().name)
+
+
+@flow
+def everywhere(config: TrainConfig, gpu: bool) -> set[str]:
+    with workers(config) as heavy:
+        return {future.result() for future in [heavy.submit(where, number, gpu=gpu) for number in range(6)]}
+
+
+def test_what_wants_a_gpu_goes_to_the_worker_that_declares_one(cluster: DaskCluster) -> None:
+    assert everywhere(configure(cluster.address), gpu=True) == {"worker-0"}
+    assert "worker-1" in everywhere(configure(cluster.address), gpu=False)
+
+
+def test_shards_are_scored_on_dask_as_they_are_here(cluster: DaskCluster, tmp_path: Path) -> None:
+    (fitted,) = fits(configure(cluster.address))
+    path = tmp_path / "tweets.csv"
+    pd.DataFrame({"text": [f"{TEXTS[i % 6]} {i % 7}" for i in range(400)]}).to_csv(path)
+    written = []
+    for runner in ("threads", "dask"):
+        options = {"model": str(fitted.packaged), "data": {"path": path}, "output": tmp_path / runner, "workers": 1}
+        spread = {"runner": runner, "dask": {"address": cluster.address if runner == "dask" else None}}
+        summary = score(ScoreConfig.model_validate({**options, **spread, "shard_rows": 60}))
+        assert summary.rows == 400
+        written.append(pd.read_parquet(tmp_path / runner / "scores"))
+    assert len(list((tmp_path / "dask" / "scores").iterdir())) == 7
+    pd.testing.assert_frame_equal(*written)
+
+
+def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home: Path) -> None:
+    forget_fits()
+    config = configure()
+    found: list[list[Fitted]] = []
+    with dask_cluster(free_port(), module_home) as cluster:
+        config = configure(cluster.address, seed=7)
+        context = contextvars.copy_context()  # it knows the server
+        flow_run = threading.Thread(target=lambda: found.append(context.run(fits, config)))
+        flow_run.start()
+        at_work: list[tuple[psutil.Process, psutil.Process]] = []
+
+        def fitting() -> bool:
+            for worker in cluster.workers.values():
+                at_work.extend((psutil.Process(worker.pid), child) for child in psutil.Process(worker.pid).children())
+            return bool(at_work)
+
+        until(fitting)
+        worker, fit = at_work[0]
+        worker.send_signal(signal.SIGKILL)
+        until(lambda: not fit.is_running() or fit.status() == psutil.STATUS_ZOMBIE)  # it dies with its worker
+        flow_run.join(300)
+    ((fitted,),) = found
+    assert Predictor.load(fitted.packaged)(TEXTS).shape == (6, 2)
+    half_done = [finding for finding in examine(Registry.open(), Store(settings().store_folder)) if finding.mend]
+    for finding in half_done:
+        assert "half-done work" in finding.what, "MLflow has no attempt that seems to run"
+
+
+def test_a_cluster_of_its_own_from_a_shell(module_home: Path, tmp_path: Path) -> None:
+    (fitted,) = fits(configure(runner="threads"))
+    path = tmp_path / "tweets.csv"
+    path.write_text("text\n" + "so happy\n" * 30)
+    options = ["--model", str(fitted.packaged), "--data.path", str(path), "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.score", *options, "--runner", "dask", "--workers", "1", "--shard_rows", "10"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 of 30 rows scored" in done.stdout
+    assert len(list((tmp_path / "out" / "scores").glob("*.parquet"))) == 3
+
+
+def test_what_cannot_be_had_is_told(cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(config: TrainConfig) -> str:
+        state = everywhere(config, gpu=False, return_state=True)
+        assert state.is_failed()
+        return str(state.message)
+
+    assert "add --runner dask" in refused(configure(cluster.address, runner="threads"))
+    assert "tcp://HOST:PORT is needed" in refused(configure("localhost"))
+    assert f"No Dask scheduler answers at tcp://127.0.0.1:{(port := free_port())}" in refused(
+        configure(f"tcp://127.0.0.1:{port}")
+    )
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    assert "pip install 'polarity[dask]'" in refused(configure())
+    monkeypatch.undo()
+    monkeypatch.setenv("POLARITY_STORE", str(tmp_path))
+    settings.cache_clear()
+    assert "has another POLARITY_STORE than this process" in refused(configure(cluster.address))
+    monkeypatch.undo()
+    settings.cache_clear()
