@@ -4,7 +4,9 @@ from prefect import flow
 
 from flows import tasks
 from flows.publishing import publish
+from flows.reproduction import show_reproduction, show_restoration
 from flows.runners import workers
+from flows.seeds import repeat_fits
 from flows.step import in_words
 from flows.terminal import run_from_shell, show_plan, show_summary
 from flows.turns import one_training
@@ -50,6 +52,7 @@ def run_training(config: TrainConfig) -> RunSummary:
         # only now is the test split read
         tested = [tasks.test.submit(run, splits, candidate).result() for candidate in candidates]
         studied = [tasks.find_mistakes.submit(splits, candidate).result() for candidate in tested]
+        repeat_fits(run, splits)
         recorded = [tasks.record.submit(run, snapshot, candidate, tracker).result() for candidate in studied]
         verdict = tasks.compare_with_champion.submit(run, splits, choice, recorded).result()
         bento = tasks.package.submit(run, snapshot, verdict, recorded).result()
@@ -64,4 +67,8 @@ if __name__ == "__main__":
         prog="python -m flows.train",
         show=show_summary,
         instead={"plan": ("Say what would run and why, and run nothing.", show_plan)},
+        again={
+            "reproduce": ("Id of a past run: run its code on its data again, and compare.", show_reproduction),
+            "restore": ("As --reproduce; then register it, and promote it if the policy says so.", show_restoration),
+        },
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows import tasks
 from flows.progress import FitProgress
+from flows.runners import Workers, workers
 from flows.step import in_words, reuse, step
 from flows.tasks import Run
 from flows.terminal import print_table, run_from_shell
@@ -94,8 +95,9 @@ def search(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> list
     with Search.open(config, model, settings().home / "searches", key=key) as study:
         left = study.left(config.search.trials)
         log.info("%s: %d trials are done, %d are to do", model, len(study.trials()), left)
-        for trial in _side_by_side(run, splits, study, tracker, left, config.search.workers):
-            study.tell(trial)
+        with workers(config) as heavy:
+            for trial in _side_by_side(run, splits, study, tracker, heavy, trials=left):
+                study.tell(trial)
         found = study.trials()
     if not found or found[0].log_loss is None:
         raise ServiceUnavailable(f"No trial of {model} could be finished; the log says why.")
@@ -103,18 +105,17 @@ def search(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> list
 
 
 def _side_by_side(
-    run: Run, splits: Splits, study: Search, tracker: Tracker, trials: int, workers: int
+    run: Run, splits: Splits, study: Search, tracker: Tracker, heavy: Workers, *, trials: int
 ) -> Iterator[Trial]:
-    """Trials as they end; a new one is asked for when one has been told."""
+    """Trials as they end; the next one is asked for when that has been told."""
+    task = try_out.with_options(retries=run.config.faults.retries, tags=["trial", study.model])
+    gpu = FAMILY_OF[study.model] != "logistic"
     started: dict[PrefectFuture[Trial], Trial] = {}
     for _ in range(trials):
-        if len(started) == workers:
+        if len(started) == run.config.search.workers:
             yield _ended(started)
         asked = study.ask()
-        future = try_out.with_options(
-            retries=run.config.faults.retries, tags=["trial", study.model]
-        ).submit(run, splits, study, asked, tracker)  # fmt: skip
-        started[future] = asked
+        started[heavy.submit(task, run, splits, study, asked, tracker, gpu=gpu)] = asked
     while started:
         yield _ended(started)
 
@@ -124,7 +125,10 @@ def _ended(started: dict[PrefectFuture[Trial], Trial]) -> Trial:
     future = next(iter(as_completed(list(started))))
     asked = started.pop(future)
     result = future.result(raise_on_failure=False)
-    return result if isinstance(result, Trial) else asked
+    if isinstance(result, Trial):
+        return result
+    get_run_logger().warning("Trial %d failed for good: %s", asked.number, result)
+    return asked
 
 
 class _GivenUpError(Exception):
@@ -158,6 +162,7 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
     )
     try:
         stored = reuse(steps.fit_work(splits, config, model, _Watch(study, trial)))
+        figures = _measure(run, splits, Fitted(stored.folder, stored.key))
     except _GivenUpError:
         tracker.finish(run_id, "KILLED", message="Given up: its validation loss was above the median.")
         log.info("%s, trial %d: given up (%s)", model, trial.number, _told(trial.options))
@@ -165,7 +170,6 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
     except BaseException as error:
         tracker.finish(run_id, "FAILED", message=str(error))
         raise
-    figures = _measure(run, splits, Fitted(stored.folder, stored.key))
     tracker.log_metrics(run_id, {"validation": figures})
     tracker.finish(run_id)
     log.info(

@@ -187,7 +187,7 @@ class EvaluationConfig(Section):
     train_rows: int = Field(10_000, ge=1)
     """Rows of the training split on which the train figures are measured."""
     seeds: int = Field(0, ge=0)
-    """Fit each network with so many seeds more, to show how far chance alone moves its figures."""
+    """Fit each network anew with so many seeds, to show how far chance alone moves its figures."""
     seed_rows: int = Field(10_000, ge=100)
     """Training rows of each of those fits."""
 
@@ -271,6 +271,8 @@ class FaultConfig(Section):
 
     fit_timeout_s: float = Field(4 * 3600, gt=0)
     """Seconds after which a fit's process is killed."""
+    step_timeout_s: float = Field(4 * 3600, gt=0)
+    """Seconds after which any other step is given up."""
     retries: int = Field(2, ge=0)
     """Retries of a step whose error is worth one."""
     retry_delay_s: float = Field(2.0, ge=0)
@@ -404,7 +406,7 @@ class SearchConfig(Section):
     """How hyper-parameters are searched."""
 
     trials: int = Field(20, ge=1)
-    """Trials a model, those of an earlier, unfinished search included. The logistic regression tries its whole grid."""
+    """Trials a model, those of an earlier, unfinished search counted; the logistic regression tries its whole grid."""
     workers: int = Field(2, ge=1)
     """Trials side by side."""
     prune: bool = True

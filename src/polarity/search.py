@@ -1,9 +1,9 @@
 """The search for better hyper-parameters: what is tried, and a study that outlives a kill.
 
-The logistic regression tries every combination of a small grid. The other families are
-searched by a tree-structured Parzen estimator (Bergstra et al. 2011, as Optuna has it),
-which begins with the options that the configuration has already. What is made small is
-the log-loss on validation; the test split is never read.
+The logistic regression tries every combination of a small grid, and so do the others where
+there are no more combinations than trials. Else a tree-structured Parzen estimator (Bergstra
+et al. 2011, as Optuna has it) chooses, beginning with the options that the configuration has
+already. What is made small is the log-loss on validation; the test split is never read.
 """
 
 from __future__ import annotations
@@ -114,8 +114,7 @@ class Search:
         told = json.dumps({"key": key, "space": {k: _plain(v) for k, v in space.items()}}, sort_keys=True)
         journal = folder / f"{model}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.journal"
         folder.mkdir(parents=True, exist_ok=True)
-        lists = not any(isinstance(values, Range) for values in space.values())
-        search = cls(model, journal, space, lists and model == "logistic", config.seed, config.search.prune)
+        search = cls(model, journal, space, _is_whole(config, model, space), config.seed, config.search.prune)
         alone = FileLock(journal.with_suffix(".lock"))
         try:
             alone.acquire(timeout=0)
@@ -147,7 +146,7 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a fit that was killed and is retried tells its epochs again
             running.report(validation_loss, epoch)
-        return self.prune and running.should_prune()
+        return self.prune and bool(running.should_prune())  # NumPy has a bool of its own
 
     def tell(self, trial: Trial) -> None:
         """Write down how a trial ended: with its loss, pruned, or, with neither, failed."""
@@ -170,8 +169,11 @@ class Search:
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
+        tried = study.get_trials(deepcopy=False, states=[*FINISHED, TrialState.WAITING])
+        known = [trial.params or trial.system_attrs.get("fixed_params") for trial in tried]
         for first in self._first(config):
-            study.enqueue_trial(first, skip_if_exists=True)
+            if first not in known:
+                study.enqueue_trial(first)
 
     def _first(self, config: LearningConfig) -> list[dict[str, Any]]:
         if self.whole:
@@ -214,9 +216,15 @@ class Search:
             study_name=self.model,
             storage=storage,
             # a seed of its own for each question, or a search that goes on would ask the same again
-            sampler=optuna.samplers.TPESampler(seed=self.seed + asked, constant_liar=True),
+            sampler=optuna.samplers.TPESampler(seed=self.seed + asked),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
         )
+
+
+def _is_whole(config: TuneConfig, model: ModelName, space: Space) -> bool:
+    lists = [values for values in space.values() if not isinstance(values, Range)]
+    few = math.prod(len(values) for values in lists) <= config.search.trials
+    return len(lists) == len(space) and (few or model == "logistic")
 
 
 def _distribution(values: Sequence[Any] | Range, *, whole: bool) -> BaseDistribution:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.events import emit_event
 
 from flows.deploy import FILE, POOL, deploy
 from flows.turns import TRAINING, ensure_turns, one_training
@@ -33,7 +35,9 @@ def deployments(client: SyncPrefectClient) -> dict[str, Any]:
 def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectClient, tmp_path: Path) -> None:
     assert deploy() == []
     there = deployments(client)
-    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand"}
+    assert set(there) == {
+        "train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand", "tune/on-demand",
+    }  # fmt: skip
     assert {one.work_pool_name for one in there.values()} == {POOL}
     nightly = there["train/nightly"]
     assert [(one.schedule.cron, one.schedule.timezone) for one in nightly.schedules] == [("30 2 * * *", "Europe/Paris")]
@@ -45,6 +49,7 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     assert "kill" in properties["shard_rows"]["description"]
     automations = client.request("POST", "/automations/filter", json={}).json()
     assert [one["trigger"]["expect"] for one in automations] == [["polarity.drift"]]
+    see_that_drift_starts_a_training(client)
 
     changed = yaml.safe_load(FILE.read_text())
     del changed["deployments"][0]["schedules"]
@@ -57,9 +62,21 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     finally:
         file.unlink()
     there = deployments(client)
-    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand"}
+    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand", "tune/on-demand"}
     assert there["train/nightly"].schedules == []
     assert client.request("POST", "/automations/filter", json={}).json() == []
+
+
+def see_that_drift_starts_a_training(client: SyncPrefectClient) -> None:
+    """The event makes a run of `train/on-drift`, which waits for a worker."""
+    of_drift = DeploymentFilter(name=DeploymentFilterName(any_=["on-drift"]))
+    assert client.read_flow_runs(deployment_filter=of_drift) == []
+    deadline = time.monotonic() + 120
+    while not (runs := client.read_flow_runs(deployment_filter=of_drift)):
+        assert time.monotonic() < deadline, "the event started nothing"
+        emit_event("polarity.drift", resource={"prefect.resource.id": "polarity.champion"})
+        time.sleep(2)  # an event that comes before the server knows the trigger starts nothing
+    assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(profile="demo")
 
 
 def test_two_trainings_never_overlap(client: SyncPrefectClient) -> None:

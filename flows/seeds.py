@@ -1,0 +1,44 @@
+"""The same fit under several seeds: how far chance alone moves the figures."""
+
+import json
+from typing import Any
+
+from flows.progress import FitProgress
+from flows.runners import workers
+from flows.step import outcome, reuse, step
+from flows.tasks import Run
+from polarity import steps
+from polarity.config import FAMILY_OF, ModelName
+from polarity.data.splits import Splits
+from polarity.evaluation.evidence import SEEDS
+from polarity.evaluation.scorecard import Scorecard
+from polarity.steps import Fitted
+
+
+def repeat_fits(run: Run, splits: Splits) -> None:
+    """Fit each network of the run anew with several seeds on fewer tweets, and keep the test figures for the report.
+
+    The logistic regression has one optimum, whatever the seed.
+    """
+    networks = [model for model in run.config.models if FAMILY_OF[model] != "logistic"]
+    seeds = range(run.config.seed, run.config.seed + run.config.evaluation.seeds)
+    if not seeds or not networks:
+        return
+    figures: dict[str, list[dict[str, Any]]] = {model: [] for model in networks}
+    with workers(run.config) as heavy:
+        for seed in seeds:
+            started = [heavy.submit(repeat, run, splits, model, seed, gpu=True) for model in networks]
+            for model, repeated in zip(networks, started, strict=True):
+                figures[model].append(repeated.result())
+    (run.folder / SEEDS).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+@step("repeat", task_run_name="repeat-{model}-seed-{seed}", tags=["seeds"])
+def repeat(run: Run, splits: Splits, model: ModelName, seed: int) -> dict[str, Any]:
+    """Fit on some of the training tweets with another seed, and measure the packaged model on test."""
+    most = run.config.section(model).train_rows
+    rows = run.config.evaluation.seed_rows
+    config = run.config.with_options(model, {"train_rows": min(rows, most or rows)}).model_copy(update={"seed": seed})
+    fitted = reuse(steps.fit_work(splits, config, model, FitProgress(f"{model}-seed-{seed}")))
+    tested = reuse(steps.evaluate_work(Fitted(fitted.folder, fitted.key), splits, run.config, on=("test",)))
+    return outcome(Scorecard(tested.folder, splits.labels).metrics["test"].to_dict(), tested)

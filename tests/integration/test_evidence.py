@@ -1,0 +1,166 @@
+"""What makes the comparison worth believing, shown by real runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.train
+import flows.tune
+from flows.train import train
+from flows.tune import tune
+from polarity.config import BehaviourLimits, TrainConfig, TuneConfig
+from polarity.data.corpus import generate_tweets
+from polarity.data.splits import Splits
+from polarity.registry import Registry
+from polarity.serving.package import ModelManifest
+from polarity.settings import settings
+from polarity.summary import RunSummary
+
+pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
+
+SMALL: dict[str, Any] = {
+    "profile": "demo",
+    "data": {"rows": 1200},
+    "models": ["logistic"],
+    "bilstm": {"units": 8, "vector_size": 8, "epochs": 2},
+}
+
+
+def run(**options: Any) -> RunSummary:
+    summary: RunSummary = train(TrainConfig.model_validate({**SMALL, **options}))
+    return summary
+
+
+class _Hidden:
+    """The test split, away from where anything could read it."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def hide(self, splits: Splits) -> None:
+        self.path = splits.path("test")
+        self.path.rename(self._elsewhere)
+
+    def bring_back(self) -> None:
+        if self.path is not None:
+            self._elsewhere.rename(self.path)
+            self.path = None
+
+    @property
+    def _elsewhere(self) -> Path:
+        assert self.path is not None
+        return self.path.parents[1] / "hidden.parquet"
+
+
+@pytest.fixture
+def hidden() -> Iterator[_Hidden]:
+    hidden = _Hidden()
+    yield hidden
+    hidden.bring_back()
+
+
+def test_nothing_reads_the_test_split_before_the_verdict(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is gone from the first fit to the end of the choice; only then is it put back."""
+    fit, select = flows.train.tasks.fit, flows.train.tasks.select
+    seen = []
+
+    def fit_without(run: Any, splits: Splits, *rest: Any) -> Any:
+        if hidden.path is None:
+            hidden.hide(splits)
+        return fit(run, splits, *rest)
+
+    class SelectThenBringBack:
+        @staticmethod
+        def submit(*arguments: Any) -> Any:
+            choice = select.submit(*arguments)
+            seen.append((choice.result().selected, hidden.path is not None and not hidden.path.exists()))
+            hidden.bring_back()
+            return choice
+
+    monkeypatch.setattr(flows.train.tasks, "fit", fit_without)
+    monkeypatch.setattr(flows.train.tasks, "select", SelectThenBringBack)
+    summary = run(seed=5)
+    assert seen == [("logistic", True)]
+    assert summary.models[0].test["rows"] > 100
+
+
+def test_a_search_does_not_read_the_test_split(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = flows.tune.search
+
+    def search_without(run: Any, splits: Splits, *rest: Any) -> Any:
+        hidden.hide(splits)
+        return search(run, splits, *rest)
+
+    monkeypatch.setattr(flows.tune, "search", search_without)
+    found = tune(TuneConfig.model_validate({**SMALL, "seed": 5, "search": {"space": {"c": [1.0, 2.0]}}}))
+    assert hidden.path is not None and not hidden.path.exists()
+    assert len(found.trials["logistic"]) == 2
+
+
+def test_the_most_accurate_is_not_promoted_if_it_misbehaves(tmp_path: Path) -> None:
+    """Trained on tweets whose labels are turned round, it is right about them, and calls plain praise negative."""
+    tweets = generate_tweets(rows=1200, labels=("negative", "positive"), seed=3).to_pandas()
+    tweets["label"] = tweets["label"].map({"negative": "positive", "positive": "negative"})
+    path = tmp_path / "turned.csv"
+    tweets[["label", "text"]].dropna().to_csv(path, index=False)
+    summary = run(
+        data={"source": "file", "path": path},
+        models=["logistic", "bilstm"],
+        # so that somebody is left: the poorer network may behave as it likes
+        behaviour={"bilstm": dict.fromkeys(BehaviourLimits.model_fields, 0.0)},
+    )
+    logistic, bilstm = summary.models
+    assert logistic.validation["macro_f1"] > max(0.85, bilstm.validation["macro_f1"])
+    standing = next(standing for standing in standings(summary) if standing["name"] == "logistic")
+    assert any("plain_positive" in objection for objection in standing["objections"])
+    assert summary.verdict.selected == "bilstm"
+    champion = Registry.open().champion()
+    assert champion is None or champion.run_id != logistic.mlflow_run_id
+
+
+def test_the_spread_over_seeds_is_in_the_report() -> None:
+    summary = run(models=["bilstm"], evaluation={"train_rows": 200, "seeds": 2, "seed_rows": 400})
+    folder = folder_of(summary)
+    seeds = json.loads((folder / "seeds.json").read_text())
+    assert list(seeds) == ["bilstm"]
+    first, second = seeds["bilstm"]
+    assert first["rows"] == summary.models[0].test["rows"]
+    assert first["log_loss"] != second["log_loss"], "another seed is another model"
+    low, high = first["accuracy_interval"]
+    assert low - 0.1 < second["accuracy"] < high + 0.1
+    assert "each time with another seed" in (folder / "report.html").read_text()
+
+
+@pytest.mark.realdata
+def test_three_classes_go_the_whole_way(shared_data: Path, home: Path) -> None:
+    labels = ("negative", "neutral", "positive")
+    summary = run(
+        profile="standard",
+        labels=labels,
+        data={"path": shared_data / "semeval2017_task4a_dev.tsv.gz", "limit": 5000},
+    )
+    (model,) = summary.models
+    assert summary.data.labels == labels
+    low, high = model.test["recall_interval"]
+    assert 0.4 < low < model.test["recall"] < high, "well above the majority guess of a third"
+    assert summary.verdict.promoted, "its Bento has answered over HTTP"
+    champion = Registry.open().champion()
+    assert champion is not None
+    assert ModelManifest.read(Registry.open().packaged(champion)).labels == labels
+    assert "neutral" in (folder_of(summary) / "report.html").read_text()
+
+
+def folder_of(summary: RunSummary) -> Path:
+    return settings().runs_folder / summary.run_id
+
+
+def standings(summary: RunSummary) -> list[dict[str, Any]]:
+    """How each candidate stood before the policy."""
+    verdict = json.loads((folder_of(summary) / "verdict.json").read_text())
+    found: list[dict[str, Any]] = verdict["standings"]
+    return found
