@@ -70,8 +70,8 @@ container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the co
 bench: $(VENV)/.dev  ## Serving beside its peers: table and JSON in benchmarks/results (MODEL=folder, DEVICE=gpu)
 	python -m benchmarks $(MODEL) --device $(or $(DEVICE),cpu)
 
-soak: $(VENV)/.dev  ## Overload and endurance tests: a quarter of an hour
-	pytest -m soak --timeout 1800 tests/e2e
+soak: $(VENV)/.dev  ## Overload, endurance, and kills at random moments: some hours
+	pytest -m soak --timeout 1800
 
 ui: $(VENV)/.runtime  ## Prefect with a worker and all deployments, MLflow, and the runs' pages
 	@python -m flows.ui

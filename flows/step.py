@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
+from flows.limit import limit_of, within
 from polarity import disk
 from polarity.errors import ArtifactError, ConfigurationError, DataRejected, PolarityError
 from polarity.retries import worth_retrying
@@ -42,20 +43,30 @@ def in_words(function: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
+def _limited(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def ended(*args: P.args, **kwargs: P.kwargs) -> R:
+        limit_s = limit_of(*args, *kwargs.values())
+        return function(*args, **kwargs) if limit_s is None else within(limit_s, function, *args, **kwargs)
+
+    return ended
+
+
 async def _retry(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     error = await state.aresult(raise_on_failure=False)
     return worth_retrying(error if isinstance(error, BaseException) else None)
 
 
-def step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+def step(name: str, *, limited: bool = True, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A task of ours: retried with backoff and jitter if its error is worth it, and never cached by Prefect.
 
-    What may be reused is decided by the fingerprint of the work (`polarity.store`); see `reuse`.
+    What may be reused is decided by the fingerprint of the work (`polarity.store`); see `reuse`. A step that gets a
+    configuration with `faults` ends after its `step_timeout_s`, unless it has a limit of its own (`limited` is false).
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         return task(
-            in_words(function),
+            in_words(_limited(function) if limited else function),
             name=name,
             cache_policy=NO_CACHE,
             persist_result=False,

@@ -173,7 +173,7 @@ def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker, workers: W
     return workers.submit(task, run, splits, model, tracker, gpu=FAMILY_OF[model] != "logistic")
 
 
-@step("fit", task_run_name="fit-{model}")
+@step("fit", task_run_name="fit-{model}", limited=False)
 def _fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> Candidate:
     log = get_run_logger()
     work = steps.fit_work(splits, run.config, model, FitProgress(model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from polarity.errors import ConfigurationError, PolarityError, ServiceUnavailable
+from polarity.settings import settings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -15,7 +16,7 @@ def told(error: OSError) -> PolarityError | None:
 
     A full disk may have room in a moment, so it is worth another try; a folder that may not be written is not.
     """
-    where = error.filename or "what the run writes"
+    where = error.filename or f"under {settings().home}, its store or its runs"
     if error.errno in _FULL:
         return ServiceUnavailable(
             f"The disk is full ({error.strerror}: {where}). Free some of it, or name a folder on another one with "

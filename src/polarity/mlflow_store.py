@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sqlite3
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -47,6 +49,9 @@ def connect(uri: str) -> MlflowClient:
     # MLflow reads these when it is first imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # By default a server that is gone is asked for some minutes; whether to try again is the step's to decide.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     # An example would make MLflow load the model only to try it.
     warnings.filterwarnings("ignore", message=".*input example was not provided")
     with _opening:
@@ -66,7 +71,12 @@ def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except Exception as error:
             if _is_away(error):
-                raise ServiceUnavailable(f"MLflow did not answer ({_first_line(error)}). Try again later.") from error
+                import mlflow
+
+                raise ServiceUnavailable(
+                    f"MLflow at {_public(mlflow.get_tracking_uri())} did not answer ({_first_line(error)}). See that "
+                    "it runs and that nobody keeps it locked, then give the same command again."
+                ) from error
             raise
 
     return told
@@ -115,13 +125,18 @@ def _probe(uri: str) -> None:
             raise ConfigurationError(f"Cannot make MLflow's folder {path.parent}: {error.strerror}.") from error
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ConfigurationError(f"MLflow's database {path} cannot be written; set POLARITY_MLFLOW_URI or _HOME.")
+        if path.exists():
+            _see_that_it_is_not_locked(path)
     elif kind in ("http", "https"):
         import httpx
 
         try:
             httpx.get(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S)
         except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"The MLflow server {_public(uri)} does not answer: {error}.") from error
+            raise ServiceUnavailable(
+                f"The MLflow server {_public(uri)} does not answer: {error}. Start it, or name another with "
+                "POLARITY_MLFLOW_URI."
+            ) from error
     elif kind == "postgresql":
         import psycopg2
 
@@ -129,11 +144,25 @@ def _probe(uri: str) -> None:
             address = uri.replace("postgresql+psycopg2", "postgresql")
             psycopg2.connect(address, connect_timeout=round(PROBE_TIMEOUT_S)).close()
         except psycopg2.OperationalError as error:
-            raise ServiceUnavailable(f"MLflow's database {_public(uri)} does not answer: {error}.") from error
+            raise ServiceUnavailable(
+                f"MLflow's database {_public(uri)} does not answer: {_first_line(error)}. Start it, or name another "
+                "with POLARITY_MLFLOW_URI."
+            ) from error
     else:
         raise ConfigurationError(
             f"Got the MLflow URI {_public(uri)!r}; sqlite:///, postgresql:// or http(s):// is needed."
         )
+
+
+def _see_that_it_is_not_locked(path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=PROBE_TIMEOUT_S)) as database:
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError as error:
+            raise ServiceUnavailable(
+                f"MLflow's database {path} cannot be read: {error}. End the process that holds it, or use PostgreSQL "
+                "(POLARITY_MLFLOW_URI), which does not lock out others; then give the same command again."
+            ) from error
 
 
 def _is_away(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,45 +165,57 @@ def _is_user(name: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
 class DaskCluster:
-    """Where the scheduler answers, and its workers by name."""
+    """A scheduler, and workers that are not started again by themselves when they are killed."""
 
-    address: str
-    workers: dict[str, subprocess.Popen[bytes]]
+    def __init__(self, logs: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._logs = logs
+        self._environment = environment or {}
+        port = free_port()
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._scheduler = self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port))
 
+    def start_worker(self, name: str, resources: str | None = None) -> None:
+        """Start a worker of one thread."""
+        declared = ["--resources", resources] if resources else []
+        self.workers[name] = self._start(
+            name, "worker", self.address, "--name", name, "--nthreads", "1", "--no-nanny", *declared
+        )
 
-@contextmanager
-def dask_cluster(port: int, logs: Path, *, resources: tuple[str | None, ...] = (None, None)) -> Iterator[DaskCluster]:
-    """A scheduler and a worker for each of `resources`, with the environment of now."""
-    address = f"tcp://127.0.0.1:{port}"
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    def wait(self) -> None:
+        """Wait until all workers are there."""
+        with Client(self.address, timeout=200, set_as_default=False) as client:
+            until(lambda: len(client.nthreads()) == len(self.workers), told="the Dask workers did not come")
 
-    def start(name: str, *arguments: str) -> None:
-        with (logs / f"{name}.log").open("wb") as log:
-            processes[name] = subprocess.Popen(
+    def stop(self) -> None:
+        processes = [*self.workers.values(), self._scheduler]
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait(20)
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
                 [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
                 stdout=log,
                 stderr=log,
                 cwd=PROJECT,
-                env={**os.environ, "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "0"},
+                env={**os.environ, **self._environment},
             )
 
-    start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port))
-    for number, declared in enumerate(resources):
-        options = ["--resources", declared] if declared else []
-        # without a nanny: a worker that is killed stays away
-        start(
-            f"worker-{number}", "worker", address, "--name", f"worker-{number}", "--nthreads", "1", "--no-nanny",
-            *options,
-        )  # fmt: skip
-    workers = {name: process for name, process in processes.items() if name != "scheduler"}
+
+@contextmanager
+def dask_cluster(
+    logs: Path, *, resources: Sequence[str | None] = (None, None), environment: Mapping[str, str] | None = None
+) -> Iterator[DaskCluster]:
+    """A cluster with a worker for each of `resources`, called worker-0 and so on."""
+    cluster = DaskCluster(logs, environment)
     try:
-        with Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(len(resources), timeout=200)
-        yield DaskCluster(address, workers)
+        for number, declared in enumerate(resources):
+            cluster.start_worker(f"worker-{number}", declared)
+        cluster.wait()
+        yield cluster
     finally:
-        for process in processes.values():
-            process.send_signal(signal.SIGKILL)
-        for process in processes.values():
-            process.wait(10)
+        cluster.stop()

@@ -36,7 +36,7 @@ TEXTS = ["what a lovely day", "awful, so sad", "", "@you not bad at all #win", "
 
 @pytest.fixture(scope="module")
 def cluster(prefect_server: str, module_home: Path) -> Iterator[DaskCluster]:
-    with dask_cluster(free_port(), module_home, resources=("GPU=1", None)) as cluster:
+    with dask_cluster(module_home, resources=("GPU=1", None)) as cluster:
         yield cluster
 
 
@@ -115,7 +115,7 @@ def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home:
     forget_fits()
     config = configure()
     found: list[list[Fitted]] = []
-    with dask_cluster(free_port(), module_home) as cluster:
+    with dask_cluster(module_home) as cluster:
         config = configure(cluster.address, seed=7)
         context = contextvars.copy_context()  # it knows the server
         flow_run = threading.Thread(target=lambda: found.append(context.run(fits, config)))
