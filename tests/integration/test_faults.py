@@ -8,14 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from flows.train import train
+from polarity import doctor, promotion
 from polarity.config import TrainConfig
+from polarity.errors import ConfigurationError
 from polarity.packaging import bento_store
 from polarity.registry import Registry
+from polarity.retention import Retention, prune, removals
+from polarity.settings import settings
+from polarity.store import Store
 from polarity.summary import RunSummary
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.timeout(600)]
@@ -77,6 +83,37 @@ def test_a_former_champion_comes_back_with_its_bento() -> None:
     assert polarity("rollback", "--to", "2").returncode == 0
     assert bento_store.latest() == second.bento
     assert polarity("doctor").returncode == 0
+
+
+def test_pruning_leaves_the_champion_and_the_one_before_it(home: Path) -> None:
+    summaries = [run(), run(c=0.3), run(c=0.1)]
+    registry, store = Registry.open(), Store(settings().store_folder)
+    fits = [registry.version(number).fingerprint for number in (1, 2, 3)]
+    assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith("0 removed")  # may be in use
+    later = datetime.now(UTC) + timedelta(days=90)
+    strict = Retention(keep_runs=0, keep_days=1, store_days=1, store_gb=0)
+    planned = removals(registry, store, settings().runs_folder, strict, later)
+    removed = prune(registry, store, settings().runs_folder, strict, later)
+    assert [removal.what for removal in planned] == [removal.what for removal in removed.removals]
+    assert removed.freed_bytes > 100_000
+
+    assert [path.name for path in sorted((home / "runs").iterdir())] == [summary.run_id for summary in summaries[1:]]
+    assert [version.number for version in registry.versions()] == [3, 2]
+    assert len(bento_store.tags("sentiment")) == len(bento_store.tags("sentiment-candidate")) == 2
+    left = {result.folder.name for result in store.results()}
+    assert fits[0] not in left
+    assert set(fits[1:]) < left
+    assert {result.step for result in store.results()} >= {"ingest", "accept", "prepare", "package", "test-logistic"}
+    assert bento_store.latest() == summaries[2].bento
+    assert doctor.examine(registry, store) == []
+
+    assert promotion.rollback(registry).bento == bento_store.latest() == summaries[1].bento
+    with pytest.raises(ConfigurationError, match="Version 1 is no former champion"):
+        promotion.rollback(registry, 1)
+    again = run()
+    assert not again.models[0].cached, "what is missing is made again"
+    assert again.models[0].test == summaries[0].models[0].test
+    assert doctor.examine(registry, store) == []
 
 
 def test_a_promotion_that_was_cut_off_is_mended_by_the_next_run() -> None:
