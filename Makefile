@@ -67,8 +67,14 @@ prune: $(VENV)/.runtime  ## Remove old runs, versions, Bentos and results, never
 container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the contract's tests against it (TAG= for another)
 	tests/container/run.sh $(TAG)
 
-bench: $(VENV)/.dev  ## Serving beside its peers: table and JSON in benchmarks/results (MODEL=folder, DEVICE=gpu)
-	python -m benchmarks $(MODEL) --device $(or $(DEVICE),cpu)
+bench: bench-serving bench-training  ## All benchmarks: tables and JSON in benchmarks/results
+
+bench-serving: $(VENV)/.dev  ## Serving beside its peers (MODEL=folder, DEVICE=gpu)
+	python -m benchmarks.serving $(MODEL) --device $(or $(DEVICE),cpu)
+
+bench-training: $(VENV)/.dev  ## The flow beside its steps by hand, and 1,600,000 tweets (TWEETS=file, FLOW=options)
+	python -m benchmarks.training.flow $(FLOW)
+	python -m benchmarks.training.scale $(if $(TWEETS),--tweets $(TWEETS))
 
 soak: $(VENV)/.dev  ## Overload, endurance, and kills at random moments: some hours
 	pytest -m soak --timeout 1800
@@ -83,9 +89,9 @@ stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` sta
 locks: $(VENV)/.uv  ## Resolve the locks anew
 	printf 'sentence-transformers\n' >$(VENV)/excludes.txt
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml --extra dask --extra dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --excludes $(VENV)/excludes.txt --python-version 3.11 pyproject.toml --extra dask --extra s3 --extra dev -c requirements.lock -o requirements-dev.lock
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --no-annotate --python-version 3.11 -c requirements-dev.lock - -o requirements-uv.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 
-.PHONY: doctor rollback prune container-test bench soak help setup demo test lint server serve ui stop locks
+.PHONY: help setup demo test lint server serve doctor rollback prune container-test bench bench-serving bench-training soak ui stop locks

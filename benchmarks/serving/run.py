@@ -1,6 +1,6 @@
 """A Bento beside its peers and the limits, under the same load on the same machine.
 
-    python -m benchmarks [MODEL_FOLDER] [--device gpu] [--seconds 10] [--rounds 3]
+    python -m benchmarks.serving [MODEL_FOLDER] [--device gpu] [--seconds 10] [--rounds 3]
 
 The servers take turns, several rounds, one worker process each; figures are
 medians. Table and JSON go to benchmarks/results/. Without a folder, the
@@ -10,9 +10,6 @@ champion's model is measured.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,17 +21,17 @@ from typing import Any
 
 import psutil
 
+from benchmarks.results import machine, write
 from benchmarks.serving.arrivals import PATTERNS, put_arrivals
 from benchmarks.serving.load import put_load
 from benchmarks.serving.servers import Running, Server, servers
 from polarity.data.corpus import generate_tweets
 from polarity.packaging import bento
-from polarity.serving.device import NEURAL, Place, cores, gpus
+from polarity.serving.device import NEURAL, Place, gpus
 from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.serving.rules import refuse
 
-RESULTS = Path(__file__).parents[1] / "results"
 CONNECTIONS = (1, 64)
 BATCHES = (1, 8, 64, 512)
 # Of what each server can do: open arrivals at this share of its own rate at 64 connections, and beyond it.
@@ -136,11 +133,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    """What it was measured on."""
-    return f"{cores()} cores, {gpus()} GPUs, {platform.machine()}, load average {os.getloadavg()[0]:.1f} at the start"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?")
@@ -186,11 +178,7 @@ def main() -> None:
         f"{options.seconds:g} s.\n\n{table(summary)}\n\n"
         f"The model alone:\n\n| precision | batch | texts/s |\n|---|---|---|\n{limits}\n"
     )
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text)
-    content = {"model": manifest.name, "machine": described, "rows": summary, "model_alone": limit}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    write(name, text, {"model": manifest.name, "machine": described, "rows": summary, "model_alone": limit})
 
 
 def _champion() -> Path:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what `make bench` runs."""
+"""`python -m benchmarks.serving`: the part of `make bench` about serving."""
 
 import sys
 

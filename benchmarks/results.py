@@ -1,0 +1,32 @@
+"""Where a benchmark's table and figures go, and what they were measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polarity.serving.device import cores, gpus
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def machine() -> str:
+    """The machine, and how busy it is now."""
+    return f"{cores()} cores, {gpus()} GPUs, {platform.machine()}, load average {os.getloadavg()[0]:.1f} at the start"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def write(name: str, text: str, figures: Mapping[str, Any]) -> None:
+    """Print the text, and keep it and the figures beside each other."""
+    print(text)
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.md").write_text(text)
+    (FOLDER / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
