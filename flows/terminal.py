@@ -18,6 +18,7 @@ from rich.table import Table
 
 from flows.step import EXPECTED
 from polarity.config import Section, TrainConfig
+from polarity.errors import ConfigurationError, PolarityError
 from polarity.options import parse_options
 from polarity.plan import plan
 from polarity.settings import settings
@@ -36,6 +37,7 @@ def run_from_shell(
     prog: str,
     show: Callable[[Console, Any], None],
     instead: Mapping[str, tuple[str, Callable[[Console, S], None]]] | None = None,
+    again: Mapping[str, tuple[str, Callable[[Console, str], bool]]] | None = None,
 ) -> None:
     """Run `flow` with the configuration on the command line, show its result, and exit.
 
@@ -51,17 +53,32 @@ def run_from_shell(
         Tells the result on a console.
     instead : mapping, optional
         Switches (without dashes) that do something else with the configuration: their help text, and what they do.
+    again : mapping, optional
+        Options that name an earlier run, whose configuration counts: their help text, and what they do; false if that
+        did not end well.
     """
-    instead = instead or {}
+    instead, again = instead or {}, again or {}
     console, complaints = _console(sys.stdout), _console(sys.stderr)
     try:
-        config, flags = parse_options(model, prog=prog, flags={flag: text for flag, (text, _) in instead.items()})
-        for flag in flags:
-            instead[flag][1](console, config)
-            sys.exit(0)
+        config, beside = parse_options(
+            model,
+            prog=prog,
+            flags={flag: text for flag, (text, _) in instead.items()},
+            named={name: text for name, (text, _) in again.items()},
+        )
+        for name, run_id in beside.items():
+            if run_id is None:
+                instead[name][1](console, config)
+                sys.exit(0)
+            if config != model():
+                raise ConfigurationError(f"--{name} takes the options of that run; leave out all others.")
+            sys.exit(0 if again[name][1](console, run_id) else 1)
     except EXPECTED as error:
         complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
         sys.exit(2)
+    except PolarityError as error:
+        complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        sys.exit(1)
     with ExitStack() as stack:
         stack.enter_context(temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_START_S}))
         if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):

@@ -38,7 +38,8 @@ def parse_options(
     *,
     prog: str,
     flags: Mapping[str, str] | None = None,
-) -> tuple[S, set[str]]:
+    named: Mapping[str, str] | None = None,
+) -> tuple[S, dict[str, str | None]]:
     """Read a configuration from the command line over the defaults of the profile that it names.
 
     Parameters
@@ -51,10 +52,12 @@ def parse_options(
         What the command is called.
     flags : mapping, optional
         Switches outside the configuration (name without dashes, and help text).
+    named : mapping, optional
+        Options outside the configuration that take a value.
 
     Returns
     -------
-    configuration, set of the flags that were given
+    configuration, and the flags and named options that were given, with the value or none
 
     Raises
     ------
@@ -80,15 +83,21 @@ def parse_options(
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _Parser(prog=prog, usage=f"{prog} [OPTION ...]", description=model.__doc__, allow_abbrev=False)
+    beside = _Parser(prog=prog, add_help=False, allow_abbrev=False)
     for flag, text in (flags or {}).items():
-        parser.add_argument(f"--{flag}", action="store_true", help=text)
-    given_flags = {flag for flag in flags or {} if f"--{flag}" in arguments}
-    arguments = [argument for argument in arguments if argument.removeprefix("--") not in given_flags]
+        for each in (parser, beside):
+            each.add_argument(f"--{flag}", action="store_true", help=text)
+    for name, text in (named or {}).items():
+        for each in (parser, beside):
+            each.add_argument(f"--{name}", metavar=name.upper(), help=text)
+    found, arguments = beside.parse_known_args(arguments)
+    outside: dict[str, str | None] = {flag: None for flag in flags or {} if getattr(found, flag)}
+    outside |= {name: value for name in named or {} if (value := getattr(found, name)) is not None}
     try:
         given = CliSettingsSource(options, cli_parse_args=arguments, root_parser=parser)()
     except ValueError as error:  # pydantic-settings: a value that is not even JSON where JSON is wanted
         raise ConfigurationError(f"{error}. See {prog} --help.") from error
-    return configure(model, given), given_flags
+    return configure(model, given), outside
 
 
 def configure(model: type[S], given: Mapping[str, Any]) -> S:

@@ -190,12 +190,12 @@ def lineage(results: Sequence[Result], fit: str) -> list[Result]:
 
     A result comes from another if one of its inputs is, by digest, what the other made.
     """
-    made = {result.folder: _digests(result) for result in results}
+    made = {result.folder: result.digests for result in results}
     found = [result for result in results if result.folder.name == fit]
     of_fit = {digest for result in found for digest in made[result.folder]}
-    measured = [result for result in results if _inputs(result) & of_fit]
+    measured = [result for result in results if result.inputs & of_fit]
     for result in found:  # grows while it is walked
-        parents = [other for other in results if made[other.folder] & _inputs(result) and other not in found]
+        parents = [other for other in results if made[other.folder] & result.inputs and other not in found]
         found.extend(parents)
     return [*found, *measured]
 
@@ -208,20 +208,6 @@ def own_bytes(folders: Sequence[Path]) -> int:
         there, _, _ = links.get((stat.st_dev, stat.st_ino), (0, 0, 0))
         links[stat.st_dev, stat.st_ino] = (there + 1, stat.st_nlink, stat.st_size)
     return sum(size_bytes for there, everywhere, size_bytes in links.values() if there == everywhere)
-
-
-def _digests(result: Result) -> set[str]:
-    """What a later step can name as its input: the digests of the files, and those in the records of data sets."""
-    found = set(result.files.values())
-    for name in result.files:
-        if Path(name).name in ("manifest.json", "splits.json"):
-            record = json.loads((result.folder / name).read_text())
-            found |= {record["digest"]} if "digest" in record else set(record["digests"].values())
-    return found
-
-
-def _inputs(result: Result) -> set[str]:
-    return {value for part, value in result.parts.items() if part.startswith("input:")}
 
 
 def _records(run: Path) -> list[dict[str, Any]]:

@@ -21,13 +21,14 @@ class GitState:
 
 def git_state(folder: Path = PROJECT) -> GitState:
     """The state of the work tree that holds `folder`."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = git(folder, "rev-parse", "HEAD")
     if commit is None:
         return GitState(UNKNOWN, clean=False)
-    return GitState(commit, clean=_git(folder, "status", "--porcelain", "--untracked-files=no") == "")
+    return GitState(commit, clean=git(folder, "status", "--porcelain", "--untracked-files=no") == "")
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git says when it is run in `folder`; none if it fails."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True

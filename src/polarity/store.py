@@ -24,6 +24,7 @@ from polarity.errors import ArtifactError
 from polarity.provenance import Fingerprint, file_digest
 
 DRAFT_PREFIX = "."
+DATA_RECORDS = ("manifest.json", "splits.json")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ class Result:
     used: datetime
     """When it was made, or recalled last."""
 
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The digests of what it was made from."""
+        return frozenset(value for part, value in self.parts.items() if part.startswith("input:"))
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """What a later step can name as its input: the digests of the files, and those in records of data sets."""
+        found = set(self.files.values())
+        for name in self.files:
+            if Path(name).name in DATA_RECORDS:
+                with suppress(OSError, ValueError, KeyError):  # damaged
+                    record = json.loads((self.folder / name).read_text())
+                    found |= {record["digest"]} if "digest" in record else set(record["digests"].values())
+        return frozenset(found)
+
     def __str__(self) -> str:
         return f"{self.step}/{self.folder.name}"
 
@@ -56,6 +73,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
     def recall(self, fingerprint: Fingerprint) -> Stored | None:
         """The result of a step with this fingerprint, if it is there, whole and unaltered."""
@@ -71,6 +91,11 @@ class Store:
         with suppress(OSError):  # a store that can only be read
             os.utime(folder.with_suffix(".json"))
         return Stored(folder, fingerprint.key, cached=True)
+
+    def fetch(self, result: Result) -> Path | None:
+        """The folder of a result, if it is whole and unaltered."""
+        stored = self.recall(Fingerprint(result.step, result.parts))
+        return stored.folder if stored else None
 
     def run(self, fingerprint: Fingerprint, work: Callable[[Path], object]) -> Stored:
         """The result with this fingerprint: recalled, or made by `work(folder)`.

@@ -77,4 +77,10 @@ def test_every_option_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_flags_beside_the_configuration() -> None:
     config, flags = parse_options(TrainConfig, ["--plan", "--seed", "3"], prog="train", flags={"plan": "show it"})
-    assert (config.seed, flags) == (3, {"plan"})
+    assert (config.seed, flags) == (3, {"plan": None})
+    with_value = {"plan": "show it"}, {"reproduce": "run it again"}
+    arguments = ["--reproduce", "20300101-demo"]
+    _, given = parse_options(TrainConfig, arguments, prog="train", flags=with_value[0], named=with_value[1])
+    assert given == {"reproduce": "20300101-demo"}
+    with pytest.raises(ConfigurationError, match="expected one argument"):
+        parse_options(TrainConfig, ["--reproduce"], prog="train", named=with_value[1])

@@ -1,0 +1,40 @@
+"""`python -m flows.train --reproduce RUN_ID`: a past run again, and both side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prefect.settings import PREFECT_API_URL
+from rich.console import Console
+
+from flows.terminal import LOCAL_SERVER, answers, print_table
+from polarity.reproduce import find_run, find_snapshot, remarks, reproduce
+from polarity.settings import settings
+from polarity.store import Store
+
+AGAIN = Path(__file__).with_name("again.py")
+
+
+def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -> bool:
+    """Run a past run again and show both; whether they agree."""
+    past = find_run(run_id, settings().runs_folder)
+    for remark in remarks(past):
+        console.print(f"[yellow]{remark}[/]", soft_wrap=True)
+    snapshot = find_snapshot(Store(settings().store_folder), past.summary.data.digest)
+    if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
+        os.environ["PREFECT_API_URL"] = LOCAL_SERVER
+    console.print(
+        f"Commit {past.summary.git_commit[:12]} on {snapshot.manifest.rows:,} tweets of {run_id}", style="bold"
+    )
+    reproduction = reproduce(past, snapshot, AGAIN, promote=promote)
+    print_table(console, f"{run_id}, then and now", reproduction.table())
+    console.print(f"The reproduction is in {reproduction.folder}")
+    verdict = "agree" if reproduction.agrees else "[bold red]do not agree[/]"
+    console.print(f"Both runs {verdict}: logistic regression to the last digit, networks within their intervals.")
+    return reproduction.agrees
+
+
+def show_restoration(console: Console, run_id: str) -> bool:
+    """As `show_reproduction`, but registered, and promoted if the policy says so, as any run."""
+    return show_reproduction(console, run_id, promote=True)
