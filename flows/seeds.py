@@ -33,7 +33,7 @@ def repeat_fits(run: Run, splits: Splits) -> None:
     (run.folder / SEEDS).write_text(json.dumps(figures, indent=1) + "\n")
 
 
-@step("repeat", task_run_name="repeat-{model}-seed-{seed}", tags=["seeds"])
+@step("repeat", task_run_name="repeat-{model}-seed-{seed}", limited=False, tags=["seeds"])
 def repeat(run: Run, splits: Splits, model: ModelName, seed: int) -> dict[str, Any]:
     """Fit on some of the training tweets with another seed, and measure the packaged model on test."""
     most = run.config.section(model).train_rows

@@ -149,7 +149,7 @@ class _Watch:
             raise _GivenUpError
 
 
-@step("trial", task_run_name="trial-{study.model}-{trial.number}")
+@step("trial", task_run_name="trial-{study.model}-{trial.number}", limited=False)
 def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tracker) -> Trial:
     """Fit with a trial's options, and measure the packaged model on validation."""
     model, log = study.model, get_run_logger()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         if self.mlflow_uri:
-            return self.mlflow_uri
+            # without a driver's name SQLAlchemy would look for psycopg 3
+            return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
         return f"sqlite:///{self.home.absolute() / 'mlruns' / 'mlflow.db'}"
 
     @property
