@@ -2,8 +2,12 @@
 
 A batch leaves whenever the model is free: alone, a request does not wait for
 company; while the model works, the next batch grows. The queue is bounded by
-the time that a text would wait in it, every request has a deadline, and what
+the time that a request would wait in it, every request has a deadline, and what
 nobody waits for any more is not computed.
+
+How long a request would wait is told by the pace of the batches that came before
+it, from the end of one to the end of the next: what the server does besides
+calling the model counts, and under overload that is most of it.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ Gone = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
-# Weight of the past in the estimate of the model's speed, per batch.
+# Weight of the past in the estimate of the pace, per batch.
 _MEMORY = 0.9
 
 
@@ -120,11 +124,11 @@ class Batcher:
     max_batch : int
         Most texts in one batch.
     max_wait_s : float
-        A request is refused when those before it need longer than this, by the model's latest speed.
+        A request is refused when it would wait longer than this for its turn, at the latest pace.
     max_queue : int
-        Most texts that wait, whatever the speed.
+        Most texts that wait, whatever the pace.
     deadline_s : float
-        A request that is older gets no answer any more.
+        A request that is older gets no answer any more; one that could not be done by then is refused.
     lanes : int
         Batches under way at the same time: copies of the model behind `run`.
     """
@@ -152,10 +156,13 @@ class Batcher:
         self._queue: deque[_Work] = deque()
         self._open: deque[_Work] = deque()
         self._waiting = 0
+        # Texts that go before those of a request that comes now: of a long one, only its share of a batch.
+        self._ahead = 0
         self._scheduled = False
         self._sweeping = False
         self._closed = False
         self._batches: set[asyncio.Task[None]] = set()
+        self._paced_from = 0.0
         self._texts_done = 0.0
         self._seconds_busy = 0.0
 
@@ -194,6 +201,7 @@ class Batcher:
         self._queue.append(work)
         self._open.append(work)
         self._waiting += len(texts)
+        self._ahead += min(len(texts), self._share)
         if self._free and not self._scheduled:
             # After all that this turn of the event loop has read from its sockets has queued up too.
             self._scheduled = True
@@ -208,9 +216,14 @@ class Batcher:
                 work.watcher.cancel()
 
     def _refuse_if_too_many(self, texts: int) -> None:
-        wait_s = self._waiting * self._seconds_busy / (self._texts_done or 1.0) / self._lanes
-        if wait_s > self._max_wait_s or self._waiting + texts > self._max_queue:
-            raise Busy(max(wait_s, 0.1))
+        text_s = self._seconds_busy / (self._texts_done or 1.0)
+        done_s = (self._waiting + texts) * text_s
+        if (
+            self._ahead * text_s > self._max_wait_s
+            or done_s > self._deadline_s
+            or self._waiting + texts > self._max_queue
+        ):
+            raise Busy(max(self._ahead * text_s, done_s - self._deadline_s, 0.1))
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
         self._scheduled = False
@@ -218,6 +231,8 @@ class Batcher:
             slices = self._gather()
             if not slices:
                 break
+            if self._free == self._lanes and reason == "idle":
+                self._paced_from = perf_counter()
             self._free -= 1
             texts = [text for work, start, stop in slices for text in work.texts[start:stop]]
             if self._watch is not None:
@@ -242,6 +257,7 @@ class Batcher:
         while room and self._queue:
             work = self._queue.popleft()
             rest = len(work.texts) - work.next
+            self._ahead -= min(rest, self._share)
             if work.answer.done():
                 self._waiting -= rest
                 continue
@@ -253,6 +269,7 @@ class Batcher:
             if take < rest:
                 # Behind the others, so that a long request delays nobody by more than a batch.
                 self._queue.append(work)
+                self._ahead += min(rest - take, self._share)
         return slices
 
     async def _batch(self, loop: asyncio.AbstractEventLoop, slices: list[_Slice], texts: list[str]) -> None:
@@ -265,17 +282,18 @@ class Batcher:
         except Exception as error:
             await self._one_by_one(slices, error)
         else:
-            seconds = perf_counter() - started
+            ended = perf_counter()
             self._texts_done = _MEMORY * self._texts_done + len(texts)
-            self._seconds_busy = _MEMORY * self._seconds_busy + seconds
+            self._seconds_busy = _MEMORY * self._seconds_busy + ended - self._paced_from
             if self._watch is not None:
-                self._watch.ran(len(texts), seconds)
+                self._watch.ran(len(texts), ended - started)
             position = 0
             for work, start, stop in slices:
                 self._deliver(work, start, rows[position : position + stop - start])
                 position += stop - start
         finally:
             self._free += 1
+            self._paced_from = perf_counter()
             if self._queue and not self._scheduled:
                 self._scheduled = True
                 loop.call_soon(self._send, loop, "freed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -177,6 +178,37 @@ def test_the_limit_follows_the_models_speed() -> None:
         assert len(refused) + len(answered) == 40
         assert 2 <= len(answered) <= 10
         assert all(error.retry_after_s >= 0.1 for error in refused)
+
+    run(test)
+
+
+def test_the_limit_counts_what_the_server_does_besides_the_model() -> None:
+    async def test() -> None:
+        one = batcher(Model(), max_batch=1, max_wait_s=0.2)
+        loop = asyncio.get_running_loop()
+
+        def parse_others() -> None:
+            time.sleep(0.02)
+            loop.call_soon(parse_others)
+
+        loop.call_soon(parse_others)
+        await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(3)))
+        answers = await asyncio.gather(*(one.predict(["x"]) for _ in range(100)), return_exceptions=True)
+        assert sum(isinstance(answer, Busy) for answer in answers) >= 80
+
+    run(test)
+
+
+def test_a_long_request_that_waits_does_not_turn_short_ones_away() -> None:
+    async def test() -> None:
+        one = batcher(Model(seconds=0.02), max_batch=8, max_wait_s=0.1, deadline_s=2.0)
+        await one.predict(["how fast is it"] * 8)
+        long = asyncio.create_task(one.predict(["long"] * 400))  # a second of work
+        await asyncio.sleep(0.05)
+        assert await one.predict(["short"])
+        with pytest.raises(Busy):
+            await one.predict(["not before the deadline"] * 1000)
+        assert len(await long) == 400
 
     run(test)
 
