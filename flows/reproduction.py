@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.terminal import LOCAL_SERVER, answers, print_table
 from polarity.reproduce import find_run, find_snapshot, remarks, reproduce
 from polarity.settings import settings
-from polarity.store import Store
+from polarity.store import open_store
 
 AGAIN = Path(__file__).with_name("again.py")
 
@@ -21,7 +21,7 @@ def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -
     past = find_run(run_id, settings().runs_folder)
     for remark in remarks(past):
         console.print(f"[yellow]{remark}[/]", soft_wrap=True)
-    snapshot = find_snapshot(Store(settings().store_folder), past.summary.data.digest)
+    snapshot = find_snapshot(open_store(), past.summary.data.digest)
     if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
         os.environ["PREFECT_API_URL"] = LOCAL_SERVER
     console.print(

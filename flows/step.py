@@ -16,9 +16,8 @@ from flows.limit import limit_of, within
 from polarity import disk
 from polarity.errors import ArtifactError, ConfigurationError, DataRejected, PolarityError
 from polarity.retries import worth_retrying
-from polarity.settings import settings
 from polarity.steps import Work
-from polarity.store import Store, Stored
+from polarity.store import Stored, open_store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,7 +83,7 @@ def step(name: str, *, limited: bool = True, **options: Any) -> Callable[[Callab
 
 def reuse(work: Work) -> Stored:
     """The result of `work`, from the store if nothing that it depends on has changed."""
-    return Store(settings().store_folder).run(work.fingerprint, work.write)
+    return open_store().run(work.fingerprint, work.write)
 
 
 def outcome(result: R, stored: Stored) -> R:

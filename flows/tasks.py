@@ -38,7 +38,7 @@ from polarity.selection import Verdict
 from polarity.serving.package import ModelManifest
 from polarity.settings import settings
 from polarity.steps import Fitted
-from polarity.store import Store
+from polarity.store import open_store
 from polarity.tracking import Tracker
 
 
@@ -177,7 +177,7 @@ def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker, workers: W
 def _fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> Candidate:
     log = get_run_logger()
     work = steps.fit_work(splits, run.config, model, FitProgress(model))
-    if stored := Store(settings().store_folder).recall(work.fingerprint):
+    if stored := open_store().recall(work.fingerprint):
         log.info("%s: nothing that its fit depends on has changed; it is not trained again", model)
         return outcome(Candidate(model, Fitted(stored.folder, stored.key), True, None), stored)
     log.info("%s: fitting on %d tweets in a process of its own", model, splits.rows["train"])
@@ -374,7 +374,7 @@ def package(run: Run, snapshot: Snapshot, verdict: Verdict, candidates: Sequence
         data_digest=snapshot.manifest.digest,
         git_commit=run.git.commit,
     )
-    store = Store(settings().store_folder)
+    store = open_store()
     if (stored := store.recall(work.fingerprint)) and not bento.exists(steps.read_bento(stored.folder)):
         store.forget(work.fingerprint)
     stored = reuse(work)

@@ -21,8 +21,7 @@ from polarity.config import Section, TrainConfig
 from polarity.errors import ConfigurationError, PolarityError
 from polarity.options import parse_options
 from polarity.plan import plan
-from polarity.settings import settings
-from polarity.store import Store
+from polarity.store import open_store
 from polarity.summary import RunSummary
 
 S = TypeVar("S", bound=Section)
@@ -128,7 +127,7 @@ def show_plan(console: Console, config: TrainConfig) -> None:
     for name in ("step", "", "why"):
         table.add_column(name)
     colours = {"kept": "green", "runs": "yellow", "open": "cyan"}
-    for planned in plan(config, Store(settings().store_folder)):
+    for planned in plan(config, open_store()):
         table.add_row(planned.step, f"[{colours[planned.state]}]{planned.state}[/]", planned.why)
     console.print(table)
 

@@ -15,7 +15,7 @@ from polarity.errors import ConfigurationError, PolarityError
 from polarity.registry import Registry
 from polarity.retention import Removed, Retention, own_bytes, prune, removals
 from polarity.settings import settings
-from polarity.store import Store
+from polarity.store import open_store
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _doctor(*, mend: bool) -> int:
-    found = doctor.examine(Registry.open(), Store(settings().store_folder))
+    found = doctor.examine(Registry.open(), open_store())
     left = 0
     for finding in found:
         if finding.mend is not None and mend:
@@ -71,10 +71,12 @@ def _retention(options: argparse.Namespace) -> Retention:
 
 
 def _prune(retention: Retention, *, dry_run: bool) -> int:
-    registry, store, runs = Registry.open(), Store(settings().store_folder), settings().runs_folder
+    registry, store, runs = Registry.open(), open_store(), settings().runs_folder
     if dry_run:
         planned = removals(registry, store, runs, retention)
-        removed = Removed(tuple(planned), own_bytes([folder for removal in planned for folder in removal.folders]))
+        elsewhere_bytes = sum(removal.elsewhere_bytes for removal in planned)
+        here_bytes = own_bytes([folder for removal in planned for folder in removal.folders])
+        removed = Removed(tuple(planned), here_bytes + elsewhere_bytes)
     else:
         removed = prune(registry, store, runs, retention)
     for removal in removed.removals:

@@ -120,7 +120,7 @@ def find_snapshot(store: Store, digest: str) -> Snapshot:
         If the store does not have it any more, whole.
     """
     for result in store.results():
-        if result.step == "ingest" and digest in result.digests and (folder := store.fetch(result)):
+        if result.step == "ingest" and digest in result.made and (folder := store.fetch(result)):
             return read_snapshot(folder)
     raise ConfigurationError(
         f"The store {store} has no snapshot {digest[:12]}... any more, so that the run's data cannot be brought back: "

@@ -50,6 +50,8 @@ class Removal:
     why: str
     folders: tuple[Path, ...]
     take_away: Callable[[], bool]
+    elsewhere_bytes: int = 0
+    """What comes free behind the store's URL."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def prune(registry: Registry, store: Store, runs: Path, retention: Retention, no
     """Take away what `removals` names, but nothing that somebody holds by then."""
     done, freed_bytes = [], 0
     for removal in removals(registry, store, runs, retention, now):
-        size_bytes = own_bytes(removal.folders)
+        size_bytes = own_bytes(removal.folders) + removal.elsewhere_bytes
         if removal.take_away():
             done.append(removal)
             freed_bytes += size_bytes
@@ -166,16 +168,18 @@ class _Pruning:
     def _old_results(self) -> Iterator[Removal]:
         results = sorted(self._store.results(), key=lambda result: result.used)
         needed = {result.folder for version in self._ours for result in lineage(results, version.fingerprint)}
-        left_bytes = sum(_size(result.folder) for result in results)
+        left_bytes = sum(result.size_bytes for result in results)
         most_bytes = self._retention.store_gb * GIGABYTE
         for result in results:
             if result.folder in needed or result.used >= self._in_use_since:
                 continue
             if result.used >= self._store_edge and left_bytes <= most_bytes:
                 continue
-            left_bytes -= _size(result.folder)
+            left_bytes -= result.size_bytes
             why = f"last used on {result.used:%Y-%m-%d}"
-            yield Removal(f"result {result}", why, (result.folder,), _result_goes(self._store, result))
+            elsewhere_bytes = result.size_bytes if self._store.elsewhere else 0
+            goes = _result_goes(self._store, result)
+            yield Removal(f"result {result}", why, (result.folder,), goes, elsewhere_bytes)
 
     def _leftovers(self) -> Iterator[Removal]:
         for path in self._store.leftovers():
@@ -190,7 +194,7 @@ def lineage(results: Sequence[Result], fit: str) -> list[Result]:
 
     A result comes from another if one of its inputs is, by digest, what the other made.
     """
-    made = {result.folder: result.digests for result in results}
+    made = {result.folder: result.made for result in results}
     found = [result for result in results if result.folder.name == fit]
     of_fit = {digest for result in found for digest in made[result.folder]}
     measured = [result for result in results if result.inputs & of_fit]
@@ -227,10 +231,6 @@ def _files(folder: Path) -> Iterator[Path]:
     if folder.is_file():
         yield folder
     yield from (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in _files(folder))
 
 
 def _last_change(folder: Path) -> datetime:

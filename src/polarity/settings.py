@@ -19,7 +19,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(PROJECT, description="Folder under which everything below lives unless set on its own.")
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
-    store: str | None = Field(None, description="Results of steps, a folder. Default: <home>/store.")
+    store: str | None = Field(
+        None, description="Results of steps: a folder, or an fsspec URL (s3://bucket/folder). Default: <home>/store."
+    )
+    store_cache: Path | None = Field(
+        None, description="Local copies of the results behind a URL. Default: <home>/store-cache."
+    )
     mlflow_uri: str | None = Field(
         None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
     )
@@ -34,7 +39,15 @@ class Settings(BaseSettings):
         return (self.runs or self.home / "runs").absolute()
 
     @property
+    def store_url(self) -> str | None:
+        """The store's URL, if it is no folder."""
+        return self.store if self.store and "://" in self.store else None
+
+    @property
     def store_folder(self) -> Path:
+        """Where results lie on this machine: the store, or its cache."""
+        if self.store_url:
+            return (self.store_cache or self.home / "store-cache").absolute()
         return Path(self.store or self.home / "store").absolute()
 
     @property
@@ -59,7 +72,8 @@ def shared_places() -> dict[str, str]:
     """The settings that a flow and whoever works for it on another machine have to have in common."""
     known = settings()
     return {
-        "POLARITY_STORE": str(known.store_folder),
+        "POLARITY_STORE": known.store_url or str(known.store_folder),
+        "POLARITY_STORE_CACHE": str(known.store_folder),
         "POLARITY_RUNS": str(known.runs_folder),
         "POLARITY_MLFLOW_URI": known.tracking_uri,
         "POLARITY_MLFLOW_ARTIFACTS": known.artifact_root,

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,9 +22,19 @@ from filelock import FileLock, Timeout
 
 from polarity.errors import ArtifactError
 from polarity.provenance import Fingerprint, file_digest
+from polarity.settings import settings
 
 DRAFT_PREFIX = "."
 DATA_RECORDS = ("manifest.json", "splits.json")
+
+
+def open_store() -> Store:
+    """The store that `polarity.settings` names: a folder, or a URL with a local cache."""
+    if url := settings().store_url:
+        from polarity.remote_store import RemoteStore
+
+        return RemoteStore(url, settings().store_folder)
+    return Store(settings().store_folder)
 
 
 @dataclass(frozen=True)
@@ -45,24 +55,24 @@ class Result:
     parts: Mapping[str, str]
     files: Mapping[str, str]
     """The sha256 of each file."""
+    size_bytes: int
+    made: frozenset[str]
+    """What a later step can name as its input: the digests of the files and of the data sets in them."""
     used: datetime
     """When it was made, or recalled last."""
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any], folder: Path, used: datetime) -> Result:
+        """A result as its record tells of it."""
+        if "data" not in record:  # as they were written before that was noted
+            record = {**record, "bytes": _size(folder, record["files"]), "data": _data_digests(folder, record["files"])}
+        made = frozenset([*record["files"].values(), *record["data"]])
+        return cls(record["step"], folder, record["parts"], record["files"], record["bytes"], made, used)
 
     @property
     def inputs(self) -> frozenset[str]:
         """The digests of what it was made from."""
         return frozenset(value for part, value in self.parts.items() if part.startswith("input:"))
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """What a later step can name as its input: the digests of the files, and those in records of data sets."""
-        found = set(self.files.values())
-        for name in self.files:
-            if Path(name).name in DATA_RECORDS:
-                with suppress(OSError, ValueError, KeyError):  # damaged
-                    record = json.loads((self.folder / name).read_text())
-                    found |= {record["digest"]} if "digest" in record else set(record["digests"].values())
-        return frozenset(found)
 
     def __str__(self) -> str:
         return f"{self.step}/{self.folder.name}"
@@ -70,6 +80,9 @@ class Result:
 
 class Store:
     """A folder of step results that several flows may use at once."""
+
+    elsewhere = False
+    """Whether what is here is a copy of what is somewhere else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +117,7 @@ class Store:
         the same result waits for the first and then finds it.
         """
         with self._alone(fingerprint):
-            if stored := self.recall(fingerprint):
+            if stored := self._find(fingerprint):
                 return stored
             final = self._folder(fingerprint)
             draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{fingerprint.key}.", dir=final.parent))
@@ -121,28 +134,25 @@ class Store:
                 "made": datetime.now(UTC).isoformat(timespec="seconds"),
                 "parts": dict(fingerprint.parts),
                 "files": files,
+                "bytes": _size(final, files),
+                "data": _data_digests(final, files),
             }
-            _write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
+            write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
+            self._publish(fingerprint)
             return Stored(final, fingerprint.key, cached=False)
 
     def forget(self, fingerprint: Fingerprint) -> None:
         """Drop a result, so that it is made again."""
         with self._alone(fingerprint):
-            self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
-            shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
+            self._forget_here(fingerprint)
 
     def results(self) -> list[Result]:
         """All results that are there, whole or not."""
         found = []
         for path in sorted(self.folder.glob("*/*.json")):
-            try:
-                record, used = json.loads(path.read_text()), path.stat().st_mtime
-            except (OSError, ValueError):
-                continue
-            folder = path.with_suffix("")
-            found.append(
-                Result(record["step"], folder, record["parts"], record["files"], datetime.fromtimestamp(used, UTC))
-            )
+            with suppress(OSError, ValueError, KeyError):  # damaged, or just removed
+                record, used = json.loads(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                found.append(Result.read(record, path.with_suffix(""), used))
         return found
 
     def leftovers(self) -> list[Path]:
@@ -189,6 +199,17 @@ class Store:
         parts: dict[str, str] = json.loads(records[-1].read_text())["parts"]
         return parts
 
+    def _find(self, fingerprint: Fingerprint) -> Stored | None:
+        """As `recall`, for whoever is alone with this result."""
+        return Store.recall(self, fingerprint)
+
+    def _publish(self, fingerprint: Fingerprint) -> None:
+        """Let others have a result; those who share the folder have it."""
+
+    def _forget_here(self, fingerprint: Fingerprint) -> None:
+        self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
+        shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
+
     def _folder(self, fingerprint: Fingerprint) -> Path:
         return self.folder / fingerprint.step / fingerprint.key
 
@@ -221,11 +242,26 @@ def _lock_of(path: Path) -> FileLock:
     return FileLock(path.with_name(f"{key}.lock"))
 
 
+def _data_digests(folder: Path, files: Iterable[str]) -> list[str]:
+    """The digests of the data sets in a result, which do not depend on how a file packs them."""
+    found: list[str] = []
+    for name in files:
+        if Path(name).name in DATA_RECORDS and (folder / name).exists():
+            record = json.loads((folder / name).read_text())
+            found += [record["digest"]] if "digest" in record else record["digests"].values()
+    return sorted(found)
+
+
+def _size(folder: Path, files: Iterable[str]) -> int:
+    return sum((folder / name).stat().st_size for name in files if (folder / name).exists())
+
+
 def _files(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     draft = path.with_suffix(".draft")
     draft.write_text(text)
     os.replace(draft, path)

@@ -1,0 +1,210 @@
+"""The store behind a URL: a real server that speaks S3, on loopback, and fsspec's own `file://`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from flows.train import train
+from polarity.config import TrainConfig
+from polarity.errors import ConfigurationError, ServiceUnavailable
+from polarity.provenance import Fingerprint
+from polarity.registry import Registry
+from polarity.remote_store import RemoteStore
+from polarity.retention import Retention, prune
+from polarity.settings import settings
+from polarity.store import open_store
+
+BUCKET = "tweets"
+RESULT = Fingerprint("probe", {"parameter:value": "a"})
+
+
+class S3:
+    """A server that speaks S3, with a bucket."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        _, port = self._server.get_host_and_port()
+        self.address = f"http://127.0.0.1:{port}"
+        known = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+        for name, value in {**known, "AWS_ENDPOINT_URL": self.address, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        httpx.post(f"{self.address}/moto-api/reset").raise_for_status()  # the server's memory is the process's
+        self.client = boto3.client("s3")
+        self.client.create_bucket(Bucket=BUCKET)
+
+    def names(self) -> list[str]:
+        return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    def stop(self) -> None:
+        self._server.stop()
+        S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    server = S3(monkeypatch)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["s3", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path}/shared/store"
+    request.getfixturevalue("s3")
+    return f"s3://{BUCKET}/store"
+
+
+def write(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "result.txt").write_text("done")
+    (folder / "manifest.json").write_text(json.dumps({"digest": "d1"}))
+
+
+def never(folder: Path) -> None:
+    pytest.fail("made again")
+
+
+def test_what_one_machine_made_another_finds(url: str, tmp_path: Path) -> None:
+    one, other = RemoteStore(url, tmp_path / "one"), RemoteStore(url, tmp_path / "other")
+    assert one.recall(RESULT) is None
+    assert not one.run(RESULT, write).cached
+    found = other.run(RESULT, never)
+    assert found.cached
+    assert found.folder.is_relative_to(tmp_path / "other")
+    assert (found.folder / "sub" / "result.txt").read_text() == "done"
+    (result,) = RemoteStore(url, tmp_path / "third").results()
+    assert result.made > {"d1"}
+    assert result.size_bytes == 4 + len('{"digest": "d1"}')
+
+
+def test_what_is_altered_here_is_fetched_again_and_what_is_altered_there_is_made_again(
+    url: str, tmp_path: Path
+) -> None:
+    one, other = RemoteStore(url, tmp_path / "one"), RemoteStore(url, tmp_path / "other")
+    folder = one.run(RESULT, write).folder
+    (folder / "sub" / "result.txt").write_text("altered")
+    assert one.run(RESULT, never).cached
+    assert (folder / "sub" / "result.txt").read_text() == "done"
+
+    files = one._files
+    (there,) = [name for name in files.find(one._root) if name.endswith("result.txt")]
+    files.pipe_file(there, b"altered")
+    assert other.recall(RESULT) is None
+    assert not other.run(RESULT, write).cached
+    assert RemoteStore(url, tmp_path / "third").run(RESULT, never).cached
+
+
+def test_files_without_a_record_count_for_nothing(url: str, tmp_path: Path) -> None:
+    store = RemoteStore(url, tmp_path / "one")
+    store.run(RESULT, write)
+    store._files.rm(f"{store._root}/probe/{RESULT.key}.json")
+    assert RemoteStore(url, tmp_path / "other").recall(RESULT) is None
+    assert RemoteStore(url, tmp_path / "other").results() == []
+
+
+def test_what_is_forgotten_is_gone_everywhere(url: str, tmp_path: Path) -> None:
+    store = RemoteStore(url, tmp_path / "one")
+    store.run(RESULT, write)
+    store.forget(RESULT)
+    assert store._files.find(store._root) == []
+    assert store.recall(RESULT) is None
+    assert not store.run(RESULT, write).cached
+
+
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from polarity.provenance import Fingerprint
+from polarity.remote_store import RemoteStore
+
+def slowly(folder):
+    time.sleep(0.5)
+    (folder / "who.txt").write_text(sys.argv[2])
+
+RemoteStore(sys.argv[1], Path(sys.argv[2])).run(Fingerprint("probe", {"parameter:value": "a"}), slowly)
+"""
+
+
+def test_two_machines_at_once_leave_one_whole_result(url: str, tmp_path: Path) -> None:
+    caches = [str(tmp_path / name) for name in ("one", "other")]
+    both = [subprocess.Popen([sys.executable, "-c", AT_ONCE, url, cache]) for cache in caches]
+    assert [process.wait(120) for process in both] == [0, 0]
+    found = RemoteStore(url, tmp_path / "third").run(RESULT, never)
+    assert (found.folder / "who.txt").read_text() in caches
+    assert len(RemoteStore(url, tmp_path / "fourth").results()) == 1
+
+
+def test_a_server_that_is_away_is_told_and_the_upload_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
+) -> None:
+    url = f"s3://{BUCKET}/store"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()
+    away = RemoteStore(url, tmp_path / "one")
+    with pytest.raises(ServiceUnavailable, match=r"The store s3://tweets/store cannot be reached .*127\.0\.0\.1:9"):
+        away.recall(RESULT)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.address)
+    S3FileSystem.clear_instance_cache()
+    store = RemoteStore(url, tmp_path / "one")
+    monkeypatch.setattr(store, "_publish", away._publish)  # it goes away while the step works
+    with pytest.raises(ServiceUnavailable):
+        store.run(RESULT, write)
+    assert s3.names() == []
+    again = RemoteStore(url, tmp_path / "one")
+    assert again.run(RESULT, never).cached, "what was made is not lost"
+    assert len(s3.names()) == 3
+    assert RemoteStore(url, tmp_path / "other").run(RESULT, never).cached
+
+
+def test_a_wrong_place_is_told(tmp_path: Path, s3: S3) -> None:
+    with pytest.raises(ConfigurationError, match="The store s3://no-such-bucket/store is not there"):
+        RemoteStore("s3://no-such-bucket/store", tmp_path / "one").run(RESULT, write)
+    with pytest.raises(ConfigurationError, match="nothing here can open"):
+        RemoteStore("carrier-pigeon://loft", tmp_path / "one")
+    with pytest.raises(ConfigurationError, match="needs a library that is not installed"):
+        RemoteStore("gs://bucket/store", tmp_path / "one")
+
+
+def test_pruning_frees_space_on_both_sides(home: Path, tmp_path: Path, s3: S3) -> None:
+    url = f"s3://{BUCKET}/store"
+    store = RemoteStore(url, tmp_path / "one")
+    store.run(RESULT, write)
+    other = RemoteStore(url, tmp_path / "other")  # has no copy
+    policy, later = Retention(store_days=30), datetime.now(UTC) + timedelta(days=40)
+    removed = prune(Registry.open(), other, home / "runs", policy, later)
+    assert [removal.what for removal in removed.removals] == [f"result probe/{RESULT.key}"]
+    assert removed.freed_bytes == 4 + len('{"digest": "d1"}')
+    assert s3.names() == []
+
+
+@pytest.mark.timeout(900)
+def test_a_flow_on_another_machine_trains_nothing(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
+) -> None:
+    monkeypatch.setenv("POLARITY_STORE", f"s3://{BUCKET}/results")
+    config = {"profile": "demo", "models": ["logistic"], "data": {"rows": 600}, "logistic": {"char_ngrams": None}}
+    cached = []
+    for machine in ("one", "other"):
+        monkeypatch.setenv("POLARITY_HOME", str(tmp_path / machine))
+        monkeypatch.setenv("BENTOML_HOME", str(tmp_path / machine / "bentoml"))
+        settings.cache_clear()
+        summary = train(TrainConfig.model_validate(config))
+        cached.append([model.cached for model in summary.models])
+        assert isinstance(open_store(), RemoteStore)
+        assert not (tmp_path / machine / "store").exists()
+    settings.cache_clear()
+    assert cached == [[False], [True]]
