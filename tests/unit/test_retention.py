@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,25 @@ from polarity.retention import Removal, Retention, lineage, own_bytes, prune, re
 from polarity.store import Store
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
+Old = Callable[..., list[str]]
 KEEP_ALL = {"keep_runs": 99, "keep_days": 9999, "store_days": 9999, "store_gb": 99}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """One without a version."""
+    return Registry(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+
+
+@pytest.fixture
+def old(home: Path, store: Store, registry: Registry) -> Old:
+    """What a policy that keeps all but what it is told would remove."""
+
+    def names(**retention: float) -> list[str]:
+        policy = Retention.model_validate({**KEEP_ALL, **retention})
+        return named(removals(registry, store, home / "runs", policy, NOW))
+
+    return names
 
 
 @pytest.fixture
@@ -40,37 +59,32 @@ def run(home: Path, name: str, *, days: float, trained: bool = True) -> None:
         os.utime(path, (used, used))
 
 
-def old(home: Path, store: Store, **retention: float) -> list[Removal]:
-    policy = Retention.model_validate({**KEEP_ALL, **retention})
-    return removals(Registry.open(), store, home / "runs", policy, NOW)
-
-
 def named(found: list[Removal]) -> list[str]:
     return [removal.what for removal in found]
 
 
-def test_runs_go_by_age_beyond_the_newest_of_their_kind(home: Path, store: Store) -> None:
+def test_runs_go_by_age_beyond_the_newest_of_their_kind(home: Path, store: Store, old: Old) -> None:
     for days in (1, 10, 40, 50, 60):
         run(home, f"train-{days}", days=days)
     run(home, "evaluate-70", days=70, trained=False)
-    assert named(old(home, store, keep_days=30, keep_runs=3)) == ["run train-50", "run train-60"]
-    assert named(old(home, store, keep_days=30, keep_runs=0)) == [
+    assert old(keep_days=30, keep_runs=3) == ["run train-50", "run train-60"]
+    assert old(keep_days=30, keep_runs=0) == [
         "run evaluate-70", "run train-40", "run train-50", "run train-60",
     ]  # fmt: skip
-    assert named(old(home, store, keep_days=0, keep_runs=5)) == []
+    assert old(keep_days=0, keep_runs=5) == []
 
 
-def test_what_was_used_within_the_hour_may_be_in_use(home: Path, store: Store) -> None:
+def test_what_was_used_within_the_hour_may_be_in_use(home: Path, store: Store, old: Old) -> None:
     run(home, "now", days=0.02)
     result(store, "fit", "now", days=0.02)
-    assert old(home, store, keep_runs=0, keep_days=0, store_days=0, store_gb=0) == []
+    assert old(keep_runs=0, keep_days=0, store_days=0, store_gb=0) == []
 
 
-def test_results_go_by_age_and_the_least_recently_used_by_size(home: Path, store: Store) -> None:
+def test_results_go_by_age_and_the_least_recently_used_by_size(home: Path, store: Store, old: Old) -> None:
     keys = [result(store, "fit", f"fit {days}", days=days) for days in (40, 20, 10)]
-    assert named(old(home, store, store_days=30)) == [f"result fit/{keys[0]}"]
+    assert old(store_days=30) == [f"result fit/{keys[0]}"]
     each_gb = len(json.dumps({"digest": "fit 40"})) / 1e9
-    assert named(old(home, store, store_gb=1.5 * each_gb)) == [f"result fit/{keys[0]}", f"result fit/{keys[1]}"]
+    assert old(store_gb=1.5 * each_gb) == [f"result fit/{keys[0]}", f"result fit/{keys[1]}"]
 
 
 def test_to_recall_a_result_is_to_use_it(home: Path, store: Store) -> None:
@@ -81,24 +95,24 @@ def test_to_recall_a_result_is_to_use_it(home: Path, store: Store) -> None:
     assert after.used != before.used == NOW - timedelta(days=40)
 
 
-def test_a_result_that_a_flow_holds_stays(home: Path, store: Store) -> None:
+def test_a_result_that_a_flow_holds_stays(home: Path, store: Store, registry: Registry) -> None:
     key = result(store, "fit", "held", days=40)
     policy = Retention.model_validate({**KEEP_ALL, "store_days": 30})
     with FileLock(home / "store" / "fit" / f"{key}.lock"):
-        assert prune(Registry.open(), store, home / "runs", policy, NOW).removals == ()
+        assert prune(registry, store, home / "runs", policy, NOW).removals == ()
         assert len(store.results()) == 1
-    removed = prune(Registry.open(), store, home / "runs", policy, NOW)
+    removed = prune(registry, store, home / "runs", policy, NOW)
     assert named(list(removed.removals)) == [f"result fit/{key}"]
     assert removed.freed_bytes == len(json.dumps({"digest": "held"}))
     assert list((home / "store" / "fit").iterdir()) == []
 
 
-def test_what_a_kill_left_goes_unless_it_is_held(home: Path, store: Store) -> None:
+def test_what_a_kill_left_goes_unless_it_is_held(home: Path, store: Store, old: Old) -> None:
     (home / "store" / "fit" / ".abc.draft").mkdir(parents=True)
     (home / "store" / "fit" / "def").mkdir()
     (home / "store" / "fit" / "ghi.lock").touch()
     with FileLock(home / "store" / "fit" / "def.lock"):
-        assert named(old(home, store)) == ["leftover fit/.abc.draft", "leftover fit/ghi.lock"]
+        assert old() == ["leftover fit/.abc.draft", "leftover fit/ghi.lock"]
 
 
 def test_a_fit_comes_from_its_splits_and_their_snapshot(store: Store) -> None:
