@@ -51,7 +51,7 @@ class Evaluation:
 
 @flow(
     name="evaluate",
-    flow_run_name="evaluate-{config.model}",
+    flow_run_name="evaluate-{config.model_name}",
     description="Measure a stored model on a labelled file.",
 )
 @in_words

@@ -23,7 +23,7 @@ REPORT_EVERY_S = 10.0
 
 @flow(
     name="score",
-    flow_run_name="score-{config.model}",
+    flow_run_name="score-{config.model_name}",
     description="Score a file or a folder of tweets with a stored model.",
 )
 @in_words

@@ -451,6 +451,11 @@ class EvaluateConfig(Section):
     seed: int = 42
     """Seed of the bootstrap intervals."""
 
+    @property
+    def model_name(self) -> str:
+        """What a run is called by: the model, of a folder the last part."""
+        return Path(self.model).name
+
 
 class InputConfig(Section):
     """Where the tweets to score come from and how to read them; a label is not needed."""
@@ -488,6 +493,11 @@ class ScoreConfig(Section):
     runner: Literal["threads", "dask"] = "threads"
     """Where the shards are scored: `threads` (in processes of this machine) or `dask` (on Dask workers)."""
     dask: DaskConfig = DaskConfig()
+
+    @property
+    def model_name(self) -> str:
+        """What a run is called by: the model, of a folder the last part."""
+        return Path(self.model).name
 
 
 PROFILES: dict[str, dict[str, Any]] = {
