@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from polarity import steps
-from polarity.config import TrainConfig
+from polarity.config import FAMILY_OF, TrainConfig
 from polarity.data.acceptance import read_acceptance
+from polarity.data.gates import GateResult
 from polarity.data.snapshot import read_snapshot
 from polarity.data.splits import Splits, read_splits
+from polarity.evaluation.evidence import Evidence
 from polarity.evaluation.scorecard import Scorecard
 from polarity.prerequisites import check_prerequisites
+from polarity.selection import Candidate, select
 from polarity.steps import Fitted, Work
 from polarity.store import Store, Stored
 
@@ -69,6 +72,7 @@ class _Plan:
             lambda s: s,
             after="prepare",
         )
+        candidates = []
         for model in config.models:
             fitted = self._follow(
                 f"fit-{model}",
@@ -76,11 +80,29 @@ class _Plan:
                 lambda s: Fitted(s.folder, s.key),
                 after="prepare",
             )
-            self._measured(model, fitted, splits)
-        self._steps.append(PlannedStep("package", "open", "builds the Bento of the chosen model, unless it is there"))
+            candidates.append(self._measured(model, fitted, splits))
+        measured = [candidate for candidate in candidates if candidate is not None]
+        self._package(measured if len(measured) == len(candidates) else None)
         return self._steps
 
-    def _measured(self, model: str, fitted: Fitted | None, splits: Splits | None) -> None:
+    def _package(self, measured: list[tuple[Fitted, Candidate]] | None) -> None:
+        """The Bento of the model that the policy chooses, where that is known already."""
+        chosen = None
+        if measured:
+            verdict = select([candidate for _, candidate in measured], self._config.select, seed=self._config.seed)
+            chosen = next((fitted for fitted, candidate in measured if candidate.name == verdict.selected), None)
+            if chosen is None:
+                self._steps.append(PlannedStep("package", "kept", verdict.reason))
+                return
+        self._follow(
+            "package",
+            lambda: steps.package_work(chosen, card={}, data_digest=None, git_commit="") if chosen else None,
+            lambda s: s,
+            after="select",
+        )
+
+    def _measured(self, model: str, fitted: Fitted | None, splits: Splits | None) -> tuple[Fitted, Candidate] | None:
+        """What is measured of a model; all that the policy wants to know of it, if that is there."""
         config = self._config
         known = (fitted, splits) if fitted and splits else None
         fit = f"fit-{model}"
@@ -88,16 +110,18 @@ class _Plan:
         def kept(stored: Stored) -> Stored:
             return stored
 
-        self._follow(
+        evaluated = self._follow(
             f"evaluate-{model}",
             lambda: steps.evaluate_work(*known, config, on=("train", "validation")) if known else None,
             kept,
             after=fit,
         )
-        self._follow(
+        examined = self._follow(
             f"examine-{model}", lambda: steps.examine_work(known[0], config) if known else None, kept, after=fit
         )
-        self._follow(f"time-{model}", lambda: steps.time_work(*known, config) if known else None, kept, after=fit)
+        timed = self._follow(
+            f"time-{model}", lambda: steps.time_work(*known, config) if known else None, kept, after=fit
+        )
         test = self._follow(
             f"test-{model}",
             lambda: steps.evaluate_work(*known, config, on=("test",)) if known else None,
@@ -109,6 +133,18 @@ class _Plan:
             lambda: steps.mistakes_work(known[0], test, known[1]) if known and test else None,
             kept,
             after=f"test-{model}",
+        )
+        if not (fitted and evaluated and examined and timed):
+            return None
+        behaviour = Evidence.read(examined.folder, config.labels).behaviour
+        refused = GateResult.read(evaluated.folder / steps.GATE_FILE).failures
+        return fitted, Candidate(
+            name=model,
+            family=FAMILY_OF[model],
+            latency_ms_p95=steps.read_latency(timed.folder)["p95_ms"],
+            size_bytes=fitted.record["size_bytes"],
+            validation=Scorecard(evaluated.folder, config.labels).predictions("validation"),
+            objections=(*(check.message for check in refused), *(behaviour.objections if behaviour else ())),
         )
 
     def _follow(

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from polarity.data.tweets import FloatArray
 from polarity.evaluation.behaviour_tests import BehaviourTest, behaviour_tests
-from polarity.evaluation.predictions import Predict
+from polarity.evaluation.predict import Predict
 
 # A score that is near its end can only fall, so added praise may lower it by so much.
 TOLERANCE = 0.05

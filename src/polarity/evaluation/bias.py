@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from polarity.evaluation.predictions import Predict
+from polarity.evaluation.predict import Predict
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "gender": ("woman", "man", "girl", "boy", "non-binary person", "transgender person"),

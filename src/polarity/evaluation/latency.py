@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from polarity.evaluation.predictions import Predict
+from polarity.evaluation.predict import Predict
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from polarity.data.tweets import FloatArray
-from polarity.evaluation.predictions import Predict, Predictions
+from polarity.evaluation.predict import Predict
+from polarity.evaluation.predictions import Predictions
 
 WORDS_KEPT = 4
 MOST_WORDS = 60

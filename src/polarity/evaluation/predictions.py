@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,7 @@ import pandas as pd
 from polarity.data.tweets import FloatArray, IntArray
 from polarity.errors import ArtifactError, ConfigurationError
 from polarity.evaluation.metrics import Metrics, measure
-
-Predict = Callable[[Sequence[str]], FloatArray]
+from polarity.evaluation.predict import Predict
 
 PREFIX = "p_"
 CHUNK_ROWS = 4096

@@ -1,0 +1,183 @@
+"""Changes, and which steps of a training each makes run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MODELS = ("logistic", "bilstm", "distilbert")
+MEASURED = ("evaluate", "examine", "time", "test", "mistakes")
+ON_TEST_DATA = ("test", "mistakes")
+
+
+def of(*models: str, steps: tuple[str, ...] = MEASURED) -> set[str]:
+    """Steps of models, `evaluate-bilstm` for example."""
+    return {f"{step}-{model}" for step in steps for model in models}
+
+
+def fits(*models: str) -> set[str]:
+    return of(*models, steps=("fit",))
+
+
+ALL_FITS = fits(*MODELS)
+AFTER_THE_FITS = of(*MODELS) | {"package"}
+AFTER_THE_SPLITS = {"check-splits"} | ALL_FITS | AFTER_THE_FITS
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change, and what it makes run again.
+
+    `runs` are the steps that the plan names; `follow` are those that run after them, because they made something else
+    than before, or because of the same change: the plan calls them open. All other steps are kept.
+    """
+
+    what: str
+    runs: set[str] = field(default_factory=set)
+    follow: set[str] = field(default_factory=set)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    edit: tuple[str, str, str] | None = None
+    """A file of the project, a piece of it, and what takes its place."""
+    append: tuple[str, str] | None = None
+    """A file of the data, and what is added to it."""
+    library: str | None = None
+    """A library that has another version."""
+    real: bool = False
+    """The real flow proves it in `make test`, with the logistic regression alone; in `make soak` it does so for all."""
+
+
+CHANGES = (
+    Change("nothing", real=True),
+    # data
+    Change(
+        "a row of data that falls into the training split",
+        append=("tweets.csv", "positive,my neighbour baked a lovely plum cake\n"),
+        runs={"ingest"},
+        follow={"accept", "prepare"} | AFTER_THE_SPLITS,
+        real=True,
+    ),
+    Change(
+        "a row of data that falls into the test split",
+        append=("tweets.csv", "negative,the ferry to the island was late again\n"),
+        runs={"ingest"},
+        follow={"accept", "prepare", "check-splits"} | of(*MODELS, steps=ON_TEST_DATA),
+        real=True,
+    ),
+    Change(
+        "a label map that says the same as the default",
+        options={"data": {"label_map": {"positive": "positive", "negative": "negative"}}},
+        runs={"ingest"},
+    ),
+    Change(
+        "a limit of the gate",
+        options={"gate": {"max_duplicate_share": 0.3}},
+        runs={"accept"},
+        follow={"check-splits"},
+    ),
+    Change(
+        "the share of the test split",
+        options={"preparation": {"test_share": 0.25}},
+        runs={"prepare"},
+        follow=AFTER_THE_SPLITS,
+    ),
+    Change("the salt of the splits", options={"preparation": {"salt": "p"}}, runs={"prepare"}, follow=AFTER_THE_SPLITS),
+    # suites
+    Change(
+        "an expectation of raw tweets",
+        edit=("expectations/raw_tweets.json", '"mostly": 0.99', '"mostly": 0.98'),
+        runs={"accept"},
+        real=True,
+    ),
+    Change(
+        "a note in the suite of prepared tweets",
+        edit=("expectations/prepared_tweets.json", '"notes": "', '"notes": "Reviewed. '),
+        runs={"check-splits"},
+    ),
+    Change(
+        "a note in the suite of predictions",
+        edit=("expectations/predictions.json", '"notes": "', '"notes": "Reviewed. '),
+        runs=of(*MODELS, steps=("evaluate",)),
+    ),
+    # options
+    Change(
+        "C of the logistic regression",
+        options={"logistic": {"c": 0.5}},
+        runs=fits("logistic"),
+        follow=of("logistic") | {"package"},
+        real=True,
+    ),
+    Change("the units of the BiLSTM", options={"bilstm": {"units": 6}}, runs=fits("bilstm"), follow=of("bilstm")),
+    Change(
+        "the learning rate of DistilBERT",
+        options={"distilbert": {"learning_rate": 1e-3}},
+        runs=fits("distilbert"),
+        follow=of("distilbert"),
+    ),
+    Change(
+        "the encoder of DistilBERT",
+        options={"distilbert": {"encoder": "minilm"}},
+        runs=fits("distilbert"),
+        follow=of("distilbert"),
+    ),
+    Change("a vector", append=("vectors.txt", "plum 1 2 3 4\n"), runs=fits("bilstm"), follow=of("bilstm")),
+    Change("the seed", options={"seed": 7}, runs=ALL_FITS, follow=AFTER_THE_FITS),
+    Change(
+        "on how many rows the train figures are measured",
+        options={"evaluation": {"train_rows": 50}},
+        runs=of(*MODELS, steps=("evaluate",)),
+    ),
+    Change(
+        "a limit of a behaviour test",
+        options={"behaviour": {"bilstm": {"names": 0.01}}},
+        runs={"examine-bilstm"},
+    ),
+    Change("the policy's margin", options={"select": {"margin": 0.01}}),
+    Change("retries", options={"faults": {"retries": 1}}),
+    # code
+    Change(
+        "a cleaning rule",
+        edit=("src/polarity/text/repair.py", 'r"\\s+"', 'r"[\\s]+"'),
+        runs={"prepare"},
+        follow=AFTER_THE_SPLITS,
+    ),
+    Change(
+        "a helper that only the BiLSTM calls",
+        edit=("src/polarity/text/embeddings.py", "def read_vectors(", "LONGEST = 9\n\n\ndef read_vectors("),
+        runs=fits("bilstm"),
+        follow=of("bilstm"),
+    ),
+    Change(
+        "how a figure is computed",
+        edit=("src/polarity/evaluation/metrics.py", "def measure(", "PLACES = 9\n\n\ndef measure("),
+        runs=of(*MODELS, steps=("evaluate", "test")),
+        follow=of(*MODELS, steps=("mistakes",)),
+    ),
+    Change(
+        "what is behind a mistake",
+        edit=("src/polarity/evaluation/mistakes.py", "def find_mistakes(", "PLACES = 9\n\n\ndef find_mistakes("),
+        runs=of(*MODELS, steps=("mistakes",)),
+    ),
+    Change("the colour of a plot", edit=("src/polarity/evaluation/plots.py", "#3d7dd9", "#3d7dd8"), real=True),
+    Change("a comment in an unrelated module", edit=("src/polarity/registry.py", "CHAMPION =", "# who\nCHAMPION =")),
+    Change(
+        "a docstring",
+        edit=("src/polarity/models/logistic.py", '"""scikit-learn callback', '"""A callback of scikit-learn'),
+    ),
+    Change("a flow", edit=("flows/train.py", "def run_training(", "SIDE_BY_SIDE = True\n\n\ndef run_training(")),
+    Change(
+        "the Bento's service",
+        edit=("bentos/service.py", "door = Door(", "SERVED = True\ndoor = Door("),
+        runs={"package"},
+        real=True,
+    ),
+    # libraries
+    Change("the version of gensim", library="gensim", runs=fits("bilstm"), follow=of("bilstm")),
+    Change(
+        "the version of scikit-learn",
+        library="scikit-learn",
+        runs=fits("logistic") | of("bilstm", "distilbert", steps=("evaluate", "examine", "time", "test")),
+        follow=of("logistic") | of("bilstm", "distilbert", steps=("mistakes",)) | {"package"},
+    ),
+    Change("the version of Prefect", library="prefect"),
+)
