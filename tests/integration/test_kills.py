@@ -1,0 +1,192 @@
+"""Whatever is killed, the same command ends complete: on PostgreSQL, the fits on Dask workers, all real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+
+from tests.integration.servers import DaskCluster, Postgres, PrefectServer, dask_cluster, until
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclass
+class System:
+    """All that a training needs, each in processes of its own, and the environment that names it."""
+
+    home: Path
+    environment: dict[str, str]
+    postgres: Postgres
+    prefect: PrefectServer
+    dask: DaskCluster
+
+    def options(self, seed: int) -> list[str]:
+        small = ["--profile", "demo", "--models", "logistic", "--data.rows", "1200", "--seed", str(seed)]
+        return [*small, "--runner", "dask", "--dask.address", self.dask.address]
+
+    def start(self, seed: int) -> subprocess.Popen[str]:
+        """Start a training."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.train", *self.options(seed)],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def train(self, seed: int) -> dict[str, Any]:
+        """Run a training to its end and give its summary."""
+        flow = self.start(seed)
+        output = flow.communicate(timeout=600)[0]
+        assert flow.returncode == 0, output
+        newest = max((self.home / "runs").glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
+        summary: dict[str, Any] = json.loads(newest.read_text())
+        return summary
+
+    def polarity(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "polarity", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    def fitting(self) -> list[psutil.Process]:
+        """The processes of fits on the Dask workers."""
+        found = []
+        for worker in self.dask.workers.values():
+            with suppress(psutil.Error):
+                found += psutil.Process(worker.pid).children()
+        return found
+
+    def kill(self, victim: str, flow: subprocess.Popen[str]) -> Callable[[], None]:
+        """SIGKILL one of the processes; give what starts it again."""
+        match victim:
+            case "flow":
+                flow.kill()
+            case "fit":
+                for fit in self.fitting():
+                    with suppress(psutil.Error):
+                        fit.kill()
+            case "prefect":
+                self.prefect.kill()
+                return self.prefect.start
+            case "postgres":
+                self.postgres.kill()
+                return self.postgres.start
+            case "worker":
+                busy = [fit.ppid() for fit in self.fitting()]
+                name = next((name for name, worker in self.dask.workers.items() if worker.pid in busy), "worker-0")
+                self.dask.workers[name].send_signal(signal.SIGKILL)
+                self.dask.workers[name].wait(20)
+                return lambda: self.dask.start_worker(name)
+        return lambda: None
+
+    def see_that_it_ends_well(self, seed: int) -> dict[str, Any]:
+        """The same command again ends complete, and all stores agree."""
+        summary = self.train(seed)
+        mended = self.polarity("doctor", "--mend")
+        assert mended.returncode == 0, mended.stdout + mended.stderr
+        assert self.polarity("doctor").stdout == "All is well.\n"
+        assert summary["bento"]
+        return summary
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    home = tmp_path_factory.mktemp("system")
+    postgres = Postgres()
+    postgres.start()
+    prefect = PrefectServer(
+        tmp_path_factory.mktemp("prefect-on-postgres"),
+        {"PREFECT_API_DATABASE_CONNECTION_URL": postgres.url("prefect", "+asyncpg")},
+    )
+    environment = {
+        **os.environ,
+        "POLARITY_HOME": str(home),
+        "BENTOML_HOME": str(home / "bentoml"),
+        "POLARITY_MLFLOW_URI": postgres.url("mlflow"),
+        "PREFECT_HOME": str(prefect.home),
+        "PREFECT_API_URL": prefect.api,
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
+    }
+    try:
+        prefect.start()
+        with dask_cluster(home, environment=environment) as dask:
+            yield System(home, environment, postgres, prefect, dask)
+    finally:
+        with suppress(ProcessLookupError):
+            prefect.kill()
+        postgres.remove()
+
+
+def test_after_postgresql_was_killed_the_same_command_ends_complete(system: System) -> None:
+    flow = system.start(seed=1)
+    until(lambda: system.fitting() or flow.poll() is not None)
+    assert flow.poll() is None, flow.communicate()[0]
+    system.postgres.kill()
+    output = flow.communicate(timeout=400)[0]
+    assert flow.returncode == 1, output
+    assert "give the same command again" in output
+    system.postgres.start()
+    summary = system.see_that_it_ends_well(seed=1)
+    assert [model["name"] for model in summary["models"]] == ["logistic"]
+
+    def count(database: str, question: str) -> int:
+        with psycopg2.connect(system.postgres.url(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(question)
+            (found,) = cursor.fetchone() or (0,)
+            return int(found)
+
+    assert count("prefect", "SELECT count(*) FROM flow_run WHERE state_type = 'COMPLETED'") == 1
+    assert count("mlflow", "SELECT count(*) FROM model_versions") == 1, "registered once"
+
+
+def test_after_the_prefect_server_was_killed_it_goes_on_from_what_was_finished(system: System) -> None:
+    flow = system.start(seed=2)
+    until(lambda: list((system.home / "store").glob("package/.*")) or flow.poll() is not None)
+    assert flow.poll() is None, flow.communicate()[0]
+    system.prefect.kill()
+    output = flow.communicate(timeout=400)[0]
+    assert flow.returncode == 1, output
+    assert f"the Prefect server at {system.prefect.api} does not answer" in output
+    system.prefect.start()
+    assert system.see_that_it_ends_well(seed=2)["models"][0]["cached"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 110))
+@pytest.mark.parametrize("victim", ["flow", "fit", "prefect", "postgres", "worker"])
+def test_killed_at_a_random_moment(system: System, victim: str, seed: int) -> None:
+    seed += 1000 * len(victim)
+    chance = random.Random(seed)
+    flow = system.start(seed)
+    if victim in ("fit", "worker") or chance.random() < 0.3:  # where most of a real run's time goes
+        until(lambda: system.fitting() or flow.poll() is not None)
+        time.sleep(chance.uniform(0, 3))
+    else:
+        time.sleep(chance.uniform(2, 60))
+    restart = system.kill(victim, flow)
+    output = flow.communicate(timeout=600)[0]
+    if victim in ("fit", "worker"):
+        assert flow.returncode == 0, output
+    restart()
+    if victim == "worker":
+        system.dask.wait()
+    system.see_that_it_ends_well(seed)
