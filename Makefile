@@ -41,8 +41,8 @@ demo: $(VENV)/.runtime server  ## The whole system on a generated corpus: train,
 	@python -m flows.train --profile demo
 	@python -m bentos.demo
 
-test: $(VENV)/.dev  ## All tests
-	pytest
+test: $(VENV)/.dev  ## All tests, two files at a time
+	pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev  ## Formatter, linter and type checker
 	ruff format --check .
