@@ -48,7 +48,7 @@ class Change:
 
 
 CHANGES = (
-    Change("nothing", real=True),
+    Change("nothing"),
     # data
     Change(
         "a row of data that falls into the training split",
@@ -179,5 +179,5 @@ CHANGES = (
         runs=fits("logistic") | of("bilstm", "distilbert", steps=("evaluate", "examine", "time", "test")),
         follow=of("logistic") | of("bilstm", "distilbert", steps=("mistakes",)) | {"package"},
     ),
-    Change("the version of Prefect", library="prefect"),
+    Change("the version of matplotlib", library="matplotlib"),
 )
