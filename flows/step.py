@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
@@ -79,6 +80,17 @@ def step(name: str, *, limited: bool = True, **options: Any) -> Callable[[Callab
         )
 
     return decorate
+
+
+def results(*stages: Sequence[PrefectFuture[R]]) -> list[R]:
+    """The results of the last stage of tasks that depend on one another.
+
+    Raises
+    ------
+    Exception
+        The first failure of the earliest stage: what depends on it only says that it did not run.
+    """
+    return [[future.result() for future in stage] for stage in stages][-1]
 
 
 def reuse(work: Work) -> Stored:

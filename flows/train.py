@@ -7,7 +7,7 @@ from flows.publishing import publish
 from flows.reproduction import show_reproduction, show_restoration
 from flows.runners import workers
 from flows.seeds import repeat_fits
-from flows.step import in_words
+from flows.step import in_words, results
 from flows.terminal import run_from_shell, show_plan, show_summary
 from flows.turns import one_training
 from polarity.config import TrainConfig
@@ -45,7 +45,7 @@ def run_training(config: TrainConfig) -> RunSummary:
             fits = [tasks.fit(run, splits, model, tracker, heavy) for model in config.models]  # side by side
             scored = [tasks.evaluate.submit(run, splits, fitted) for fitted in fits]
             examined = [tasks.examine.submit(run, splits, candidate) for candidate in scored]
-            fitted = [future.result() for future in examined]  # what is timed next wants the machine for itself
+            fitted = results(fits, scored, examined)  # what is timed next wants the machine for itself
         candidates = [tasks.measure_latency.submit(run, splits, candidate).result() for candidate in fitted]
         choice = tasks.select.submit(run, candidates).result()
 

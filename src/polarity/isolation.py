@@ -103,7 +103,7 @@ def run_isolated(
         kind = getattr(errors, failure["error"], PolarityError)
         raise kind(failure["message"])
     if timed_out:
-        raise ServiceUnavailable(f"{module} (process {child.pid}) was killed after its {timeout_s:.0f} s.")
+        raise ServiceUnavailable(f"{module} (process {child.pid}) was killed after its {timeout_s:g} s.")
     if code < 0:
         raise ServiceUnavailable(f"{module} (process {child.pid}) was killed by {signal.Signals(-code).name}.")
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])

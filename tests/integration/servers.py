@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import psycopg2
 import pytest
 from distributed import Client
@@ -61,7 +62,6 @@ class PrefectServer:
                 cwd=PROJECT,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
             )
         until(self._answers, told="the Prefect server did not answer in time")
 
@@ -74,7 +74,8 @@ class PrefectServer:
 
     def kill(self) -> None:
         """SIGKILL the server and all that it has started."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            process.kill()
         self._process.wait(20)
 
     def stop(self) -> None:

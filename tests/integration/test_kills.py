@@ -131,7 +131,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         with dask_cluster(home, environment=environment) as dask:
             yield System(home, environment, postgres, prefect, dask)
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(psutil.NoSuchProcess):
             prefect.kill()
         postgres.remove()
 

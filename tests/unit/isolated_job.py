@@ -20,6 +20,8 @@ def work(job: dict[str, Any], report: Any) -> None:
             raise ConfigurationError("this option is wrong")
         case "break":
             raise RuntimeError("out of luck")
+        case "fill the disk":
+            Path("/dev/full").write_text("done")
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":

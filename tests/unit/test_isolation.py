@@ -39,6 +39,12 @@ def test_an_expected_error_comes_back_as_itself(tmp_path: Path) -> None:
         run("refuse", tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
+def test_a_full_disk_comes_back_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match=r"The disk is full \(No space left on device.*POLARITY_HOME"):
+        run("fill the disk", tmp_path)
+
+
 @pytest.mark.parametrize(("do", "told"), [("break", "out of luck"), ("kill", "killed by SIGKILL")])
 def test_a_child_that_dies_is_worth_another_try(tmp_path: Path, do: str, told: str) -> None:
     with pytest.raises(ServiceUnavailable, match=told):
