@@ -218,8 +218,9 @@ def _see_that_they_agree(client: Client, address: str) -> None:
 
 
 def _declares_gpus(client: Client) -> bool:
-    told = client.scheduler_info(n_workers=-1)["workers"]
-    return any(worker["resources"].get(GPU) for worker in told.values())
+    # not `scheduler_info`: the client's own refresh, which names no workers, may come in between
+    told = client.sync(client.scheduler.identity, n_workers=-1)
+    return any(worker["resources"].get(GPU) for worker in told["workers"].values())
 
 
 def _told(error: BaseException) -> ServiceUnavailable:
