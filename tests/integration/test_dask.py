@@ -152,7 +152,7 @@ def test_a_cluster_of_its_own_from_a_shell(module_home: Path, tmp_path: Path) ->
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "30 of 30 rows scored" in done.stdout
+    assert "30 of 30 rows scored" in " ".join(done.stdout.split())
     assert len(list((tmp_path / "out" / "scores").glob("*.parquet"))) == 3
 
 
