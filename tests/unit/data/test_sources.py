@@ -99,7 +99,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
         (b"text,stars\nhello,3\n", "t.csv", "no label column"),
         (b"text,text\na,b\n", "t.csv", "there twice"),
         (PNG, "t.csv", "PNG image"),
-        (gzip.compress(b"label,text\n" + b"0,hello\n" * 5000)[:60], "t.csv.gz", "damaged or cut off"),
+        (gzip.compress(b"label,text\n" + b"0,hello\n" * 5000, mtime=0)[:60], "t.csv.gz", "damaged or cut off"),
         ("label,text\n0,hello\n".encode("utf-16"), "t.csv", "UTF-16"),
         ("label,text\n0,hello\n".encode("utf-16-le"), "t.csv", "UTF-16"),
         ("label,text\n0,caf\u00e9\n".encode("cp1252"), "t.csv", "--data.encoding"),
