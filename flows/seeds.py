@@ -4,15 +4,13 @@ import json
 from typing import Any
 
 from flows.progress import FitProgress
+from flows.refit import refit
 from flows.runners import workers
-from flows.step import outcome, reuse, step
+from flows.step import outcome, step
 from flows.tasks import Run
-from polarity import steps
 from polarity.config import FAMILY_OF, ModelName
 from polarity.data.splits import Splits
 from polarity.evaluation.evidence import SEEDS
-from polarity.evaluation.scorecard import Scorecard
-from polarity.steps import Fitted
 
 
 def repeat_fits(run: Run, splits: Splits) -> None:
@@ -39,6 +37,5 @@ def repeat(run: Run, splits: Splits, model: ModelName, seed: int) -> dict[str, A
     most = run.config.section(model).train_rows
     rows = run.config.evaluation.seed_rows
     config = run.config.with_options(model, {"train_rows": min(rows, most or rows)}).model_copy(update={"seed": seed})
-    fitted = reuse(steps.fit_work(splits, config, model, FitProgress(f"{model}-seed-{seed}")))
-    tested = reuse(steps.evaluate_work(Fitted(fitted.folder, fitted.key), splits, run.config, on=("test",)))
-    return outcome(Scorecard(tested.folder, splits.labels).metrics["test"].to_dict(), tested)
+    figures, tested = refit(run, splits, config, model, FitProgress(f"{model}-seed-{seed}"), on="test")
+    return outcome(figures.to_dict(), tested)

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows import tasks
+from flows.preparation import prepare_tweets
 from flows.publishing import publish
 from flows.reproduction import show_reproduction, show_restoration
 from flows.runners import workers
@@ -34,11 +35,7 @@ def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # n
 
 def run_training(config: TrainConfig) -> RunSummary:
     """The steps of a training, one after another where they must be and side by side where they can."""
-    run = tasks.begin.submit(config).result()
-    snapshot = tasks.ingest.submit(run).result()
-    accepted = tasks.gate_raw_tweets.submit(run, snapshot).result()
-    splits = tasks.prepare.submit(run, accepted).result()
-    tasks.gate_prepared_tweets.submit(run, splits).result()
+    run, snapshot, accepted, splits = prepare_tweets(config)
 
     with tasks.recorded(run, snapshot) as tracker:
         with workers(config) as heavy:

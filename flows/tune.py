@@ -13,9 +13,11 @@ from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 
 from flows import tasks
+from flows.preparation import prepare_tweets
 from flows.progress import FitProgress
+from flows.refit import refit
 from flows.runners import Workers, workers
-from flows.step import in_words, reuse, step
+from flows.step import in_words, step
 from flows.tasks import Run
 from flows.terminal import print_table, run_from_shell
 from flows.turns import one_training
@@ -23,11 +25,8 @@ from polarity import steps
 from polarity.config import FAMILY_OF, ModelName, TuneConfig, section_name
 from polarity.data.splits import Splits
 from polarity.errors import ServiceUnavailable
-from polarity.evaluation.metrics import Metrics
-from polarity.evaluation.scorecard import Scorecard
 from polarity.search import Search, Trial
 from polarity.settings import settings
-from polarity.steps import Fitted
 from polarity.tracking import Tracker
 
 BEST_FILE = "best.json"
@@ -71,12 +70,7 @@ def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B0
         What to learn from, which models, and how to search.
     """
     with one_training():
-        run = tasks.begin.submit(config).result()
-        snapshot = tasks.ingest.submit(run).result()
-        accepted = tasks.gate_raw_tweets.submit(run, snapshot).result()
-        splits = tasks.prepare.submit(run, accepted).result()
-        tasks.gate_prepared_tweets.submit(run, splits).result()
-
+        run, snapshot, _, splits = prepare_tweets(config)
         with tasks.recorded(run, snapshot) as tracker:
             trials = {model: search(run, splits, model, tracker) for model in config.models}
             return publish.submit(run, trials, tracker).result()
@@ -161,8 +155,7 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
         tags={"trial": str(trial.number)},
     )
     try:
-        stored = reuse(steps.fit_work(splits, config, model, _Watch(study, trial)))
-        figures = _measure(run, splits, Fitted(stored.folder, stored.key))
+        figures, _ = refit(run, splits, config, model, _Watch(study, trial), on="validation")
     except _GivenUpError:
         tracker.finish(run_id, "KILLED", message="Given up: its validation loss was above the median.")
         log.info("%s, trial %d: given up (%s)", model, trial.number, _told(trial.options))
@@ -177,11 +170,6 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
         model, trial.number, figures.log_loss, figures.accuracy, _told(trial.options),
     )  # fmt: skip
     return replace(trial, log_loss=figures.log_loss)
-
-
-def _measure(run: Run, splits: Splits, fitted: Fitted) -> Metrics:
-    stored = reuse(steps.evaluate_work(fitted, splits, run.config, on=("validation",)))
-    return Scorecard(stored.folder, splits.labels).metrics["validation"]
 
 
 @step("publish")

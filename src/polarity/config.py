@@ -442,19 +442,24 @@ class TuneConfig(LearningConfig):
         return self
 
 
-class EvaluateConfig(Section):
-    """Measure a stored model on a labelled file."""
+class _OfStoredModel(Section):
+    """What is done with a stored model."""
 
     model: str = "champion"
     """`champion`, the number of a registered version, or a folder with a packaged model."""
-    data: DataConfig = DataConfig()
-    seed: int = 42
-    """Seed of the bootstrap intervals."""
 
     @property
     def model_name(self) -> str:
         """What a run is called by: the model, of a folder the last part."""
         return Path(self.model).name
+
+
+class EvaluateConfig(_OfStoredModel):
+    """Measure a stored model on a labelled file."""
+
+    data: DataConfig = DataConfig()
+    seed: int = 42
+    """Seed of the bootstrap intervals."""
 
 
 class InputConfig(Section):
@@ -476,11 +481,9 @@ class InputConfig(Section):
     """Whether fields are quoted. Default: yes for CSV, no for TSV."""
 
 
-class ScoreConfig(Section):
+class ScoreConfig(_OfStoredModel):
     """Score tweets with a stored model, in shards."""
 
-    model: str = "champion"
-    """`champion`, the number of a registered version, or a folder with a packaged model."""
     data: InputConfig = InputConfig()
     output: Path | None = None
     """Folder of the result. Default: one under `runs/`, the same for the same tweets, model and options."""
@@ -493,11 +496,6 @@ class ScoreConfig(Section):
     runner: Literal["threads", "dask"] = "threads"
     """Where the shards are scored: `threads` (in processes of this machine) or `dask` (on Dask workers)."""
     dask: DaskConfig = DaskConfig()
-
-    @property
-    def model_name(self) -> str:
-        """What a run is called by: the model, of a folder the last part."""
-        return Path(self.model).name
 
 
 PROFILES: dict[str, dict[str, Any]] = {

@@ -140,8 +140,8 @@ class Search:
 
     def is_hopeless(self, trial: Trial, epoch: int, validation_loss: float) -> bool:
         """Write down the loss after an epoch, and say whether the trial may be given up."""
-        study, storage = self._study(), self._storage()
-        study_id = storage.get_study_id_from_name(self.model)
+        storage = self._storage()
+        study, study_id = self._study(storage), storage.get_study_id_from_name(self.model)
         running = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a fit that was killed and is retried tells its epochs again
@@ -208,8 +208,8 @@ class Search:
     def _storage(self) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(self.journal)))
 
-    def _study(self) -> optuna.Study:
-        storage = self._storage()
+    def _study(self, storage: JournalStorage | None = None) -> optuna.Study:
+        storage = storage or self._storage()
         study_id = storage.get_study_id_from_name(self.model)
         asked = len(storage.get_all_trials(study_id, deepcopy=False))
         return optuna.load_study(
