@@ -29,20 +29,21 @@ $(VENV)/.uv: requirements-uv.lock | $(VENV)/bin/python
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/.uv
 	@echo "Installing what requirements.lock names (about 3 GB on disk) ..."
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements-dev.lock
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
 demo: $(VENV)/.runtime server  ## The whole system on a generated corpus: train, choose, package, serve, ask
 	@python -m flows.train --profile demo
 	@python -m bentos.demo
 
+# In the order of the folders: the long files come first, and the many short ones fill up the end.
 test: $(VENV)/.dev  ## All tests, two files at a time
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## Formatter, linter and type checker
 	ruff format --check .
@@ -83,8 +84,7 @@ ui: $(VENV)/.runtime  ## Prefect with a worker and all deployments, MLflow, and 
 	@python -m flows.ui
 
 stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` started
-	-@python -m flows.ui stop
-	-@prefect server stop 2>/dev/null
+	@python -m flows.ui stop
 
 locks: $(VENV)/.uv  ## Resolve the locks anew
 	printf 'sentence-transformers\n' >$(VENV)/excludes.txt

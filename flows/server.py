@@ -1,14 +1,16 @@
 """`python -m flows.server`: start a local Prefect server in the background, if none answers."""
 
-import subprocess
 import sys
-import time
 
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
+from flows.service import Service
 from flows.terminal import LOCAL_SERVER, answers
 
-PATIENCE_S = 90
+
+def local_server() -> Service:
+    """The Prefect server of this machine, where Prefect's own settings have it."""
+    return Service("prefect", (sys.executable, "-m", "prefect", "server", "start"), lambda: answers(LOCAL_SERVER))
 
 
 def ensure_server() -> str:
@@ -27,14 +29,12 @@ def ensure_server() -> str:
     if configured:
         sys.exit(f"No Prefect server answers at {api} (PREFECT_API_URL). Start it, or unset the variable.")
     print("Starting a local Prefect server ...", flush=True)
-    subprocess.run(
-        [sys.executable, "-m", "prefect", "server", "start", "--background"], check=True, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + PATIENCE_S
-    while not answers(api):
-        if time.monotonic() > deadline:
-            sys.exit(f"The Prefect server did not answer at {api} within {PATIENCE_S} s; is its port taken?")
-        time.sleep(0.5)
+    home = PREFECT_HOME.value()
+    try:
+        home.mkdir(parents=True, exist_ok=True)  # the server does not start without it
+    except OSError as error:
+        sys.exit(f"Prefect's home {home} (PREFECT_HOME) cannot be made: {error}.")
+    local_server().start()
     print(f"It answers at {api}; `make stop` stops it.")
     return api
 

@@ -12,7 +12,13 @@ from typing import Any, TextIO, TypeVar
 
 import httpx
 from prefect import Flow
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_HOST,
+    PREFECT_SERVER_API_PORT,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +31,7 @@ from polarity.store import open_store
 from polarity.summary import RunSummary
 
 S = TypeVar("S", bound=Section)
-LOCAL_SERVER = "http://127.0.0.1:4200/api"
+LOCAL_SERVER = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
 SERVER_START_S = 180  # of the one that Prefect starts for a run if none answers: a busy machine takes its time
 
 
