@@ -125,12 +125,16 @@ class BilstmConfig(Section):
     train_rows: int | None = Field(None, ge=100)
     """Fit on at most so many rows. Default: all."""
     vector_size: int = Field(100, ge=4)
-    """Dimension of the vectors when they do not come from a file."""
+    """Numbers in a vector when the model learns its own."""
+    word2vec_size: int = Field(100, ge=0)
+    """Numbers in a vector of Word2Vec; from a file, each vector gets so many more (0: none), which tell the data."""
     word2vec_epochs: int = Field(10, ge=1)
-    """Passes over the training tweets when `word2vec` trains the vectors."""
+    """Passes of Word2Vec over the training tweets."""
+    vectors_rate: float = Field(0.03, ge=0, le=1)
+    """How fast vectors of a file or Word2Vec learn, as a share of the learning rate; 0 leaves them as they are."""
     max_vocabulary: int = Field(30_000, ge=100)
     """Most frequent words of the training tweets that get a row of their own."""
-    units: int = Field(64, ge=4)
+    units: int = Field(96, ge=4)
     """LSTM units in each direction."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout on the vectors and before the output."""
@@ -148,6 +152,12 @@ class BilstmConfig(Section):
     """`balanced` weighs classes by the inverse of their frequency."""
     calibrate: bool = True
     """Scale the logits by a temperature fitted on validation."""
+
+    @model_validator(mode="after")
+    def _word2vec_has_a_size(self) -> Self:
+        if self.vectors == "word2vec" and not self.word2vec_size:
+            raise ValueError("Got vectors='word2vec' and word2vec_size=0; its vectors need at least one number.")
+        return self
 
 
 class TransformerConfig(Section):

@@ -66,15 +66,16 @@ class BilstmClassifier:
         tokens = [
             tokenize(text) for text in Watched(train.texts, lambda reads: progress(0.02 * reads, "splitting words"))
         ]
-        vectors = self._vectors(tokens, progress)
+        sources = self._vectors(tokens, progress)
+        known = {word for vectors in sources for word in vectors.words}
         counts = Counter(word for text in tokens for word in text)
-        vocabulary = Vocabulary.of(counts, known=vectors.words if vectors else {}, size=config.max_vocabulary)
+        vocabulary = Vocabulary.of(counts, known=known, size=config.max_vocabulary)
 
         progress(0.1, "starting TensorFlow")
         start_tensorflow(seed=self._seed)
         import tensorflow as tf
 
-        initial = _initial_vectors(vocabulary, vectors, size=config.vector_size, seed=self._seed)
+        initial = _initial_vectors(vocabulary, sources, size=config.vector_size, seed=self._seed)
         build = partial(_model, config, initial, len(train.label_names))
         network = Network(build())
         steps = -(-len(train) // config.batch_size)
@@ -109,16 +110,16 @@ class BilstmClassifier:
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         notes = {
             "vocabulary": len(vocabulary),
-            "vectors_found": len(vectors.words) if vectors else 0,
+            "vectors_found": len(known),
             "train_rows": len(train),
             "best_epoch": curve.best + 1,
             "temperature": temperature,
         }
         progress(1.0, f"kept epoch {curve.best + 1} of {len(curve.epochs)}", **curve.epochs[curve.best])
         return FittedBilstm(
+            config=config,
             network=network,
             vocabulary=vocabulary,
-            max_tokens=config.max_tokens,
             temperature=temperature,
             history=History(tuple(curve.epochs), notes),
             name=self._name,
@@ -126,32 +127,34 @@ class BilstmClassifier:
             validation_proba=softmax(logits, temperature=temperature),
         )
 
-    def _vectors(self, tokens: Sequence[Sequence[str]], progress: Progress) -> Vectors | None:
-        config = self._config
-        if config.vectors is None:
-            return None
-        if config.vectors == "word2vec":
+    def _vectors(self, tokens: Sequence[Sequence[str]], progress: Progress) -> list[Vectors]:
+        """The vectors of the file, then those of Word2Vec; what the configuration has of them."""
+        config, found = self._config, []
+        if isinstance(config.vectors, Path):
+            progress(0.02, f"reading {config.vectors.name}")
+            found.append(read_vectors(config.vectors, {word for text in tokens for word in text}))
+        if config.vectors is not None and config.word2vec_size:
             from polarity.text.word2vec import train_word2vec
 
             passes = config.word2vec_epochs + 1
-            return train_word2vec(
+            trained = train_word2vec(
                 Watched(tokens, lambda reads: progress(0.02 + 0.08 * reads / passes, "training word vectors")),
-                size=config.vector_size,
+                size=config.word2vec_size,
                 epochs=config.word2vec_epochs,
                 min_count=2,
                 seed=self._seed,
             )
-        progress(0.02, f"reading {config.vectors.name}")
-        return read_vectors(config.vectors, {word for text in tokens for word in text})
+            found.append(trained)
+        return found
 
 
 @dataclass(frozen=True)
 class FittedBilstm:
     """The fitted network, its vocabulary and its temperature."""
 
+    config: BilstmConfig
     network: Network
     vocabulary: Vocabulary
-    max_tokens: int
     temperature: float
     history: History
     name: str
@@ -160,7 +163,7 @@ class FittedBilstm:
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
-        ids = [self.vocabulary.ids(tokenize(text), limit=self.max_tokens) for text in texts]
+        ids = [self.vocabulary.ids(tokenize(text), limit=self.config.max_tokens) for text in texts]
         return softmax(self.network.logits(ids), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
@@ -172,7 +175,7 @@ class FittedBilstm:
             If what was written does not agree with the network on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_bilstm(_weights(self.network.keras), folder / GRAPH)
+        write_bilstm(_weights(self.network.keras, self.config), folder / GRAPH)
         self.vocabulary.write(folder / VOCABULARY)
         manifest = ModelManifest.describe(
             folder,
@@ -182,7 +185,7 @@ class FittedBilstm:
             labels=self.validation.label_names,
             precision="fp32",
             temperature=self.temperature,
-            max_tokens=self.max_tokens,
+            max_tokens=self.config.max_tokens,
             card={},
         )
         manifest.write(folder)
@@ -195,18 +198,23 @@ class FittedBilstm:
         return PackagedModel(folder, manifest.size_bytes, manifest.precision)
 
 
-def _initial_vectors(vocabulary: Vocabulary, vectors: Vectors | None, *, size: int, seed: int) -> FloatArray:
-    """Rows for padding, the unknown word and each word: the word's vector, or random numbers of the same spread."""
+def _initial_vectors(vocabulary: Vocabulary, sources: Sequence[Vectors], *, size: int, seed: int) -> FloatArray:
+    """Rows for padding, the unknown word and each word: what each source has for it, side by side.
+
+    Where a source has nothing there are random numbers of the same spread, `size` of them if there is no source.
+    """
     random = np.random.default_rng(seed)
-    size, spread = (
-        (vectors.size, float(vectors.matrix.std()) if len(vectors.words) else 0.1) if vectors else (size, 0.1)
-    )
-    rows = random.normal(0, spread, (vocabulary.rows, size)).astype(np.float32)
-    rows[0] = 0
-    for row, word in enumerate(vocabulary.words, vocabulary.rows - len(vocabulary)):
-        if vectors and word in vectors.words:
-            rows[row] = vectors.matrix[vectors.words[word]]
-    return rows
+    parts = []
+    for vectors in sources or [Vectors({}, np.empty((0, size), np.float32))]:
+        spread = float(vectors.matrix.std()) if len(vectors.words) else 0.1
+        rows = random.normal(0, spread, (vocabulary.rows, vectors.size)).astype(np.float32)
+        for row, word in enumerate(vocabulary.words, vocabulary.rows - len(vocabulary)):
+            if word in vectors.words:
+                rows[row] = vectors.matrix[vectors.words[word]]
+        parts.append(rows)
+    table = np.concatenate(parts, axis=1)
+    table[0] = 0
+    return table
 
 
 def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras.Model:
@@ -214,9 +222,16 @@ def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras
 
     keras = tf.keras
     ids = keras.Input((None,), dtype="int32")
-    words = keras.layers.Embedding(
-        *vectors.shape, embeddings_initializer=keras.initializers.Constant(vectors), mask_zero=True, name="words"
+    given = keras.layers.Embedding(
+        *vectors.shape,
+        embeddings_initializer=keras.initializers.Constant(vectors),
+        mask_zero=True,
+        trainable=False,
+        name="given",
     )(ids)
+    # what is learnt is made smaller, not its gradient: Adam's steps are of one size whatever the gradient's
+    learnt = keras.layers.Embedding(*vectors.shape, embeddings_initializer="zeros", name="learnt")(ids)
+    words = keras.layers.Add()([given, _learning_share(config) * learnt])
     words = keras.layers.SpatialDropout1D(config.dropout)(words)
     states = keras.layers.Bidirectional(keras.layers.LSTM(config.units, return_sequences=True), name="states")(words)
     outside = tf.cast(tf.equal(ids, 0), states.dtype)[:, :, None] * states.dtype.min / 2
@@ -227,8 +242,13 @@ def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras
     return keras.Model(ids, keras.layers.Dense(n_labels, dtype="float32", name="logits")(pooled))
 
 
-def _weights(model: tf.keras.Model) -> BilstmWeights:
-    (words,) = model.get_layer("words").get_weights()
+def _learning_share(config: BilstmConfig) -> float:
+    return 1.0 if config.vectors is None else config.vectors_rate
+
+
+def _weights(model: tf.keras.Model, config: BilstmConfig) -> BilstmWeights:
+    (given,), (learnt,) = (model.get_layer(name).get_weights() for name in ("given", "learnt"))
+    words = given + np.float32(_learning_share(config)) * learnt
     forward_and_backward = model.get_layer("states").get_weights()
     return BilstmWeights(
         words, forward_and_backward[:3], forward_and_backward[3:], *model.get_layer("logits").get_weights()

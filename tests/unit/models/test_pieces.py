@@ -6,11 +6,15 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import numpy_helper
+from pydantic import ValidationError
 
 from polarity.config import BilstmConfig
 from polarity.data.tweets import Tweets
@@ -23,8 +27,10 @@ from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
 from polarity.models.measure import loss_and_accuracy
 from polarity.models.subsample import stratified_subsample
+from polarity.serving.scorers import GRAPH
 from polarity.serving.softmax import softmax
 from polarity.text.embeddings import Vectors
+from polarity.text.tokens import tokenize
 from polarity.text.vocabulary import Vocabulary
 from polarity.text.word2vec import train_word2vec
 from tests.unit.models.conftest import make_tweets, silent
@@ -111,11 +117,13 @@ def test_a_vocabulary_survives_its_file(tmp_path: Path) -> None:
 
 def test_words_start_from_their_vectors_and_others_from_chance() -> None:
     vectors = Vectors({"good": 0}, np.array([[1.0, 2.0, 3.0]], dtype=np.float32))
-    rows = _initial_vectors(Vocabulary(("new", "good")), vectors, size=99, seed=1)
-    assert rows.shape == (4, 3)
-    np.testing.assert_array_equal(rows[3], [1, 2, 3])
+    more = Vectors({"good": 0, "new": 1}, np.array([[7.0], [8.0]], dtype=np.float32))
+    rows = _initial_vectors(Vocabulary(("new", "good")), [vectors, more], size=99, seed=1)
+    assert rows.shape == (4, 4)
+    np.testing.assert_array_equal(rows[3], [1, 2, 3, 7])
     np.testing.assert_array_equal(rows[0], 0)
-    assert rows[2].any()
+    assert rows[2].all() and rows[2, 3] == 8
+    assert _initial_vectors(Vocabulary(("new", "good")), [], size=99, seed=1).shape == (4, 99)
 
 
 def test_word2vec_is_the_same_twice_and_puts_like_words_together() -> None:
@@ -134,15 +142,34 @@ def test_word2vec_is_the_same_twice_and_puts_like_words_together() -> None:
 def test_a_bilstm_gets_its_vectors_from_where_it_is_told(tmp_path: Path) -> None:
     tokens = [["good", "day"], ["bad", "day"]] * 10
     (tmp_path / "glove.txt").write_text("good 1 2 3 4\nunused 0 0 0 0\n")
-    of_file = BilstmConfig(vectors=tmp_path / "glove.txt")
-    assert list(BilstmClassifier(of_file, name="bilstm", seed=1)._vectors(tokens, silent).words) == ["good"]
-    trained = BilstmConfig(vectors="word2vec", vector_size=5)
-    assert set(BilstmClassifier(trained, name="bilstm-word2vec", seed=1)._vectors(tokens, silent).words) == {
-        "good",
-        "bad",
-        "day",
-    }
-    assert BilstmClassifier(BilstmConfig(), name="bilstm", seed=1)._vectors(tokens, silent) is None
+
+    def found(**options: Any) -> list[list[str]]:
+        classifier = BilstmClassifier(BilstmConfig(**options), name="bilstm", seed=1)
+        return [sorted(vectors.words) for vectors in classifier._vectors(tokens, silent)]
+
+    path, trained = tmp_path / "glove.txt", ["bad", "day", "good"]
+    assert found(vectors=path, word2vec_size=5) == [["good"], trained]
+    assert found(vectors=path, word2vec_size=0) == [["good"]]
+    assert found(vectors="word2vec", word2vec_size=5) == [trained]
+    assert found() == []
+    with pytest.raises(ValidationError, match="word2vec_size=0"):
+        BilstmConfig(vectors="word2vec", word2vec_size=0)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_given_vectors_learn_at_their_own_rate_and_are_packed_as_they_became(rate: float, tmp_path: Path) -> None:
+    tweets = make_tweets(200, seed=1)
+    words = sorted({word for text in tweets.texts for word in tokenize(text)})
+    lines = [f"{word} {n % 3 - 1} {n % 5 - 2} {n % 7 - 3}" for n, word in enumerate(words)]
+    (tmp_path / "glove.txt").write_text("\n".join(lines) + "\n")
+    config = BilstmConfig(vectors=tmp_path / "glove.txt", word2vec_size=0, vectors_rate=rate, units=4, epochs=1)
+    fitted = BilstmClassifier(config, name="bilstm", seed=1).fit(tweets, tweets, silent)
+    fitted.export(tmp_path / "packaged")  # which holds the package against the network
+    graph = onnx.load(tmp_path / "packaged" / GRAPH).graph
+    packed = next(numpy_helper.to_array(one) for one in graph.initializer if one.name == "words")
+    moved = np.abs(packed - fitted.network.keras.get_layer("given").get_weights()[0])
+    assert not moved[0].any(), "padding stays nothing"
+    assert moved.any() == bool(rate)
 
 
 def test_missing_vectors_stop_the_fit_before_tensorflow_starts(tmp_path: Path) -> None:
