@@ -1,16 +1,18 @@
 """A Bento beside its peers and the limits, under the same load on the same machine.
 
-    python -m benchmarks.serving [MODEL_FOLDER] [--device gpu] [--seconds 10] [--rounds 3]
+    python -m benchmarks.serving [MODEL_FOLDER | --random] [--device gpu] [--seconds 10] [--rounds 3]
 
 The servers take turns, several rounds, one worker process each; figures are
 medians. Table and JSON go to benchmarks/results/. Without a folder, the
-champion's model is measured.
+champion's model is measured; with --random, a DistilBERT of the usual size
+with random weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,10 +23,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.results import machine, write
+from benchmarks.results import machine, table, write
 from benchmarks.serving.arrivals import PATTERNS, put_arrivals
 from benchmarks.serving.load import put_load
-from benchmarks.serving.servers import Running, Server, servers
+from benchmarks.serving.random_model import write_random_distilbert
+from benchmarks.serving.servers import BATCHED, BENTO, PEER, Running, Server, servers
 from polarity.data.corpus import generate_tweets
 from polarity.packaging import bento
 from polarity.serving.device import NEURAL, Place, gpus
@@ -101,6 +104,36 @@ def model_limit(model: Path, texts: Sequence[str], place: Place) -> list[dict[st
     return found
 
 
+def tensorflow_s() -> float:
+    """Seconds that importing TensorFlow takes, and nothing else; the second time, when its files are in memory."""
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, stderr=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - started)
+    return seconds[-1]
+
+
+def ratios(summary: list[dict[str, Any]], limit: list[dict[str, Any]]) -> list[list[str]]:
+    """The Bento beside its peers and the limits: what is compared, and how it stands."""
+    found = {(row["server"].removesuffix(", tf.function"), row["load"]): row for row in summary}
+    pairs = [(f"{connections} connections", other) for connections in CONNECTIONS for other in (PEER, BATCHED)]
+    rows = [
+        [
+            f"{load}, beside {other}",
+            f"{bento['requests_per_s'] / peer['requests_per_s']:.2f} times the requests/s",
+            f"{bento['p50_ms'] / peer['p50_ms']:.2f} of its p50",
+            f"{bento['p99_ms'] / peer['p99_ms']:.2f} of its p99",
+        ]
+        for load, other in pairs
+        if (bento := found.get((BENTO, load))) and (peer := found.get((other, load)))
+    ]
+    best = max(row["texts_per_s"] for row in limit)
+    if bento := found.get((BENTO, f"{CONNECTIONS[-1]} connections")):
+        rows.append(["the model alone, at its best batch", f"{bento['requests_per_s'] / best:.2f} of it", "", ""])
+    return rows
+
+
 def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """The medians of the numbers of several rounds; the sum of the errors."""
     numbers = ("requests_per_s", "offered_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_s_per_1000", "memory_mb")
@@ -117,25 +150,27 @@ def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| load | server | requests/s | p50 ms | p95 ms | p99 ms | refused | errors | CPU s per 1,000 | memory MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    loads = list(dict.fromkeys(row["load"] for row in rows))
-    lines += [
-        f"| {row['load']} | {row['server']} | {row['requests_per_s']:,.0f} | {row['p50_ms']:.2f} | "
-        f"{row['p95_ms']:.1f} | {row['p99_ms']:.1f} | {row['refused_share']:.1%} | {row['errors']} | "
-        f"{row['cpu_s_per_1000']:.2f} | {row['memory_mb']:.0f} |"
-        for row in sorted(rows, key=lambda row: loads.index(row["load"]))
-    ]
-    return "\n".join(lines)
+def loads(rows: list[dict[str, Any]]) -> str:
+    """Every server under every load, as a table."""
+    head = ["load", "server", "requests/s", "p50 ms", "p95 ms", "p99 ms", "refused", "errors", "CPU s per 1,000", "MB"]
+    order = list(dict.fromkeys(row["load"] for row in rows))
+    return table(
+        head,
+        [
+            [
+                row["load"], row["server"], f"{row['requests_per_s']:,.0f}", f"{row['p50_ms']:.2f}",
+                f"{row['p95_ms']:.1f}", f"{row['p99_ms']:.1f}", f"{row['refused_share']:.1%}", str(row["errors"]),
+                f"{row['cpu_s_per_1000']:.2f}", f"{row['memory_mb']:.0f}",
+            ]
+            for row in sorted(rows, key=lambda row: order.index(row["load"]))
+        ],
+    )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--random", action="store_true", help="distilbert-base's size, random weights")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -143,7 +178,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "gpu" and not gpus():
         sys.exit("There is no GPU that this process may use; DEVICE=gpu needs one, and bentos/requirements-gpu.lock.")
-    model = options.model or _champion()
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_random_distilbert(Path(folder, "model")) if options.random else options.model or _champion()
+        compare(model, options)
+
+
+def compare(model: Path, options: argparse.Namespace) -> None:
+    """Measure all servers around one packaged model, and write table and figures."""
     manifest, described = ModelManifest.read(model), machine()
     rows = generate_tweets(rows=3000, labels=manifest.labels, seed=11).to_pylist()
     texts = [row["text"] for row in rows if refuse(row["text"]) is None]
@@ -151,6 +192,7 @@ def main() -> None:
     place = Place(options.device, memory_bytes=_GPU_MEMORY_BYTES)
     limit = model_limit(model, texts, place)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    ready: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         tag = bento.build(model)
         chosen = servers(
@@ -166,19 +208,29 @@ def main() -> None:
                     continue
                 bodies = Path(folder) / "bodies.jsonl"
                 bodies.write_text(server.bodies(texts))
+                started = time.perf_counter()
                 with server.start() as running:
+                    ready.setdefault(server.name, []).append(time.perf_counter() - started)
                     for row in measure(server, running, bodies, options.seconds):
                         found.setdefault((row["server"], row["load"]), []).append(row)
     summary = [summarise(rounds) for rounds in found.values()]
     name = f"serving-{manifest.name}-{options.device}"
-    limits = "\n".join(f"| {row['precision']} | {row['batch']} | {row['texts_per_s']:,.0f} |" for row in limit)
+    starts = {name: statistics.median(seconds) for name, seconds in ready.items()} | {
+        "importing TensorFlow, no server": tensorflow_s()
+    }
+    limits = [[row["precision"], str(row["batch"]), f"{row['texts_per_s']:,.0f}"] for row in limit]
+    compared = ratios(summary, limit)
     text = (
         f"# Serving '{manifest.name}' ({manifest.family}, {manifest.precision}) on {options.device}\n\n"
         f"{described}. One worker process and one text a request everywhere; {options.rounds} rounds of "
-        f"{options.seconds:g} s.\n\n{table(summary)}\n\n"
-        f"The model alone:\n\n| precision | batch | texts/s |\n|---|---|---|\n{limits}\n"
+        f"{options.seconds:g} s.\n\n{loads(summary)}\n\n"
+        f"{BENTO[0].upper()}{BENTO[1:]}:\n\n{table(['', 'throughput', 'median', 'slowest hundredth'], compared)}\n\n"
+        f"The model alone:\n\n{table(['precision', 'batch', 'texts/s'], limits)}\n\n"
+        "From the start of the process until it answers:\n\n"
+        f"{table(['server', 'seconds'], [[name, f'{seconds:.1f}'] for name, seconds in starts.items()])}\n"
     )
-    write(name, text, {"model": manifest.name, "machine": described, "rows": summary, "model_alone": limit})
+    figures = {"model": manifest.name, "machine": described, "rows": summary, "model_alone": limit, "ready_s": starts}
+    write(name, text, figures)
 
 
 def _champion() -> Path:

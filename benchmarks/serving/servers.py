@@ -18,6 +18,8 @@ import httpx
 from polarity.packaging.bento_server import free_port, served, stop
 from polarity.packaging.bento_store import bento_folder
 
+PEER, BENTO, BATCHED = "FastAPI + uvicorn", "this Bento", "bare ASGI, the same batcher"
+
 
 @dataclass(frozen=True)
 class Running:
@@ -85,7 +87,7 @@ def _bentoml(target: str | Path, **environment: str) -> Iterator[Running]:
 
 
 def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -> list[Server]:
-    """The peer, BentoML as its guide has it, this Bento, and a route that does nothing.
+    """The peer, BentoML as its guide has it, this Bento, its batcher alone, and a route that does nothing.
 
     Parameters
     ----------
@@ -106,10 +108,11 @@ def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -
     )
     return [
         Server(
-            "FastAPI + uvicorn" + (", tf.function" if neural else ""),
+            PEER + (", tf.function" if neural else ""),
             lambda: _uvicorn(f"benchmarks.serving.{peer}:app", PEER_MODEL=str(model)),
         ),
         plain,
-        Server("this Bento", lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options)),
-        Server("bare ASGI route", lambda: _uvicorn("benchmarks.serving.bare:app")),
+        Server(BENTO, lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options)),
+        Server(BATCHED, lambda: _uvicorn("benchmarks.serving.batched:app", PEER_MODEL=str(model))),
+        Server("bare ASGI route, no model", lambda: _uvicorn("benchmarks.serving.bare:app")),
     ]

@@ -1,0 +1,56 @@
+"""What is left if everything else is taken away: a bare ASGI application with this project's batcher and model.
+
+No rules for the input, no log, no metrics, no BentoML. PEER_MODEL names the packaged model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from polarity.serving.batcher import Batcher
+from polarity.serving.local import LocalModel, form_of
+from polarity.serving.predictor import Predictor
+
+predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+predictor.warm_up()
+batcher = Batcher(
+    LocalModel(predictor).run,
+    max_batch=form_of(predictor.manifest.family).max_batch,
+    max_wait_s=60.0,
+    max_queue=100_000,
+    deadline_s=60.0,
+)
+
+
+class Tweet(msgspec.Struct):
+    text: str
+
+
+async def app(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """Answer POST /predict, whatever the path."""
+    if scope["type"] != "http":
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    status, answer = 400, b"{}"
+    if body:
+        (row,) = await batcher.predict([msgspec.json.decode(body, type=Tweet).text])
+        probabilities = dict(zip(predictor.labels, row, strict=True))
+        sentiment = max(probabilities, key=probabilities.__getitem__)
+        found = {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
+        status, answer = 200, msgspec.json.encode(found)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
