@@ -12,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
-from polarity.config import FaultConfig
 from polarity.errors import PolarityError
+from polarity.sections import FaultConfig
 
 P = ParamSpec("P")
 R = TypeVar("R")

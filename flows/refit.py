@@ -3,11 +3,12 @@
 from flows.step import reuse
 from flows.tasks import Run
 from polarity import steps
-from polarity.config import LearningConfig, ModelName
+from polarity.config import LearningConfig
 from polarity.data.splits import SplitName, Splits
 from polarity.evaluation.metrics import Metrics
 from polarity.evaluation.scorecard import Scorecard
 from polarity.isolation import Listener
+from polarity.sections import ModelName
 from polarity.steps import Fitted
 from polarity.store import Stored
 

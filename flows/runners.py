@@ -18,9 +18,9 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.utilities.callables import get_call_parameters
 
-from polarity.config import DaskConfig
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.scoring.pool import Pool
+from polarity.sections import DaskConfig
 from polarity.serving.device import cores, gpus
 from polarity.settings import shared_places
 

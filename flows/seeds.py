@@ -8,9 +8,9 @@ from flows.refit import refit
 from flows.runners import workers
 from flows.step import outcome, step
 from flows.tasks import Run
-from polarity.config import FAMILY_OF, ModelName
 from polarity.data.splits import Splits
 from polarity.evaluation.evidence import SEEDS
+from polarity.sections import FAMILY_OF, ModelName
 
 
 def repeat_fits(run: Run, splits: Splits) -> None:

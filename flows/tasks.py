@@ -19,7 +19,7 @@ from flows.progress import FitProgress
 from flows.runners import Workers
 from flows.step import outcome, reuse, step
 from polarity import promotion, selection, steps
-from polarity.config import FAMILY_OF, ModelName, TrainConfig
+from polarity.config import TrainConfig
 from polarity.data.acceptance import Acceptance, read_acceptance
 from polarity.data.gates import GateResult
 from polarity.data.snapshot import Snapshot, read_snapshot
@@ -34,6 +34,7 @@ from polarity.packaging import bento_store as bento
 from polarity.prerequisites import check_prerequisites
 from polarity.registry import Registry, Version
 from polarity.revision import GitState, git_state
+from polarity.sections import FAMILY_OF, ModelName
 from polarity.selection import Verdict
 from polarity.serving.package import ModelManifest
 from polarity.settings import settings

@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.step import EXPECTED
-from polarity.config import Section, TrainConfig
+from polarity.config import TrainConfig
 from polarity.errors import ConfigurationError, PolarityError
 from polarity.options import parse_options
 from polarity.plan import plan
+from polarity.sections import Section
 from polarity.store import open_store
 from polarity.summary import RunSummary
 

@@ -22,10 +22,11 @@ from flows.tasks import Run
 from flows.terminal import print_table, run_from_shell
 from flows.turns import one_training
 from polarity import steps
-from polarity.config import FAMILY_OF, ModelName, TuneConfig, section_name
+from polarity.config import TuneConfig, section_name
 from polarity.data.splits import Splits
 from polarity.errors import ServiceUnavailable
 from polarity.search import Search, Trial
+from polarity.sections import FAMILY_OF, ModelName
 from polarity.settings import settings
 from polarity.tracking import Tracker
 

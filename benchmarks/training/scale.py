@@ -22,10 +22,10 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.results import machine, table, write
-from polarity.config import DataConfig, LogisticConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.sources import read_tweets
 from polarity.isolation import run_isolated
+from polarity.sections import DataConfig, LogisticConfig
 
 LABELS = ("negative", "positive")
 VALIDATION_ROWS = 20_000

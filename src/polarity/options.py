@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
-from polarity.config import Section
 from polarity.errors import ConfigurationError
+from polarity.sections import Section
 
 S = TypeVar("S", bound=Section)
 

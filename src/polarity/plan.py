@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from polarity import steps
-from polarity.config import FAMILY_OF, TrainConfig
+from polarity.config import TrainConfig
 from polarity.data.acceptance import read_acceptance
 from polarity.data.gates import GateResult
 from polarity.data.snapshot import read_snapshot
@@ -15,6 +15,7 @@ from polarity.data.splits import Splits, read_splits
 from polarity.evaluation.evidence import Evidence
 from polarity.evaluation.scorecard import Scorecard
 from polarity.prerequisites import check_prerequisites
+from polarity.sections import FAMILY_OF
 from polarity.selection import Candidate, select
 from polarity.steps import Fitted, Work
 from polarity.store import Store, Stored

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from polarity.config import FAMILY_OF, BilstmConfig, LearningConfig, TransformerConfig
+from polarity.config import LearningConfig
+from polarity.sections import FAMILY_OF, BilstmConfig, TransformerConfig
 from polarity.text.embeddings import check_vectors
 from polarity.text.encoders import check_encoder
 

@@ -21,7 +21,7 @@ from typing import Any
 # Modules that cannot change a result: names, places, options (one that matters is a parameter), and the
 # switchboard that picks a family (the family's own module counts).
 CANNOT_CHANGE_A_RESULT = frozenset(
-    {"polarity", "polarity.errors", "polarity.config", "polarity.settings", "polarity.models"}
+    {"polarity", "polarity.errors", "polarity.config", "polarity.sections", "polarity.settings", "polarity.models"}
 )
 
 

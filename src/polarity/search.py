@@ -26,8 +26,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from polarity.config import FAMILY_OF, Family, LearningConfig, ModelName, Range, Section, TuneConfig, section_name
+from polarity.config import LearningConfig, TuneConfig, section_name
 from polarity.errors import ConfigurationError
+from polarity.sections import FAMILY_OF, Family, ModelName, Range, Section
 
 Space = Mapping[str, Sequence[Any] | Range]
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from polarity.config import PolicyConfig
 from polarity.evaluation.comparison import Difference, paired_differences
 from polarity.evaluation.metrics import confusion_counts, macro_f1_of
 from polarity.evaluation.predictions import Predictions
+from polarity.sections import PolicyConfig
 
 MEGABYTE = 1_000_000
 

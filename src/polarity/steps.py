@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from polarity.config import FAMILY_OF, LearningConfig, ModelName, TrainConfig
+from polarity.config import LearningConfig, TrainConfig
 from polarity.data.acceptance import accept
 from polarity.data.gates import SUITES
 from polarity.data.ingest import ingest
@@ -36,6 +36,7 @@ from polarity.models.fit import FIT_FILE, PACKAGED
 from polarity.packaging import bento
 from polarity.packaging.bento_probe import probe
 from polarity.provenance import Fingerprint, Step, file_digest, fingerprint
+from polarity.sections import FAMILY_OF, ModelName
 from polarity.serving.package import MANIFEST, ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.text.encoders import Layout, resolve_encoder

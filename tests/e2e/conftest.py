@@ -15,13 +15,13 @@ import httpx
 import numpy as np
 import pytest
 
-from polarity.config import LogisticConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.logistic import LogisticClassifier
 from polarity.packaging import bento
 from polarity.packaging.bento_server import BentoServer, served
 from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
+from polarity.sections import LogisticConfig
 from polarity.serving.package import ModelManifest
 from polarity.serving.scorers import BILSTM_FILES, GRAPH
 from polarity.text.repair import repair

@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from polarity.config import LogisticConfig
 from polarity.data.tweets import Tweets
 from polarity.models import make_classifier
+from polarity.sections import LogisticConfig
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

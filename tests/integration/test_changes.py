@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from polarity.config import BehaviourLimits, merged
+from polarity.config import merged
 from polarity.data.corpus import generate_tweets
+from polarity.sections import BehaviourLimits
 from tests.integration.changes import CHANGES, MODELS, Change
 from tests.integration.checkout import Checkout
 

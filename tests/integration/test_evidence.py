@@ -13,10 +13,11 @@ import flows.train
 import flows.tune
 from flows.train import train
 from flows.tune import tune
-from polarity.config import BehaviourLimits, TrainConfig, TuneConfig
+from polarity.config import TrainConfig, TuneConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.splits import Splits
 from polarity.registry import Registry
+from polarity.sections import BehaviourLimits
 from polarity.serving.package import ModelManifest
 from polarity.settings import settings
 from polarity.summary import RunSummary

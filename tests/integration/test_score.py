@@ -12,9 +12,10 @@ import pytest
 
 from flows.score import score, show_scores
 from flows.terminal import run_from_shell
-from polarity.config import LogisticConfig, ScoreConfig
+from polarity.config import ScoreConfig
 from polarity.data.tweets import Tweets
 from polarity.models import make_classifier
+from polarity.sections import LogisticConfig
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.timeout(300)]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polarity.config import LogisticConfig
 from polarity.data.tweets import Tweets
 from polarity.errors import ArtifactError, ConfigurationError, ServiceUnavailable
 from polarity.evaluation.metrics import Metrics, measure
@@ -23,6 +22,7 @@ from polarity.mlflow_store import connect
 from polarity.models import make_classifier
 from polarity.models.base import History
 from polarity.registry import Registry
+from polarity.sections import LogisticConfig
 from polarity.serving.predictor import Predictor
 from polarity.settings import settings
 from polarity.tracking import Tracker

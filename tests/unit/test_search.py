@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from polarity.config import Range, TuneConfig
+from polarity.config import TuneConfig
 from polarity.errors import ConfigurationError
 from polarity.options import configure
 from polarity.search import Search, Trial
+from polarity.sections import Range
 
 
 def searching(model: str = "bilstm", **search: Any) -> TuneConfig:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polarity.config import PolicyConfig
 from polarity.evaluation.predictions import Predictions
+from polarity.sections import PolicyConfig
 from polarity.selection import Candidate, Verdict, compare_with_champion, select
 
 NAMES = ("negative", "neutral", "positive")

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polarity.config import PreparationConfig
 from polarity.data.snapshot import Snapshot, content_digest
 from polarity.data.tweets import Tweets
 from polarity.errors import ArtifactError
+from polarity.sections import PreparationConfig
 from polarity.text.repair import repair
 
 SplitName = Literal["train", "validation", "test"]

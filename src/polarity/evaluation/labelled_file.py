@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from polarity.config import DataConfig
 from polarity.data.sources import read_tweets
 from polarity.errors import DataRejected
+from polarity.sections import DataConfig
 from polarity.text.repair import repair
 
 

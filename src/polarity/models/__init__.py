@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from polarity.config import (
-    FAMILY_OF,
-    BertConfig,
-    BilstmConfig,
-    DistilbertConfig,
-    LogisticConfig,
-    ModelName,
-)
 from polarity.models.base import Classifier
+from polarity.sections import FAMILY_OF, BertConfig, BilstmConfig, DistilbertConfig, LogisticConfig, ModelName
 
 
 def make_classifier(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from polarity.config import BilstmConfig
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.batches import training_dataset
@@ -25,6 +24,7 @@ from polarity.models.subsample import stratified_subsample
 from polarity.models.watched import Watched
 from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
 from polarity.packaging.parity import require_parity
+from polarity.sections import BilstmConfig
 from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.serving.scorers import BILSTM_FILES, GRAPH

@@ -8,11 +8,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from polarity.config import FAMILY_OF, TrainConfig
+from polarity.config import TrainConfig
 from polarity.data.tweets import Tweets
 from polarity.isolation import child_main
 from polarity.models import make_classifier
 from polarity.models.base import History, Progress
+from polarity.sections import FAMILY_OF
 
 PACKAGED = "packaged"
 FIT_FILE = "fit.json"

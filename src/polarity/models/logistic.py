@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from polarity.config import LogisticConfig
 from polarity.data.tweets import FloatArray, IntArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.calibration import fit_temperature
@@ -20,6 +19,7 @@ from polarity.models.measure import loss_and_accuracy
 from polarity.models.subsample import stratified_subsample
 from polarity.models.watched import Watched
 from polarity.packaging.parity import require_parity
+from polarity.sections import LogisticConfig
 from polarity.serving.package import ModelManifest
 from polarity.serving.predictor import Predictor
 from polarity.serving.softmax import softmax

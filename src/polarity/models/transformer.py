@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polarity.config import TransformerConfig
 from polarity.data.tweets import FloatArray, Tweets
 from polarity.models.base import History, PackagedModel, Progress
 from polarity.models.batches import training_dataset
@@ -32,6 +31,7 @@ from polarity.packaging.onnx_transformer import (
     write_transformer,
 )
 from polarity.packaging.parity import MAX_ACCURACY_LOSS, accuracy_loss, require_parity
+from polarity.sections import TransformerConfig
 from polarity.serving.package import ModelManifest, Precision
 from polarity.serving.predictor import Predictor
 from polarity.serving.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES

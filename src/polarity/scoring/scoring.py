@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from polarity.config import InputConfig, ScoreConfig
+from polarity.config import ScoreConfig
 from polarity.data.columns import TEXT_NAMES, find_column
 from polarity.data.stream import REASON, ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
@@ -23,6 +23,7 @@ from polarity.provenance import file_digest
 from polarity.scoring.pool import Pool, process_pool
 from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
+from polarity.sections import InputConfig
 from polarity.serving.package import MANIFEST
 from polarity.settings import settings
 from polarity.stored_model import StoredModel

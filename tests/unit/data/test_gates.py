@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from polarity.config import GateConfig, PreparationConfig
 from polarity.data import gates
 from polarity.data.acceptance import accept, read_acceptance
 from polarity.data.corpus import generate_tweets
@@ -16,6 +15,7 @@ from polarity.data.snapshot import Snapshot, write_snapshot
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import prepare
 from polarity.errors import ArtifactError, DataRejected
+from polarity.sections import GateConfig, PreparationConfig
 
 LABELS = ("negative", "positive")
 

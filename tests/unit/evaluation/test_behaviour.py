@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from polarity.config import BehaviourConfig
 from polarity.evaluation.behaviour import BehaviourReport, run_behaviour_tests
 from polarity.evaluation.behaviour_tests import behaviour_tests
 from polarity.evaluation.bias import SENTENCES, BiasReport, check_bias
+from polarity.sections import BehaviourConfig
 
 from .wordlist import WordList
 

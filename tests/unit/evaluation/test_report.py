@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polarity.config import PolicyConfig
 from polarity.errors import ArtifactError
 from polarity.evaluation.behaviour import run_behaviour_tests
 from polarity.evaluation.bias import check_bias
@@ -23,6 +22,7 @@ from polarity.evaluation.predictions import predict_rows
 from polarity.evaluation.report import write_report
 from polarity.evaluation.slices import slice_metrics
 from polarity.models.base import History
+from polarity.sections import PolicyConfig
 from polarity.selection import Candidate, select
 from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polarity.config import ModelName, TrainConfig
+from polarity.config import TrainConfig
 from polarity.data.tweets import Tweets
 from polarity.models import make_classifier
 from polarity.models.base import FittedClassifier
+from polarity.sections import ModelName
 from polarity.serving.predictor import Predictor
 
 LABELS = ("negative", "neutral", "positive")

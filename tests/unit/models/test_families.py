@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polarity.config import FAMILY_OF, ModelName, TrainConfig
+from polarity.config import TrainConfig
 from polarity.data.tweets import Tweets
 from polarity.errors import ArtifactError
 from polarity.models import make_classifier
+from polarity.sections import FAMILY_OF, ModelName
 from polarity.serving.predictor import Predictor
 from tests.unit.models.conftest import Fit, make_tweets, silent
 

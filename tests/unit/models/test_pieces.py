@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from polarity.config import BilstmConfig
 from polarity.data.tweets import Tweets
 from polarity.errors import ConfigurationError
 from polarity.models import heartbeat
@@ -27,6 +26,7 @@ from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
 from polarity.models.measure import loss_and_accuracy
 from polarity.models.subsample import stratified_subsample
+from polarity.sections import BilstmConfig
 from polarity.serving.scorers import GRAPH
 from polarity.serving.softmax import softmax
 from polarity.text.embeddings import Vectors

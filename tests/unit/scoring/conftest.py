@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from polarity.config import LogisticConfig
 from polarity.data.tweets import Tweets
 from polarity.models import make_classifier
+from polarity.sections import LogisticConfig
 from polarity.serving.package import ModelManifest
 from polarity.stored_model import StoredModel
 
