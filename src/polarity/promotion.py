@@ -33,14 +33,20 @@ def promote(registry: Registry, version: Version, candidate: str) -> Promotion:
 
     If the Bento cannot take its place, the alias goes back to where it was and the error is raised.
     """
-    registry.tag(version.number, {BENTO_TAG: candidate, PROMOTED_TAG: datetime.now(UTC).isoformat()})
+    registry.tag(version.number, {BENTO_TAG: candidate})
     before = registry.set_champion(version.number)
     try:
         served = bento.promote(candidate)
+        _note(registry, version)
     except BaseException:
         registry.set_champion(before.number if before else None)
         raise
     return Promotion(registry.version(version.number), served, before)
+
+
+def _note(registry: Registry, version: Version) -> None:
+    """Only who was champion can be a former one."""
+    registry.tag(version.number, {PROMOTED_TAG: datetime.now(UTC).isoformat()})
 
 
 def former_champions(registry: Registry) -> list[Version]:
@@ -97,6 +103,8 @@ def reconcile(registry: Registry) -> str | None:
     champion = registry.champion()
     if champion is None or champion.bento is None:
         return None
+    if PROMOTED_TAG not in champion.tags:
+        _note(registry, champion)
     if bento.latest() == bento.promoted_tag(champion.bento):
         return None
     if not bento.exists(champion.bento) and not bento.exists(bento.promoted_tag(champion.bento)):
