@@ -70,8 +70,8 @@ container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the co
 
 bench: bench-serving bench-training  ## All benchmarks: tables and JSON in benchmarks/results
 
-bench-serving: $(VENV)/.dev  ## Serving beside its peers (MODEL=folder, DEVICE=gpu)
-	python -m benchmarks.serving $(MODEL) --device $(or $(DEVICE),cpu)
+bench-serving: $(VENV)/.dev  ## Serving beside its peers (MODEL=folder, RANDOM_WEIGHTS=1, DEVICE=gpu)
+	python -m benchmarks.serving $(or $(MODEL),$(if $(RANDOM_WEIGHTS),--random)) --device $(or $(DEVICE),cpu)
 
 bench-training: $(VENV)/.dev  ## The flow beside its steps by hand, and 1,600,000 tweets (TWEETS=file, FLOW=options)
 	python -m benchmarks.training.flow $(FLOW)

@@ -168,12 +168,16 @@ def loads(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, nargs="?")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, nargs="?", help="folder of a packaged model; default: the champion's")
     parser.add_argument("--random", action="store_true", help="distilbert-base's size, random weights")
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what the Bento runs on (cpu)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of every load (10)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each server is measured (3)")
     parser.add_argument("--only", help="servers whose name has this in it")
     options = parser.parse_args()
     if options.device == "gpu" and not gpus():

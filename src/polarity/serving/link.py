@@ -58,6 +58,10 @@ class RunnerLink:
         self.state = State(trouble=_STARTING)
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
+    def lost(self) -> None:
+        """Somebody else found that the runner is gone, before this line broke; if it is not, the next beat says so."""
+        self._tell(State(trouble=_GONE))
+
     async def close(self) -> None:
         """Look no more."""
         self._watching.cancel()

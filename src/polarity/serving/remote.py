@@ -15,6 +15,13 @@ from polarity.serving.link import RunnerLink, State
 
 Call = Callable[[str, list[str]], Awaitable[Rows]]
 
+# The runner closes what has been idle for 5 s. A request on its way just then would be taken for a runner that is gone.
+_IDLE_S = 2.0
+
+
+class RunnerLost(ServiceUnavailable):
+    """The connection to the runner broke, or there is none."""
+
 
 class Hop:
     """Calls a runner's methods over HTTP.
@@ -28,7 +35,11 @@ class Hop:
         local = parts.scheme == "file"
         self._session = aiohttp.ClientSession(
             "http://runner" if local else url,
-            connector=aiohttp.UnixConnector(unquote(parts.path)) if local else aiohttp.TCPConnector(),
+            connector=(
+                aiohttp.UnixConnector(unquote(parts.path), keepalive_timeout=_IDLE_S)
+                if local
+                else aiohttp.TCPConnector(keepalive_timeout=_IDLE_S)
+            ),
             timeout=aiohttp.ClientTimeout(timeout_s),
             headers={"Content-Type": "application/json"},
         )
@@ -38,14 +49,18 @@ class Hop:
 
         Raises
         ------
+        RunnerLost
+            If the runner cannot be reached.
         ServiceUnavailable
-            If the runner cannot be reached or refuses.
+            If it refuses, or needs too long.
         """
         try:
             async with self._session.post(f"/{method}", data=msgspec.json.encode({"texts": texts})) as response:
                 body = await response.read()
+        except TimeoutError as error:
+            raise ServiceUnavailable("The model's process needs too long.") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServiceUnavailable(f"The model's process does not answer: {error!r}") from error
+            raise RunnerLost(f"The model's process does not answer: {error!r}") from error
         if response.status in (429, 503, 504):
             raise ServiceUnavailable(f"The model's process answers {response.status}.")
         if response.status != 200:
@@ -108,6 +123,9 @@ class RemoteModel:
         self._calls.add(call)
         try:
             return await call
+        except RunnerLost:
+            self._link.lost()
+            raise
         except asyncio.CancelledError:
             if not self.trouble:
                 raise

@@ -14,7 +14,7 @@ import pytest
 from polarity.errors import ServiceUnavailable
 from polarity.serving.batcher import Rows
 from polarity.serving.link import State
-from polarity.serving.remote import Call, Hop, RemoteModel
+from polarity.serving.remote import Call, Hop, RemoteModel, RunnerLost
 
 
 class Supervisor:
@@ -112,6 +112,26 @@ def test_what_is_on_its_way_when_the_runner_dies_is_answered(tmp_path: Path) -> 
     run(test)
 
 
+def test_whoever_finds_the_runner_gone_first_tells_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        supervisor = Supervisor(tmp_path)
+
+        async def broken(method: str, texts: list[str]) -> Rows:
+            raise RunnerLost("The connection broke.")
+
+        remote = model(supervisor, broken)
+        await supervisor.start()
+        await until(lambda: remote.trouble is None)
+        with pytest.raises(ServiceUnavailable):
+            await remote.run(["on its way"])
+        assert remote.trouble is not None and "gone" in remote.trouble, "at once, not with the next beat"
+        await until(lambda: remote.trouble is None)  # it was only that connection
+        await remote.close()
+        await supervisor.kill()
+
+    run(test)
+
+
 def test_a_runner_that_is_not_ready_says_why(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
@@ -137,7 +157,7 @@ def test_a_call_that_breaks_says_that_the_runner_is_away(tmp_path: Path) -> None
         await supervisor.kill()
         supervisor.listener.close()
         supervisor.path.unlink()
-        with pytest.raises(ServiceUnavailable, match="does not answer"):
+        with pytest.raises(RunnerLost, match="does not answer"):
             await hop("predict", ["x"])
         await hop.close()
 
