@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +22,7 @@ from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -56,6 +57,35 @@ _SAFE = (
 _CLOSE = (b"connection", b"close")
 _SOON = (b"retry-after", b"1")
 _JSON = ((b"content-type", b"application/json"), (b"content-security-policy", b"default-src 'none'"), *_SAFE)
+
+
+class _Begun:
+    """A coroutine that has gone as far as it can without waiting; awaiting it goes on.
+
+    Nearly every body comes with its head, and then there is nothing to set a timer for.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Message]) -> None:
+        self.message: Message | None = None
+        self._coroutine, self._waits_for = coroutine, None
+        try:
+            self._waits_for = coroutine.send(None)
+        except StopIteration as end:
+            self.message = end.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        while self.message is None:
+            try:
+                got = yield self._waits_for
+            except BaseException as error:
+                go_on = partial(self._coroutine.throw, error)
+            else:
+                go_on = partial(self._coroutine.send, got)
+            try:
+                self._waits_for = go_on()
+            except StopIteration as end:
+                self.message = end.value
+        return self.message
 
 
 class Door:
@@ -120,6 +150,7 @@ class Door:
             if self._keys and not self._has_key(headers):
                 raise Refused(401, "no_key", (b"www-authenticate", b"Bearer"))
             if path in _BENTOML or path.startswith("/static_content/"):
+                metrics.flush()
                 await self._bentoml(scope, receive, send)
                 return
             body = await self._body(path, headers, receive) if scope["method"] == "POST" else b""
@@ -137,7 +168,8 @@ class Door:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            reply = await self._contract.answer(handler, body, headers, gone)
+            crowded = self._contract.crowded(headers)
+            reply = crowded or await self._contract.answer(handler, body, headers, gone)
         await _send(reply, send)
         metrics.answered(_route(path), reply.status, perf_counter() - started)
 
@@ -157,20 +189,25 @@ class Door:
         announced = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
         if announced > limit and (announced > _DRAIN_LIMIT or any(name == b"expect" for name, _ in headers)):
             raise Refused(413, "too_large", _CLOSE)
-        kept, size, more = bytearray(), 0, True
+        first = _Begun(receive())
+        if first.message is not None and not first.message.get("more_body", True):
+            whole: bytes = first.message["body"]
+            if len(whole) <= limit:
+                return whole
+        kept, size = bytearray(), 0
         try:
             async with asyncio.timeout(self._body_timeout_s):
-                while more and size <= _DRAIN_LIMIT:
-                    message = await receive()
+                message = await first
+                while True:
                     if message["type"] == "http.disconnect":
                         raise Refused(0, "gone")
                     chunk: bytes = message.get("body", b"")
-                    more = message.get("more_body", False)
-                    if not (more or kept) and len(chunk) <= limit:
-                        return chunk
                     size += len(chunk)
                     if size <= limit:
                         kept += chunk
+                    if not message.get("more_body", False) or size > _DRAIN_LIMIT:
+                        break
+                    message = await receive()
         except TimeoutError:
             raise Refused(408, "body_too_slow", _CLOSE) from None
         if size > limit:

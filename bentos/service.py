@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from functools import partial
@@ -100,6 +101,9 @@ class Sentiment:
         self.log = PredictionLog(partial(open_store, log_url), tell=metrics.logged) if log_url else None
         contract = Contract(served, self.batcher, self.log, explainer=self.explainer, keep_texts=options.log_texts)
         attach(contract)
+        # What stays for good is not looked through again: with a model's n-grams that took 80 ms every few seconds.
+        gc.collect()
+        gc.freeze()
         door.open(contract, trouble=lambda: self.model.trouble)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

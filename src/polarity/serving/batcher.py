@@ -55,6 +55,10 @@ class Backend(Protocol):
         """One row of probabilities per text, in order."""
         ...
 
+    def wait_s(self, texts: int = 1) -> float | None:
+        """Seconds until so many more texts may come; none: they may come now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -194,8 +198,8 @@ class Batcher:
             return []
         if self._closed:
             raise ServiceUnavailable("The server is stopping.")
-        if self._waiting >= self._max_batch:
-            self._refuse_if_too_many(len(texts))
+        if (wait_s := self.wait_s(len(texts))) is not None:
+            raise Busy(wait_s)
         loop = asyncio.get_running_loop()
         work = _Work(texts, loop.create_future(), gone)
         self._queue.append(work)
@@ -215,15 +219,15 @@ class Batcher:
             if work.watcher is not None:
                 work.watcher.cancel()
 
-    def _refuse_if_too_many(self, texts: int) -> None:
+    def wait_s(self, texts: int = 1) -> float | None:
+        """Seconds until so many more texts may come; none: they may come now."""
+        if self._waiting < self._max_batch:
+            return None
         text_s = self._seconds_busy / (self._texts_done or 1.0)
-        done_s = (self._waiting + texts) * text_s
-        if (
-            self._ahead * text_s > self._max_wait_s
-            or done_s > self._deadline_s
-            or self._waiting + texts > self._max_queue
-        ):
-            raise Busy(max(self._ahead * text_s, done_s - self._deadline_s, 0.1))
+        turn_s, done_s = self._ahead * text_s, (self._waiting + texts) * text_s
+        if turn_s <= self._max_wait_s and done_s <= self._deadline_s and self._waiting + texts <= self._max_queue:
+            return None
+        return max(turn_s, done_s - self._deadline_s, 0.1)
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
         self._scheduled = False
@@ -346,6 +350,6 @@ class Batcher:
             await asyncio.sleep(0)
 
 
-def retry_after(error: Busy) -> int:
+def retry_after(wait_s: float) -> int:
     """Whole seconds for the header `Retry-After`."""
-    return max(1, math.ceil(error.retry_after_s))
+    return max(1, math.ceil(wait_s))

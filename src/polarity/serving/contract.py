@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -152,7 +153,7 @@ class Contract:
         except ClientGone:
             refused = Refused(0, "gone")
         except Busy as error:
-            refused = Refused(429, "too_many", (b"retry-after", b"%d" % retry_after(error)))
+            refused = _too_many(retry_after(error.retry_after_s))
         except TooSlow:
             refused = Refused(504, "too_slow")
         except ServiceUnavailable:
@@ -162,6 +163,14 @@ class Contract:
             refused = Refused(500, "failed")
         metrics.refused(refused.code)
         return refused.reply(spoken(headers))
+
+    def crowded(self, headers: Headers) -> Reply | None:
+        """The refusal that any body would get at this moment, if there is too much at once; cheaper than reading it."""
+        wait_s = self._backend.wait_s()
+        if wait_s is None:
+            return None
+        metrics.refused("too_many")
+        return _crowded_reply(retry_after(wait_s), spoken(headers))
 
     async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
         """POST /predict."""
@@ -263,6 +272,15 @@ class Contract:
             "probabilities": probabilities,
             "model": self._identity,
         }
+
+
+def _too_many(retry_after_s: int) -> Refused:
+    return Refused(429, "too_many", (b"retry-after", b"%d" % retry_after_s))
+
+
+@lru_cache(maxsize=256)
+def _crowded_reply(retry_after_s: int, language: Language) -> Reply:
+    return _too_many(retry_after_s).reply(language)
 
 
 def spoken(headers: Headers) -> Language:
