@@ -87,9 +87,11 @@ class Sentiment:
         else:
             self.model = LocalModel(self.runner.predictor)
             tell(precision=self.runner.predictor.precision)
+        form = form_of(manifest.family)
         batcher = partial(
             Batcher,
-            max_batch=plan.max_batch or form_of(manifest.family).max_batch,
+            max_batch=plan.max_batch or form.max_batch,
+            room=None if plan.max_batch else form.room,
             max_wait_s=options.max_wait_s,
             max_queue=options.max_queue,
             deadline_s=options.deadline_s,

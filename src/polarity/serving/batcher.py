@@ -28,6 +28,10 @@ Gone = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
+# A queue that has been longer than the room for so many seconds is no burst but overload: then no more than the room
+# is filled, until for as long nobody had to be refused (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
+# 10(5), 2012).
+_STANDING_S = 0.1
 # Weight of the past in the estimate of the pace, per batch.
 _MEMORY = 0.9
 
@@ -135,6 +139,8 @@ class Batcher:
         A request that is older gets no answer any more; one that could not be done by then is refused.
     lanes : int
         Batches under way at the same time: copies of the model behind `run`.
+    room : int, optional
+        Texts that may always wait, whatever the pace; under lasting overload, no others. Default: a batch.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class Batcher:
         max_queue: int,
         deadline_s: float,
         lanes: int = 1,
+        room: int | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._run = run
@@ -167,6 +174,8 @@ class Batcher:
         self._closed = False
         self._batches: set[asyncio.Task[None]] = set()
         self._paced_from = 0.0
+        self._room = room or max_batch
+        self._calm_at = self._strict_until = 0.0
         self._texts_done = 0.0
         self._seconds_busy = 0.0
 
@@ -204,6 +213,8 @@ class Batcher:
         work = _Work(texts, loop.create_future(), gone)
         self._queue.append(work)
         self._open.append(work)
+        if self._waiting < self._room:
+            self._calm_at = work.arrived
         self._waiting += len(texts)
         self._ahead += min(len(texts), self._share)
         if self._free and not self._scheduled:
@@ -221,12 +232,18 @@ class Batcher:
 
     def wait_s(self, texts: int = 1) -> float | None:
         """Seconds until so many more texts may come; none: they may come now."""
-        if self._waiting < self._max_batch:
+        if self._waiting < self._room:
             return None
+        now = perf_counter()
+        if now - self._calm_at > _STANDING_S:
+            self._strict_until = now + _STANDING_S
         text_s = self._seconds_busy / (self._texts_done or 1.0)
         turn_s, done_s = self._ahead * text_s, (self._waiting + texts) * text_s
-        if turn_s <= self._max_wait_s and done_s <= self._deadline_s and self._waiting + texts <= self._max_queue:
+        most_s = 0.0 if now < self._strict_until else self._max_wait_s
+        if turn_s <= most_s and done_s <= self._deadline_s and self._waiting + texts <= self._max_queue:
             return None
+        if now < self._strict_until:
+            self._strict_until = now + _STANDING_S
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:

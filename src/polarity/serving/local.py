@@ -22,14 +22,17 @@ class Form:
         A model that leaves the interpreter while it computes belongs in a thread.
     max_batch : int
         Texts in a call. Inline, this bounds the time that the loop is busy with nothing else.
+    room : int
+        Texts that may always wait.
     """
 
     inline: bool
     max_batch: int
+    room: int
 
 
-FORMS = {"logistic": Form(inline=True, max_batch=64)}
-_NEURAL = Form(inline=False, max_batch=64)
+FORMS = {"logistic": Form(inline=True, max_batch=32, room=64)}
+_NEURAL = Form(inline=False, max_batch=64, room=64)
 
 
 def form_of(family: str) -> Form:

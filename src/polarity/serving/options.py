@@ -42,7 +42,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_batch : int or None
         Most texts in one call of the model. Default: by family.
     max_wait_s : float
-        Refuse (429) what would wait longer than this for its turn.
+        Refuse (429) what would wait longer than this for its turn; what a burst may wait.
     max_queue : int
         Refuse (429) when more texts than this would wait, whatever the speed.
     deadline_s : float
@@ -60,7 +60,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     workers: Count | None = None
     model_threads: Count | None = None
     max_batch: Count | None = None
-    max_wait_s: Positive = 2.0
+    max_wait_s: Positive = 0.5
     max_queue: Count = 20_000
     deadline_s: Positive = 30.0
     body_timeout_s: Positive = 10.0

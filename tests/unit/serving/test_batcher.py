@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -358,5 +359,29 @@ def test_every_request_gets_its_own_answer_under_random_load() -> None:
         sizes = [(7 * n) % 23 + 1 for n in range(300)]
         await asyncio.gather(*(ask(["x" * (size + n % 5) for n in range(size)]) for size in sizes))
         assert one.waiting == 0
+
+    run(test)
+
+
+def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
+    async def test() -> None:
+        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, room=8)
+        await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(16)))
+        burst = await asyncio.gather(*(one.predict(["x"]) for _ in range(100)), return_exceptions=True)
+        assert not any(isinstance(answer, Busy) for answer in burst), "0.13 s of work, and nothing after it"
+
+        asked: list[asyncio.Task[Any]] = []
+        until = time.perf_counter() + 0.6
+        while time.perf_counter() < until:  # three times what the model can do
+            asked += [asyncio.create_task(one.predict(["x"])) for _ in range(12)]
+            await asyncio.sleep(0.005)
+        waited, refused = one.waiting, [task for task in asked if task.done() and task.exception()]
+        assert waited <= 8
+        assert refused and all(isinstance(task.exception(), Busy) for task in refused)
+        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.sleep(0.15)
+        assert one.wait_s() is None
+        calm = await asyncio.gather(*(one.predict(["x"]) for _ in range(40)), return_exceptions=True)
+        assert not any(isinstance(answer, Busy) for answer in calm), "and bursts may come again"
 
     run(test)
