@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
