@@ -23,7 +23,7 @@ CPU = "CPUExecutionProvider"
 NEURAL = frozenset({"bilstm", "distilbert", "bert"})
 
 # A batch of a graph holds at most so many tokens, padding included: on a CPU as many as keep its caches warm.
-_BATCH_TOKENS: dict[Kind, int] = {"cpu": 2048, "gpu": 32768}
+_BATCH_TOKENS: dict[Kind, int] = {"cpu": 512, "gpu": 32768}
 _MAX_BATCH: dict[Kind, int] = {"cpu": 64, "gpu": 512}
 # Bunches on their way to one runner: one that it works on, and one that waits there when it is done.
 _BUNCHES = 2
