@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUITES = PROJECT / "expectations"
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Great Expectations has one project a process, and tasks of a flow are threads of one."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ def validate(frame: pd.DataFrame, *, suite: str, parameters: Mapping[str, Any], 
     ArtifactError
         If the suite cannot be read, or Great Expectations dropped an expectation that it could not parse.
     """
+    with _ONE_AT_A_TIME:
+        return _validate(frame, suite, parameters, docs)
+
+
+def _validate(frame: pd.DataFrame, suite: str, parameters: Mapping[str, Any], docs: Path) -> GateResult:
     context, gx = _context()
     path = SUITES / f"{suite}.json"
     reviewed = _reviewed(path)

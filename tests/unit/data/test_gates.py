@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +17,8 @@ from polarity.data.snapshot import Snapshot, write_snapshot
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import prepare
 from polarity.errors import ArtifactError, DataRejected
+from polarity.evaluation.prediction_gate import check_predictions
+from polarity.evaluation.predictions import Predictions
 from polarity.sections import GateConfig, PreparationConfig
 
 LABELS = ("negative", "positive")
@@ -125,14 +129,30 @@ def test_the_demo_corpus_passes_with_some_rows_caught(tmp_path: Path) -> None:
 def test_an_expectation_that_cannot_be_read_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
 ) -> None:
-    import pandas as pd
-
     reviewed = json.loads((gates.SUITES / f"{suite}.json").read_text())
     reviewed["expectations"][1]["type"] = "expect_something_that_is_not_there"
     (tmp_path / f"{suite}.json").write_text(json.dumps(reviewed))
     monkeypatch.setattr(gates, "SUITES", tmp_path)
     with pytest.raises(ArtifactError, match="could read only"):
         gates.validate(pd.DataFrame({"row": [1]}), suite=suite, parameters={}, docs=tmp_path / "docs")
+
+
+def test_the_gates_of_tasks_that_run_side_by_side_do_not_meet(tmp_path: Path) -> None:
+    labels = np.arange(40) % 2
+    spread = np.linspace(0.1, 0.9, 40, dtype=np.float32)
+
+    def checked(task: int) -> tuple[bool, ...]:
+        probabilities = np.stack([spread, 1 - spread], axis=1)
+        if task % 2:
+            probabilities[task] *= 3
+        predictions = Predictions(labels, probabilities, LABELS, pd.DataFrame(index=range(40)))
+        result = check_predictions(predictions, tmp_path / str(task), rows=40)
+        assert (tmp_path / str(task) / "index.html").exists()
+        return tuple(check.passed for check in result.checks)
+
+    with ThreadPoolExecutor(8) as tasks:
+        verdicts = list(tasks.map(checked, range(16)))
+    assert all(all(passed) is (task % 2 == 0) for task, passed in enumerate(verdicts))
 
 
 def test_leaking_splits_are_refused(tmp_path: Path) -> None:
