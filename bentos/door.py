@@ -168,10 +168,24 @@ class Door:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            crowded = self._contract.crowded(headers)
-            reply = crowded or await self._contract.answer(handler, body, headers, gone)
+            if (reply := self._contract.crowded(headers)) is not None:
+                metrics.refused("too_many")
+            else:
+                reply = await self._contract.answer(handler, body, headers, gone)
         await _send(reply, send)
         metrics.answered(_route(path), reply.status, perf_counter() - started)
+
+    def crowded(self, path: str) -> Reply | None:
+        """The whole answer that any POST to `path` in no special language would get at this moment, or none."""
+        if self._contract is None or self._keys or path not in self._hot:
+            return None
+        reply = self._contract.crowded()
+        return None if reply is None else _whole(reply)
+
+    def refused(self, path: str, reply: Reply) -> None:
+        """Count what was answered with `crowded`."""
+        metrics.refused("too_many")
+        metrics.answered(_route(path), reply.status, 0.0)
 
     def _has_key(self, headers: Headers) -> bool:
         given = b""
@@ -240,9 +254,13 @@ class Door:
 async def _send(reply: Reply, send: Send) -> None:
     if not reply.status:
         return
-    headers = [*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body))]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.start", "status": reply.status, "headers": _whole(reply).headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def _whole(reply: Reply) -> Reply:
+    """An answer with the headers that every answer has."""
+    return reply._replace(headers=(*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body))))
 
 
 def _detail(text: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import bentoml
 
 from bentos.api import api, attach
+from bentos.connection import Connection
 from bentos.door import App, Door
 from bentos.plan import manifest, options, plan
 from bentos.runner import Runner
@@ -35,6 +36,8 @@ class BehindTheDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped wher
         return services
 
     def to_asgi(self, is_main: bool = True) -> App:
+        Connection.use()
+        Connection.crowded, Connection.refused = door.crowded, door.refused
         return door.before(super().to_asgi(is_main))
 
 

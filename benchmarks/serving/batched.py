@@ -12,18 +12,20 @@ from typing import Any
 
 import msgspec
 
-from polarity.serving.batcher import Batcher
+from polarity.serving.batcher import Batcher, Busy
 from polarity.serving.local import LocalModel, form_of
 from polarity.serving.predictor import Predictor
 
 predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
 predictor.warm_up()
+form = form_of(predictor.manifest.family)
 batcher = Batcher(
     LocalModel(predictor).run,
-    max_batch=form_of(predictor.manifest.family).max_batch,
-    max_wait_s=60.0,
-    max_queue=100_000,
-    deadline_s=60.0,
+    max_batch=form.max_batch,
+    room=form.room,
+    max_wait_s=0.5,
+    max_queue=20_000,
+    deadline_s=30.0,
 )
 
 
@@ -46,11 +48,15 @@ async def app(
         more = message.get("more_body", False)
     status, answer = 400, b"{}"
     if body:
-        (row,) = await batcher.predict([msgspec.json.decode(body, type=Tweet).text])
-        probabilities = dict(zip(predictor.labels, row, strict=True))
-        sentiment = max(probabilities, key=probabilities.__getitem__)
-        found = {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
-        status, answer = 200, msgspec.json.encode(found)
+        try:
+            (row,) = await batcher.predict([msgspec.json.decode(body, type=Tweet).text])
+        except Busy:
+            status = 429
+        else:
+            probabilities = dict(zip(predictor.labels, row, strict=True))
+            sentiment = max(probabilities, key=probabilities.__getitem__)
+            found = {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
+            status, answer = 200, msgspec.json.encode(found)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": answer})

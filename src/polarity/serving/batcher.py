@@ -140,7 +140,7 @@ class Batcher:
     lanes : int
         Batches under way at the same time: copies of the model behind `run`.
     room : int, optional
-        Texts that may always wait, whatever the pace; under lasting overload, no others. Default: a batch.
+        Texts that may go before a request, whatever the pace; under lasting overload, no more. Default: a batch.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Batcher:
         work = _Work(texts, loop.create_future(), gone)
         self._queue.append(work)
         self._open.append(work)
-        if self._waiting < self._room:
+        if self._ahead < self._room:
             self._calm_at = work.arrived
         self._waiting += len(texts)
         self._ahead += min(len(texts), self._share)
@@ -235,14 +235,17 @@ class Batcher:
         if self._waiting < self._room:
             return None
         now = perf_counter()
-        if now - self._calm_at > _STANDING_S:
-            self._strict_until = now + _STANDING_S
         text_s = self._seconds_busy / (self._texts_done or 1.0)
         turn_s, done_s = self._ahead * text_s, (self._waiting + texts) * text_s
-        most_s = 0.0 if now < self._strict_until else self._max_wait_s
-        if turn_s <= most_s and done_s <= self._deadline_s and self._waiting + texts <= self._max_queue:
+        in_time = done_s <= self._deadline_s and self._waiting + texts <= self._max_queue
+        if in_time and self._ahead < self._room:
             return None
-        if now < self._strict_until:
+        if now - self._calm_at > _STANDING_S:
+            self._strict_until = now + _STANDING_S
+        strict = now < self._strict_until
+        if in_time and turn_s <= (0.0 if strict else self._max_wait_s):
+            return None
+        if strict:
             self._strict_until = now + _STANDING_S
         return max(turn_s, done_s - self._deadline_s, 0.1)
 

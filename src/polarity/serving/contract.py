@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from polarity.serving.batcher import Backend, Busy, ClientGone, Gone, TooSlow, r
 from polarity.serving.explanation import explain
 from polarity.serving.log_store import Row
 from polarity.serving.package import ModelManifest
+from polarity.serving.prediction_id import prediction_id
 from polarity.serving.prediction_log import PredictionLog
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
 
@@ -164,13 +164,10 @@ class Contract:
         metrics.refused(refused.code)
         return refused.reply(spoken(headers))
 
-    def crowded(self, headers: Headers) -> Reply | None:
+    def crowded(self, headers: Headers = ()) -> Reply | None:
         """The refusal that any body would get at this moment, if there is too much at once; cheaper than reading it."""
         wait_s = self._backend.wait_s()
-        if wait_s is None:
-            return None
-        metrics.refused("too_many")
-        return _crowded_reply(retry_after(wait_s), spoken(headers))
+        return None if wait_s is None else _crowded_reply(retry_after(wait_s), spoken(headers))
 
     async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
         """POST /predict."""
@@ -248,14 +245,13 @@ class Contract:
     def _prediction(self, text: str, row: list[float], now: float) -> dict[str, Any]:
         probabilities = {label: round(p, 6) for label, p in zip(self._labels, row, strict=True)}
         sentiment = max(probabilities, key=probabilities.__getitem__)
-        # The time first: ids sort by age, which keeps an index on them compact.
-        prediction_id = f"{int(now * 1e6):014x}{secrets.token_hex(9)}"
         score = probabilities[sentiment]
+        own_id = prediction_id(now)
         metrics.predicted(sentiment)
         if self._log is not None:
             self._log.add(
                 Row(
-                    id=prediction_id,
+                    id=own_id,
                     at=now,
                     characters=len(text),
                     text=text if self._keep_texts else None,
@@ -266,7 +262,7 @@ class Contract:
                 )
             )
         return {
-            "prediction_id": prediction_id,
+            "prediction_id": own_id,
             "sentiment": sentiment,
             "score": score,
             "probabilities": probabilities,

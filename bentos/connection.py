@@ -1,0 +1,123 @@
+"""uvicorn's connection, changed where a busy server feels it: an answer is one write, and a crowd costs little.
+
+uvicorn hands the head and the body of an answer to the system one by one,
+which is two calls, two packets, and two wake-ups of the client. And it makes a
+task, a scope and an event of every request before anybody can refuse it; a
+server that refuses half of what comes would do little else. So a request that
+is refused whatever it says is answered as soon as its bytes are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, ClassVar, cast
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from polarity.serving.contract import Reply
+
+# Only what can be read in one way is answered without the parser: all else goes the usual way.
+_SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1\r\n((?:[a-z-]+: ?[!-~ ]*\r\n)+)\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r$", re.MULTILINE)
+# An answer in a language, to a body in pieces, or the last one of a connection.
+_SPECIAL = re.compile(
+    rb"^(?:accept-language|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r$))", re.MULTILINE
+)
+
+
+class _Transport:
+    """A transport that keeps the head of an answer back until the first of the body is there."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection to the gateway."""
+
+    crowded: ClassVar[Callable[[str], Reply | None]] = staticmethod(lambda path: None)
+    """The refusal that any body posted to a path would get at this moment."""
+    refused: ClassVar[Callable[[str, Reply], None]] = staticmethod(lambda path, reply: None)
+    """Told of each request that was refused here."""
+
+    _out: _Transport
+    _between = True
+
+    @classmethod
+    def use(cls) -> None:
+        """Let every uvicorn of this process that may choose its protocol take this one."""
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{cls.__module__}:{cls.__qualname__}"
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._out = _Transport(transport)
+        super().connection_made(cast(asyncio.Transport, self._out))
+
+    def data_received(self, data: bytes) -> None:
+        if self._between and data.startswith(b"POST /predict") and (answer := self._at_once(data)):
+            self._unset_keepalive_if_required()
+            self._out.write(answer)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
+        super().data_received(data)
+
+    def _at_once(self, data: bytes) -> bytes | None:
+        """The answer to a request that is refused whatever its body, if `data` is one whole simple request."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        path = data[5 : data.find(b" ", 5)].decode("latin-1")
+        reply = self.crowded(path)
+        if reply is None or (request := _SIMPLE.match(data)) is None:
+            return None
+        head = request[2].lower()
+        lengths = _LENGTH.findall(head)
+        if len(lengths) != 1 or int(lengths[0]) != len(data) - request.end() or _SPECIAL.search(head):
+            return None
+        self.refused(path, reply)
+        line, rest = _raw(reply)
+        return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
+
+    def on_message_begin(self) -> None:
+        self._between = False
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._out.flush()
+        super().on_response_complete()
+
+
+@lru_cache(maxsize=256)
+def _raw(reply: Reply) -> tuple[bytes, bytes]:
+    """The first line of an answer, and all that comes after the headers that uvicorn gives every answer."""
+    head = b"".join(b"%s: %s\r\n" % header for header in reply.headers)
+    return STATUS_LINE[reply.status], b"%s\r\n%s" % (head, reply.body)

@@ -1,0 +1,222 @@
+"""The gateway's connection under a real uvicorn: one write an answer, and refusals before parsing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from bentos.connection import Connection
+from polarity.serving.contract import Reply
+
+BODY = b'{"text": "good"}'
+REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"), (b"content-length", b"4")))
+
+
+class Watched(Connection):
+    """Whether it is crowded is the test's; writes are kept as the system got them."""
+
+    busy = False
+    counted: list[str]
+    writes: list[bytes]
+
+    @staticmethod
+    def crowded(path: str) -> Reply | None:
+        return REFUSAL if Watched.busy else None
+
+    @staticmethod
+    def refused(path: str, reply: Reply) -> None:
+        Watched.counted.append(path)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        class Seen:
+            def write(self, data: bytes) -> None:
+                Watched.writes.append(data)
+                transport.write(data)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(transport, name)
+
+        super().connection_made(Seen())  # type: ignore[arg-type]
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers "app", to /early before the body is there, to /slow in two parts."""
+    if scope["type"] != "http":
+        return
+    if scope["path"] != "/early":
+        while (await receive()).get("more_body"):
+            pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body"})
+        return
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.2)
+    await send({"type": "http.response.body", "body": b"pp"})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=number, http=Watched, lifespan="off", log_level="warning", timeout_keep_alive=1)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield number
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    Watched.busy, Watched.counted, Watched.writes = False, [], []
+    yield
+    Watched.busy = False
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        yield connection
+
+
+def request(path: str = "/predict", *headers: str, body: bytes = BODY, method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: here", *headers]
+    if not any(line.lower().startswith(("content-length", "transfer")) for line in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def answer(client: socket.socket, *, head: bool = False) -> tuple[int, bytes]:
+    """Status and body of the next answer."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        more = client.recv(1)
+        assert more, "the connection was closed"
+        got += more
+    length = 0 if head else int(got.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    body = b""
+    while len(body) < length:
+        body += client.recv(length - len(body))
+    return int(got[9:12]), body
+
+
+def test_the_head_of_an_answer_is_written_with_the_first_of_its_body(client: socket.socket) -> None:
+    client.sendall(request())
+    assert answer(client) == (200, b"app")
+    first, second = Watched.writes
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n") and first.endswith(b"\r\n\r\na") and second == b"pp"
+
+
+def test_a_head_without_a_body_is_written_too(client: socket.socket) -> None:
+    client.sendall(request(method="HEAD", body=b""))
+    assert answer(client, head=True) == (200, b"")
+
+
+def test_whoever_waits_for_100_continue_gets_it_at_once(client: socket.socket) -> None:
+    client.sendall(request("/predict", "Expect: 100-continue")[: -len(BODY)])
+    assert client.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+    client.sendall(BODY)
+    assert answer(client) == (200, b"app")
+
+
+def test_what_is_no_http_is_answered_400_and_closed(client: socket.socket) -> None:
+    client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+    assert answer(client)[0] == 400
+    assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        request(),
+        request("/predict/batch", "Accept: */*", "Connection: keep-alive", "User-Agent: (some) client/1.0"),
+        request("/predict", "CONTENT-LENGTH:16"),
+        request(body=b"\r\n\r\nPOST /predict HTTP/1.1"),
+    ],
+)
+def test_in_a_crowd_a_plain_request_is_refused_before_it_is_parsed(client: socket.socket, plain: bytes) -> None:
+    Watched.busy = True
+    for _ in range(3):
+        client.sendall(plain)
+        assert answer(client) == (429, b"full")
+    assert len(Watched.counted) == 3
+    assert b"\r\nretry-after: 2\r\n" in Watched.writes[0] and b"\r\ndate: " in Watched.writes[0]
+    Watched.busy = False
+    client.sendall(plain)
+    assert answer(client) == (200, b"app"), "and the connection goes on as ever"
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        request("/predict", "Accept-Language: en"),
+        request("/predict", "Transfer-Encoding: chunked", body=b"10\r\n" + BODY + b"\r\n0\r\n\r\n"),
+        request("/predict", "Connection: close"),
+        request("/predict", "Connection:  te , close"),
+        request("/other"),
+        request("/predict?x=1"),
+        request("/predict", "X-Strange: caf\u00e9".encode().decode("latin-1")),
+        request(method="GET", body=b""),
+    ],
+)
+def test_what_could_be_read_in_another_way_goes_the_usual_way(client: socket.socket, special: bytes) -> None:
+    Watched.busy = True
+    client.sendall(special)
+    assert answer(client) == (200, b"app")
+    assert not Watched.counted
+
+
+def test_requests_sent_together_are_answered_in_order(client: socket.socket) -> None:
+    Watched.busy = True
+    client.sendall(request() + request("/slow") + request("/predict", "Accept-Language: en"))
+    assert [answer(client) for _ in range(3)] == [(200, b"app")] * 3
+
+
+def test_a_request_behind_one_that_is_being_answered_waits_for_its_turn(client: socket.socket) -> None:
+    client.sendall(request("/slow"))
+    time.sleep(0.05)
+    Watched.busy = True
+    client.sendall(request())
+    assert [answer(client)[0] for _ in range(2)] == [200, 200]
+
+
+def test_a_body_that_looks_like_a_request_stays_a_body(client: socket.socket) -> None:
+    # Answered before the body came: what comes next belongs to that body, whatever it looks like.
+    hidden = request()
+    client.sendall(request("/early", f"Content-Length: {len(hidden)}", body=b""))
+    assert answer(client) == (200, b"app")
+    Watched.busy = True
+    client.sendall(hidden)
+    client.sendall(request("/other"))
+    assert answer(client) == (200, b"app")
+    assert not Watched.counted
+
+
+def test_a_request_in_pieces_goes_the_usual_way(client: socket.socket) -> None:
+    Watched.busy = True
+    whole = request()
+    client.sendall(whole[:30])
+    time.sleep(0.05)
+    client.sendall(whole[30:])
+    assert answer(client) == (200, b"app")
+
+
+def test_an_idle_connection_is_closed_after_a_refusal_too(client: socket.socket) -> None:
+    Watched.busy = True
+    client.sendall(request())
+    assert answer(client) == (429, b"full")
+    assert client.recv(1) == b"", "after a second"
