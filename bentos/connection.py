@@ -60,8 +60,8 @@ class _Transport:
 class Connection(HttpToolsProtocol):
     """One client's connection to the gateway."""
 
-    crowded: ClassVar[Callable[[str], Reply | None]] = staticmethod(lambda path: None)
-    """The refusal that any body posted to a path would get at this moment."""
+    crowded: ClassVar[Callable[[str, int], Reply | None]] = staticmethod(lambda path, requests: None)
+    """The refusal that any body posted to a path would get, while so many requests are in hand."""
     refused: ClassVar[Callable[[str, Reply], None]] = staticmethod(lambda path, reply: None)
     """Told of each request that was refused here."""
 
@@ -92,7 +92,8 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             return None
         path = data[5 : data.find(b" ", 5)].decode("latin-1")
-        reply = self.crowded(path)
+        # All that one turn of the event loop reads comes by here before the first of it is looked at.
+        reply = self.crowded(path, len(self.tasks))
         if reply is None or (request := _SIMPLE.match(data)) is None:
             return None
         head = request[2].lower()

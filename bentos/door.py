@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -175,11 +175,11 @@ class Door:
         await _send(reply, send)
         metrics.answered(_route(path), reply.status, perf_counter() - started)
 
-    def crowded(self, path: str) -> Reply | None:
-        """The whole answer that any POST to `path` in no special language would get at this moment, or none."""
+    def crowded(self, path: str, requests: int) -> Reply | None:
+        """The whole answer that any POST to `path` in no special language would get now, with so many in hand."""
         if self._contract is None or self._keys or path not in self._hot:
             return None
-        reply = self._contract.crowded()
+        reply = self._contract.crowded(requests=requests)
         return None if reply is None else _whole(reply)
 
     def refused(self, path: str, reply: Reply) -> None:
@@ -254,13 +254,18 @@ class Door:
 async def _send(reply: Reply, send: Send) -> None:
     if not reply.status:
         return
-    await send({"type": "http.response.start", "status": reply.status, "headers": _whole(reply).headers})
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
     await send({"type": "http.response.body", "body": reply.body})
 
 
+def _headers(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that every answer has, and its own."""
+    return (*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body)))
+
+
+@lru_cache(maxsize=256)
 def _whole(reply: Reply) -> Reply:
-    """An answer with the headers that every answer has."""
-    return reply._replace(headers=(*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body))))
+    return reply._replace(headers=_headers(reply))
 
 
 def _detail(text: str) -> bytes:

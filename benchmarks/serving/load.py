@@ -27,6 +27,18 @@ import uvloop
 _LENGTH = b"content-length:"
 
 
+def whole(buffer: bytes) -> bool:
+    """Whether an answer has come to its end."""
+    head = buffer.find(b"\r\n\r\n")
+    if head < 0:
+        return False
+    at = buffer.find(_LENGTH, 0, head)
+    if at < 0:
+        at = buffer[:head].lower().find(_LENGTH)
+    at += len(_LENGTH)
+    return len(buffer) >= head + 4 + int(buffer[at : buffer.find(b"\r", at)])
+
+
 @dataclass(frozen=True)
 class Load:
     """What a load found: latencies in ms, answers by status, and connections that broke."""
@@ -62,12 +74,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head = self._buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        at = self._buffer[:head].lower().find(_LENGTH) + len(_LENGTH)
-        length = int(self._buffer[at : self._buffer.find(b"\r", at)])
-        if len(self._buffer) < head + 4 + length:
+        if not whole(self._buffer):
             return
         now = time.perf_counter()
         self._latencies.append(now - self._sent)
