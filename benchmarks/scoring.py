@@ -1,0 +1,166 @@
+"""Scoring a file beside the packaged model alone, and with twice the workers.
+
+    python -m benchmarks.scoring [MODEL] [--tweets FILE] [--rows 5000000]
+
+MODEL is what `python -m flows.score --model` takes (default: the champion). Tweets are drawn with replacement
+from FILE (default: the generated corpus) into one CSV file. The model alone gets texts that are in memory
+already, in batches of several sizes; its best is one process's, on as many threads as one worker has. Memory is
+the largest sum of resident sets of the process that reads and those that score: what they share counts twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from benchmarks.results import machine, table, write
+from polarity.config import ScoreConfig
+from polarity.data.corpus import generate_tweets
+from polarity.data.sources import read_tweets
+from polarity.scoring import scoring
+from polarity.scoring.pool import process_pool
+from polarity.sections import DataConfig
+from polarity.serving.predictor import Predictor
+from polarity.stored_model import find_model
+
+SHARE, TWICE, MEMORY_GIB = 0.90, 1.7, 2.0  # to stay within
+BATCHES = (64, 512, 4096)
+MODEL_S = 10.0
+LABELS = ("negative", "positive")
+SEED = 19
+_WRITTEN_AT_ONCE = 100_000
+
+
+def draw(tweets: Path | None, rows: int, file: Path) -> list[str]:
+    """Write `rows` tweets drawn with replacement to `file`; return the texts of some of them."""
+    source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
+    if tweets is not None:
+        source = read_tweets(DataConfig(path=tweets), LABELS)
+    texts = source.column("text").drop_null()
+    random = np.random.default_rng(SEED)
+    with pa_csv.CSVWriter(file, pa.schema([("text", pa.string())])) as writer:
+        for start in range(0, rows, _WRITTEN_AT_ONCE):
+            picked = random.integers(0, len(texts), min(_WRITTEN_AT_ONCE, rows - start))
+            drawn = texts.take(picked).combine_chunks()
+            writer.write_table(pa.table({"text": drawn}))
+    return [str(text) for text in drawn.to_pylist()]
+
+
+def model_alone(folder: Path, texts: list[str]) -> dict[int, float]:
+    """Texts a second by batch size, on one thread."""
+    predictor = Predictor.load(folder, threads=1)
+    predictor.warm_up()
+    rates = {}
+    for size in BATCHES:
+        started, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - started) < MODEL_S:
+            at = done % (len(texts) - size) if len(texts) > size else 0
+            done += len(predictor(texts[at : at + size]))
+        rates[size] = done / elapsed
+    return rates
+
+
+@contextmanager
+def watched(found: list[float], pid: int) -> Iterator[None]:
+    """Appends the largest memory, in GiB, of a process and its children meanwhile."""
+    over, most = threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.2):
+            family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            sizes = []
+            for process in family:
+                try:
+                    sizes.append(process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            most = max(most, sum(sizes))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        found.append(most / 2**30)
+
+
+def score(file: Path, model: str, workers: int, folder: Path) -> dict[str, Any]:
+    """Score the file; seconds from the first look at it to the last shard, the model's loading included."""
+    config = ScoreConfig.model_validate(
+        {"data": {"path": file}, "model": model, "workers": workers, "output": folder / f"scores-{workers}"}
+    )
+    memory: list[float] = []
+    with watched(memory, os.getpid()):
+        started = time.perf_counter()
+        with process_pool(workers, cores=workers) as pool:
+            tally = scoring.score(scoring.plan(config, find_model(model)), pool=pool)
+        seconds = time.perf_counter() - started
+    return {
+        "workers": workers,
+        "rows": tally.rows,
+        "seconds": seconds,
+        "rows_per_s": tally.rows / seconds,
+        "peak_gib": memory[0],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="champion")
+    parser.add_argument("--tweets", type=Path)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    options = parser.parse_args(arguments)
+    described, model = machine(), find_model(options.model)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as apart,
+    ):
+        file = Path(name, "tweets.csv")
+        texts = draw(options.tweets, options.rows, file)
+        rates = apart.submit(model_alone, model.folder, texts).result()
+        found = [apart.submit(score, file, options.model, workers, Path(name)).result() for workers in (1, 2)]
+    best = max(rates.values())
+    for one in found:
+        one["of_the_models_best"] = one["rows_per_s"] / (best * one["workers"])
+    times = found[1]["rows_per_s"] / found[0]["rows_per_s"]
+    rows = [
+        [
+            str(one["workers"]), f"{one['rows']:,}", f"{one['seconds']:.0f}", f"{one['rows_per_s']:,.0f}",
+            f"{one['of_the_models_best']:.2f}", f"{one['peak_gib']:.2f}",
+        ]
+        for one in found
+    ]  # fmt: skip
+    head = ["workers, of one thread", "rows", "seconds", "rows/s", "of the model's best, a worker", "peak GiB"]
+    batches = table(["batch", "texts/s"], [[str(size), f"{rate:,.0f}"] for size, rate in rates.items()])
+    write(
+        f"scoring-{model.manifest.name}",
+        f"# Scoring with '{model.manifest.name}' ({model.manifest.family}, {model.manifest.precision})\n\n"
+        f"{described}. Tweets drawn from {options.tweets.name if options.tweets else 'the generated corpus'}, one CSV "
+        f"file.\n\n{table(head, rows)}\n\nTwo workers do {times:.2f} times what one does. To stay within: "
+        f"{SHARE:g} of the model's best, {TWICE:g} times, {MEMORY_GIB:g} GiB.\n\n"
+        f"The model alone, on one thread:\n\n{batches}\n",
+        {"machine": described, "model": model.title, "model_alone": rates, "scorings": found, "times": times},
+    )
+
+
+if __name__ == "__main__":
+    main()
