@@ -29,6 +29,9 @@ _SPECIAL = re.compile(
 )
 
 
+_UVICORNS_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
+
+
 class _Transport:
     """A transport that keeps the head of an answer back until the first of the body is there."""
 
@@ -67,6 +70,13 @@ class Connection(HttpToolsProtocol):
 
     _out: _Transport
     _between = True
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        if self.timeout_keep_alive == _UVICORNS_KEEP_ALIVE_S:
+            # Nobody chose it. Load balancers keep an idle connection for a minute, and lose a request if it is
+            # closed just when they use it again.
+            self.timeout_keep_alive = _KEEP_ALIVE_S
 
     @classmethod
     def use(cls) -> None:

@@ -79,13 +79,13 @@ class Left:
     reason : str
         `idle`: the model was free when the first text came; `freed`: it had become free;
         `full`: more was waiting than one batch may hold.
-    waited_s : list of float
-        Of each request that began with this batch, the time from its arrival.
+    waited_s : float
+        From the arrival of the oldest request in it.
     """
 
     reason: Reason
     size: int
-    waited_s: list[float]
+    waited_s: float
 
 
 class Watch(Protocol):
@@ -270,15 +270,9 @@ class Batcher:
             self._free -= 1
             texts = [text for work, start, stop in slices for text in work.texts[start:stop]]
             if self._watch is not None:
-                now = perf_counter()
                 full: Reason = "full" if len(texts) >= self._max_batch and self._waiting else reason
-                self._watch.left(
-                    Left(
-                        full,
-                        len(texts),
-                        [now - work.arrived for work, start, _ in slices if start == 0],
-                    )
-                )
+                oldest = min(work.arrived for work, _, _ in slices)
+                self._watch.left(Left(full, len(texts), perf_counter() - oldest))
             task = loop.create_task(self._batch(loop, slices, texts))
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)

@@ -32,7 +32,7 @@ _request_seconds = Histogram(
 _refusals = Counter("polarity_refusals_total", "Texts and requests that were refused, by reason.", ["reason"])
 _predictions = Counter("polarity_predictions_total", "Texts that were answered, by sentiment.", ["sentiment"])
 _queue_seconds = Histogram(
-    "polarity_queue_seconds", "Time of a request in the queue before the model took it.", buckets=_SECONDS
+    "polarity_queue_seconds", "Age of a batch's oldest request when the model took it.", buckets=_SECONDS
 )
 _waiting = Gauge("polarity_waiting_texts", "Texts in the queue when a batch left.", multiprocess_mode="livesum")
 _batches = Counter(
@@ -108,8 +108,7 @@ class BatchMetrics:
     def left(self, batch: Left) -> None:
         _count(_child(_batches, batch.reason))
         _batch_texts.observe(batch.size)
-        for waited_s in batch.waited_s:
-            _queue_seconds.observe(waited_s)
+        _queue_seconds.observe(batch.waited_s)
 
     def ran(self, size: int, model_s: float) -> None:
         _model_seconds.observe(model_s)
