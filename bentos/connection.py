@@ -63,11 +63,13 @@ class _Transport:
 class Connection(HttpToolsProtocol):
     """One client's connection to the gateway."""
 
-    crowded: ClassVar[Callable[[str, int], Reply | None]] = staticmethod(lambda path, requests: None)
-    """The refusal that any body posted to a path would get, while so many requests are in hand."""
+    crowded: ClassVar[Callable[[str, int], Reply | None]] = staticmethod(lambda path, coming: None)
+    """The refusal that any body posted to a path would get, with so many let in before it on their way."""
     refused: ClassVar[Callable[[str, Reply], None]] = staticmethod(lambda path, reply: None)
     """Told of each request that was refused here."""
 
+    _coming: ClassVar[int] = 0
+    """What this turn of the event loop has read: all of it comes by here before the first is looked at."""
     _out: _Transport
     _between = True
 
@@ -88,22 +90,29 @@ class Connection(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._out))
 
     def data_received(self, data: bytes) -> None:
-        if self._between and data.startswith(b"POST /predict") and (answer := self._at_once(data)):
-            self._unset_keepalive_if_required()
-            self._out.write(answer)
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-            return
+        if self._between and data.startswith(b"POST /predict"):
+            if answer := self._at_once(data):
+                self._unset_keepalive_if_required()
+                self._out.write(answer)
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                return
+            if not Connection._coming:
+                self.loop.call_soon(self._all_came)
+            Connection._coming += 1
         super().data_received(data)
+
+    @staticmethod
+    def _all_came() -> None:
+        Connection._coming = 0
 
     def _at_once(self, data: bytes) -> bytes | None:
         """The answer to a request that is refused whatever its body, if `data` is one whole simple request."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None
         path = data[5 : data.find(b" ", 5)].decode("latin-1")
-        # All that one turn of the event loop reads comes by here before the first of it is looked at.
-        reply = self.crowded(path, len(self.tasks))
+        reply = self.crowded(path, self._coming)
         if reply is None or (request := _SIMPLE.match(data)) is None:
             return None
         head = request[2].lower()

@@ -175,11 +175,11 @@ class Door:
         await _send(reply, send)
         metrics.answered(_route(path), reply.status, perf_counter() - started)
 
-    def crowded(self, path: str, requests: int) -> Reply | None:
-        """The whole answer that any POST to `path` in no special language would get now, with so many in hand."""
+    def crowded(self, path: str, coming: int) -> Reply | None:
+        """The whole answer that any POST to `path` in no special language would get, with so many on their way here."""
         if self._contract is None or self._keys or path not in self._hot:
             return None
-        reply = self._contract.crowded(requests=requests)
+        reply = self._contract.crowded(coming=coming)
         return None if reply is None else _whole(reply)
 
     def refused(self, path: str, reply: Reply) -> None:

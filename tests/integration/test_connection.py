@@ -27,7 +27,7 @@ class Watched(Connection):
     writes: list[bytes]
 
     @staticmethod
-    def crowded(path: str, requests: int) -> Reply | None:
+    def crowded(path: str, coming: int) -> Reply | None:
         return REFUSAL if Watched.busy else None
 
     @staticmethod

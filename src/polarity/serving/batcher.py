@@ -28,10 +28,11 @@ Gone = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
-# A queue that has been longer than the room for so many seconds is no burst but overload: then no more than half of the
-# room is filled, until for as long nobody had to be refused (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
-# 10(5), 2012).
+# A queue that has been longer than the room for so many seconds is no burst but overload: then no more than half
+# of the room is filled, until for as long nobody had to be refused (Nichols and Jacobson, "Controlling Queue Delay",
+# ACM Queue 10(5), 2012).
 _STANDING_S = 0.1
+_TURNS = 4
 # Weight of the past in the estimate of the pace, per batch.
 _MEMORY = 0.9
 
@@ -59,13 +60,13 @@ class Backend(Protocol):
         """One row of probabilities per text, in order."""
         ...
 
-    def wait_s(self, texts: int = 1, *, requests: int = 0) -> float | None:
+    def wait_s(self, texts: int = 1, *, coming: int = 0) -> float | None:
         """Seconds until so many more texts may come; none: they may come now.
 
         Parameters
         ----------
-        requests : int
-            What the server has in hand, of which some may still be on their way to this backend.
+        coming : int
+            Requests that are on their way to this backend already.
         """
         ...
 
@@ -146,7 +147,7 @@ class Batcher:
     lanes : int
         Batches under way at the same time: copies of the model behind `run`.
     room : int, optional
-        Texts that may go before a request, whatever the pace; under lasting overload, half as many. Default: a batch.
+        Requests that may wait, whatever the pace; under lasting overload, half as many. Default: a batch.
     """
 
     def __init__(
@@ -172,7 +173,6 @@ class Batcher:
         self._watch = watch
         self._queue: deque[_Work] = deque()
         self._open: deque[_Work] = deque()
-        self._requests = 0
         self._waiting = 0
         # Texts that go before those of a request that comes now: of a long one, only its share of a batch.
         self._ahead = 0
@@ -182,7 +182,7 @@ class Batcher:
         self._batches: set[asyncio.Task[None]] = set()
         self._paced_from = 0.0
         self._room = room or max_batch
-        self._half_room = max(1, self._room // 2)
+        self._strict_room = max(1, self._room // 2)
         self._calm_at = self._strict_until = 0.0
         self._texts_done = 0.0
         self._seconds_busy = 0.0
@@ -217,12 +217,11 @@ class Batcher:
             raise ServiceUnavailable("The server is stopping.")
         if (wait_s := self.wait_s(len(texts))) is not None:
             raise Busy(wait_s)
-        self._requests += 1
         loop = asyncio.get_running_loop()
         work = _Work(texts, loop.create_future(), gone)
         self._queue.append(work)
         self._open.append(work)
-        if self._ahead < self._room:
+        if len(self._queue) <= self._room:
             self._calm_at = work.arrived
         self._waiting += len(texts)
         self._ahead += min(len(texts), self._share)
@@ -236,27 +235,27 @@ class Batcher:
         try:
             return await work.answer
         finally:
-            self._requests -= 1
             if work.watcher is not None:
                 work.watcher.cancel()
 
-    def wait_s(self, texts: int = 1, *, requests: int = 0) -> float | None:
+    def wait_s(self, texts: int = 1, *, coming: int = 0) -> float | None:
         """Seconds until so many more texts may come; none: they may come now."""
-        coming = max(0, requests - self._requests)
-        waiting, ahead = self._waiting + coming, self._ahead + coming
-        if waiting < self._half_room:
+        requests, waiting = len(self._queue) + coming, self._waiting + coming
+        if waiting < self._strict_room:
             return None
         now = perf_counter()
-        if ahead >= self._room and now - self._calm_at > _STANDING_S:
-            self._strict_until = now + _STANDING_S
-        room, patience_s = (self._half_room, 0.0) if now < self._strict_until else (self._room, self._max_wait_s)
         text_s = self._seconds_busy / (self._texts_done or 1.0)
-        turn_s, done_s = ahead * text_s, (waiting + texts) * text_s
+        # A slow model refuses and takes in by turns; a pause between two refusals is no end of the overload.
+        calm_s = max(_STANDING_S, _TURNS * self._room * text_s)
+        if requests >= self._room and now - self._calm_at > _STANDING_S:
+            self._strict_until = now + calm_s
+        room, patience_s = (self._strict_room, 0.0) if now < self._strict_until else (self._room, self._max_wait_s)
+        turn_s, done_s = (self._ahead + coming) * text_s, (waiting + texts) * text_s
         in_time = done_s <= self._deadline_s and waiting + texts <= self._max_queue
-        if in_time and (ahead < room or turn_s <= patience_s):
+        if in_time and (requests < room or turn_s <= patience_s):
             return None
         if now < self._strict_until:
-            self._strict_until = now + _STANDING_S
+            self._strict_until = now + calm_s
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
@@ -298,6 +297,8 @@ class Batcher:
                 # Behind the others, so that a long request delays nobody by more than a batch.
                 self._queue.append(work)
                 self._ahead += min(rest - take, self._share)
+        if len(self._queue) < self._room:
+            self._calm_at = perf_counter()
         return slices
 
     async def _batch(self, loop: asyncio.AbstractEventLoop, slices: list[_Slice], texts: list[str]) -> None:

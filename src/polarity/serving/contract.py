@@ -164,15 +164,15 @@ class Contract:
         metrics.refused(refused.code)
         return refused.reply(spoken(headers))
 
-    def crowded(self, headers: Headers = (), *, requests: int = 0) -> Reply | None:
+    def crowded(self, headers: Headers = (), *, coming: int = 0) -> Reply | None:
         """The refusal that any body would get at this moment, if there is too much at once; cheaper than reading it.
 
         Parameters
         ----------
-        requests : int
-            What the server has in hand, whether it is known here already or not.
+        coming : int
+            Requests that were let in and are not here yet.
         """
-        wait_s = self._backend.wait_s(requests=requests)
+        wait_s = self._backend.wait_s(coming=coming)
         return None if wait_s is None else _crowded_reply(retry_after(wait_s), spoken(headers))
 
     async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:

@@ -24,7 +24,7 @@ NEURAL = frozenset({"bilstm", "distilbert", "bert"})
 
 # A batch of a graph holds at most so many tokens, padding included: on a CPU as many as keep its caches warm.
 _BATCH_TOKENS: dict[Kind, int] = {"cpu": 512, "gpu": 32768}
-_MAX_BATCH: dict[Kind, int] = {"cpu": 64, "gpu": 512}
+_GPU_MAX_BATCH = 512
 # Bunches on their way to one runner: one that it works on, and one that waits there when it is done.
 _BUNCHES = 2
 _MOST_GATEWAYS = 4
@@ -155,7 +155,7 @@ def decide(options: ServingOptions, manifest: ModelManifest, *, cores: int, gpus
         runners=runners,
         gateways=gateways,
         threads=options.model_threads or max(1, cores // copies),
-        max_batch=options.max_batch or (_MAX_BATCH[kind] if neural else None),
+        max_batch=options.max_batch or (_GPU_MAX_BATCH if kind == "gpu" else None),
         memory_bytes=options.gpu_memory_mib * 2**20,
     )
 

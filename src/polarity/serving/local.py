@@ -21,9 +21,10 @@ class Form:
         text: a thread would have to share the interpreter with the loop, and each change of hands costs more.
         A model that leaves the interpreter while it computes belongs in a thread.
     max_batch : int
-        Texts in a call. Inline, this bounds the time that the loop is busy with nothing else.
+        Texts in a call. Inline, this bounds the time that the loop is busy with nothing else; elsewhere, more texts
+        find more of their own length among them, and less is padded.
     room : int
-        Texts that may always wait.
+        Requests that may always wait.
     """
 
     inline: bool
@@ -32,7 +33,7 @@ class Form:
 
 
 FORMS = {"logistic": Form(inline=True, max_batch=32, room=64)}
-_NEURAL = Form(inline=False, max_batch=64, room=64)
+_NEURAL = Form(inline=False, max_batch=256, room=128)
 
 
 def form_of(family: str) -> Form:

@@ -61,7 +61,7 @@ def test_a_gpu_for_what_cannot_use_one_is_refused(model: ModelManifest, right: s
 
 def test_on_a_cpu_the_gateway_owns_the_model_unless_told_otherwise() -> None:
     alone = plan(manifest(), cores=6)
-    assert (alone.runners, alone.gateways, alone.threads, alone.max_batch, alone.lanes) == (0, 1, 6, 64, 1)
+    assert (alone.runners, alone.gateways, alone.threads, alone.max_batch, alone.lanes) == (0, 1, 6, None, 1)
     apart = plan(manifest(), cores=6, runner="process", workers="2")
     assert (apart.runners, apart.gateways, apart.threads, apart.resources) == (1, 2, 6, {})
     assert apart.lanes == 2
