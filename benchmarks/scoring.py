@@ -3,9 +3,9 @@
     python -m benchmarks.scoring [MODEL] [--tweets FILE] [--rows 5000000]
 
 MODEL is what `python -m flows.score --model` takes (default: the champion). Tweets are drawn with replacement
-from FILE (default: the generated corpus) into one CSV file. The model alone gets texts that are in memory
-already, in batches of several sizes; its best is one process's, on as many threads as one worker has. Memory is
-the largest sum of resident sets of the process that reads and those that score: what they share counts twice.
+from FILE (default: the generated corpus) into a CSV file; one worker gets a fifth of them, two get all. The model
+alone gets texts that are in memory already, in batches of several sizes. Everything has one thread. Memory is the
+largest sum of resident sets of the process that reads and those that score: what they share counts twice.
 """
 
 from __future__ import annotations
@@ -134,10 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as name,
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as apart,
     ):
-        file = Path(name, "tweets.csv")
-        texts = draw(options.tweets, options.rows, file)
+        files = {workers: Path(name, f"tweets-{workers}.csv") for workers in (1, 2)}
+        texts = draw(options.tweets, options.rows // 5, files[1])
+        draw(options.tweets, options.rows, files[2])
         rates = apart.submit(model_alone, model.folder, texts).result()
-        found = [apart.submit(score, file, options.model, workers, Path(name)).result() for workers in (1, 2)]
+        found = [
+            apart.submit(score, file, options.model, workers, Path(name)).result() for workers, file in files.items()
+        ]
     best = max(rates.values())
     for one in found:
         one["of_the_models_best"] = one["rows_per_s"] / (best * one["workers"])
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"scoring-{model.manifest.name}",
         f"# Scoring with '{model.manifest.name}' ({model.manifest.family}, {model.manifest.precision})\n\n"
         f"{described}. Tweets drawn from {options.tweets.name if options.tweets else 'the generated corpus'}, one CSV "
-        f"file.\n\n{table(head, rows)}\n\nTwo workers do {times:.2f} times what one does. To stay within: "
+        f"file a row.\n\n{table(head, rows)}\n\nTwo workers do {times:.2f} times what one does. To stay within: "
         f"{SHARE:g} of the model's best, {TWICE:g} times, {MEMORY_GIB:g} GiB.\n\n"
         f"The model alone, on one thread:\n\n{batches}\n",
         {"machine": described, "model": model.title, "model_alone": rates, "scorings": found, "times": times},
