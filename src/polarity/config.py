@@ -203,8 +203,9 @@ class ScoreConfig(_OfStoredModel):
     """Folder of the result. Default: one under `runs/`, the same for the same tweets, model and options."""
     keep: tuple[str, ...] = ()
     """Further columns of the input to carry over."""
-    shard_rows: int = Field(20_000, ge=1)
-    """Tweets a shard: what a kill can lose, and what one Parquet file of the result holds at most."""
+    shard_rows: int | None = Field(None, ge=1)
+    """Tweets a shard: what a kill can lose, what one Parquet file of the result holds at most, and the least that is
+    worth another process. Default: 20,000 for the logistic regression, 2,000 for a neural model."""
     workers: int | None = Field(None, ge=1)
     """Processes of this machine that score side by side. Default: the cores that there are."""
     runner: Literal["threads", "dask"] = "threads"

@@ -24,6 +24,7 @@ from polarity.scoring.pool import Pool, process_pool
 from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
 from polarity.sections import InputConfig
+from polarity.serving.device import NEURAL
 from polarity.serving.package import MANIFEST
 from polarity.settings import settings
 from polarity.stored_model import StoredModel
@@ -32,6 +33,9 @@ MANIFEST_FILE = "scoring.json"
 ENDINGS = (".csv", ".tsv", ".tab", ".parquet")
 ID_NAMES = ("id", "tweet_id", "tweetid", "textid")
 DATE_NAMES = ("date", "created_at", "tweetdate", "timestamp", "time")
+
+# A few seconds of work each.
+_SHARD, _NEURAL_SHARD = 20_000, 2_000
 
 Listener = Callable[[Tally], None]
 
@@ -79,7 +83,8 @@ def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
         "model": {"title": model.title, "digest": file_digest(model.folder / MANIFEST)},
         "options": {
             **config.data.model_dump(mode="json", exclude={"path"}),
-            **config.model_dump(mode="json", include={"keep", "shard_rows"}),
+            **config.model_dump(mode="json", include={"keep"}),
+            "shard_rows": config.shard_rows or (_NEURAL_SHARD if model.manifest.family in NEURAL else _SHARD),
         },
     }
     scoring = Scoring(config, model, files, record, config.output or Path())
@@ -199,7 +204,7 @@ def _shards(scoring: Scoring) -> Iterator[tuple[Shard, pa.Table, Columns]]:
         file = TweetFile(path, scoring.config.data)
         columns = _columns(file, scoring.config)
         tables = file.tables(*columns)
-        for number, table in enumerate(_of_rows(tables, scoring.config.shard_rows)):
+        for number, table in enumerate(_of_rows(tables, scoring.record["options"]["shard_rows"])):
             part = scoring.parts() / f"part-{place:04d}-{number:05d}.parquet"
             yield Shard(name, number, part, scoring.key), table, columns
 
