@@ -21,14 +21,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from polarity.serving.contract import Reply
 
 # Only what can be read in one way is answered without the parser: all else goes the usual way.
-_SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1\r\n((?:[a-z-]+: ?[!-~ ]*\r\n)+)\r\n", re.IGNORECASE)
-_LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r$", re.MULTILINE)
+_SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1((?:\r\n[a-z-]+: ?[!-~ ]*)+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
 # An answer in a language, to a body in pieces, or the last one of a connection.
 _SPECIAL = re.compile(
-    rb"^(?:accept-language|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r$))", re.MULTILINE
+    rb"^(?:accept-language|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
-
-
+_MOST_HEAD = 2048
 _UVICORNS_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
 
 
@@ -72,6 +71,7 @@ class Connection(HttpToolsProtocol):
     """What this turn of the event loop has read: all of it comes by here before the first is looked at."""
     _out: _Transport
     _between = True
+    _answered_at = float("-inf")
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -92,11 +92,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._between and data.startswith(b"POST /predict"):
             if answer := self._at_once(data):
-                self._unset_keepalive_if_required()
                 self._out.write(answer)
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
+                self._answered_at = self.loop.time()
+                if self.timeout_keep_alive_task is None:
+                    self._wait_for_more(self.timeout_keep_alive)
                 return
             if not Connection._coming:
                 self.loop.call_soon(self._all_came)
@@ -111,17 +110,24 @@ class Connection(HttpToolsProtocol):
         """The answer to a request that is refused whatever its body, if `data` is one whole simple request."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None
-        path = data[5 : data.find(b" ", 5)].decode("latin-1")
-        reply = self.crowded(path, self._coming)
-        if reply is None or (request := _SIMPLE.match(data)) is None:
-            return None
-        head = request[2].lower()
-        lengths = _LENGTH.findall(head)
-        if len(lengths) != 1 or int(lengths[0]) != len(data) - request.end() or _SPECIAL.search(head):
+        head, end, body = data.partition(b"\r\n\r\n")
+        path, length = _simple(head) if len(head) <= _MOST_HEAD else ("", 0)
+        if not path or not end or length != len(body) or (reply := self.crowded(path, self._coming)) is None:
             return None
         self.refused(path, reply)
         line, rest = _raw(reply)
         return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
+
+    def _wait_for_more(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        # Refusals do not set the timer anew, which would be a tenth of what they cost.
+        left_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._wait_for_more(left_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -134,6 +140,18 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._out.flush()
         super().on_response_complete()
+
+
+@lru_cache(maxsize=1024)
+def _simple(head: bytes) -> tuple[str, int]:
+    """Path and length of the body if nothing about the request is special; else no path. A client's heads are alike."""
+    if (request := _SIMPLE.fullmatch(head)) is None:
+        return "", 0
+    headers = request[2].lower()
+    lengths = _LENGTH.findall(headers)
+    if len(lengths) != 1 or _SPECIAL.search(headers):
+        return "", 0
+    return request[1].decode("ascii"), int(lengths[0])
 
 
 @lru_cache(maxsize=256)

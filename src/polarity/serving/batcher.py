@@ -31,7 +31,7 @@ _TICK_S = 0.05
 # A queue that has been longer than the room for so many seconds is no burst but overload: then no more than half
 # of the room is filled, until for as long nobody had to be refused (Nichols and Jacobson, "Controlling Queue Delay",
 # ACM Queue 10(5), 2012).
-_STANDING_S = 0.1
+_STANDING_S = 0.05
 _TURNS = 4
 # Weight of the past in the estimate of the pace, per batch.
 _MEMORY = 0.9
