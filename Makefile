@@ -68,7 +68,7 @@ prune: $(VENV)/.runtime  ## Remove old runs, versions, Bentos and results, never
 container-test: $(VENV)/.dev  ## Build the champion's image, run it, hold the contract's tests against it (TAG= for another)
 	tests/container/run.sh $(TAG)
 
-bench: bench-serving bench-training  ## All benchmarks: tables and JSON in benchmarks/results
+bench: bench-serving bench-training bench-scoring  ## All benchmarks: tables and JSON in benchmarks/results
 
 bench-serving: $(VENV)/.dev  ## Serving beside its peers (MODEL=folder, RANDOM_WEIGHTS=1, DEVICE=gpu)
 	python -m benchmarks.serving $(or $(MODEL),$(if $(RANDOM_WEIGHTS),--random)) --device $(or $(DEVICE),cpu)
@@ -76,6 +76,9 @@ bench-serving: $(VENV)/.dev  ## Serving beside its peers (MODEL=folder, RANDOM_W
 bench-training: $(VENV)/.dev  ## The flow beside its steps by hand, and 1,600,000 tweets (TWEETS=file, FLOW=options)
 	python -m benchmarks.training.flow $(FLOW)
 	python -m benchmarks.training.scale $(if $(TWEETS),--tweets $(TWEETS))
+
+bench-scoring: $(VENV)/.dev  ## Five million tweets beside the model alone (MODEL=folder, ROWS=5000000, TWEETS=file)
+	python -m benchmarks.scoring $(MODEL) --rows $(or $(ROWS),5000000) $(if $(TWEETS),--tweets $(TWEETS))
 
 soak: $(VENV)/.dev  ## Overload, endurance, and kills at random moments: some hours
 	pytest -m soak --timeout 1800
@@ -94,4 +97,4 @@ locks: $(VENV)/.uv  ## Resolve the locks anew
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 
-.PHONY: help setup demo test lint server serve doctor rollback prune container-test bench bench-serving bench-training soak ui stop locks
+.PHONY: help setup demo test lint server serve doctor rollback prune container-test bench bench-serving bench-training bench-scoring soak ui stop locks

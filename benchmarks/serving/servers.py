@@ -39,12 +39,15 @@ class Server:
         Where single texts are posted to.
     body : callable
         The body of the request for one text.
+    bulk_route : str, optional
+        Where many texts are posted to at once.
     """
 
     name: str
     start: Callable[[], AbstractContextManager[Running]]
     route: str = "/predict"
     body: Callable[[str], object] = lambda text: {"text": text}
+    bulk_route: str | None = None
 
     def bodies(self, texts: list[str]) -> str:
         """One JSON body a line."""
@@ -112,7 +115,11 @@ def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -
             lambda: _uvicorn(f"benchmarks.serving.{peer}:app", PEER_MODEL=str(model)),
         ),
         plain,
-        Server(BENTO, lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options)),
+        Server(
+            BENTO,
+            lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options),
+            bulk_route="/predict/batch",
+        ),
         Server(BATCHED, lambda: _uvicorn("benchmarks.serving.batched:app", PEER_MODEL=str(model))),
         Server("bare ASGI route, no model", lambda: _uvicorn("benchmarks.serving.bare:app")),
     ]
