@@ -28,9 +28,9 @@ Gone = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
-# A queue that has been longer than the room for so many seconds is no burst but overload: then no more than half
-# of the room is filled, until for as long nobody had to be refused (Nichols and Jacobson, "Controlling Queue Delay",
-# ACM Queue 10(5), 2012).
+# A queue that is longer than the room, and does not become shorter within so many seconds, is no burst but overload:
+# then no more than half of the room is filled, until for a while nobody had to be refused (after Nichols and Jacobson,
+# "Controlling Queue Delay", ACM Queue 10(5), 2012).
 _STANDING_S = 0.05
 _TURNS = 4
 # Weight of the past in the estimate of the pace, per batch.
@@ -183,7 +183,8 @@ class Batcher:
         self._paced_from = 0.0
         self._room = room or max_batch
         self._strict_room = max(1, self._room // 2)
-        self._calm_at = self._strict_until = 0.0
+        self._calm_at = self._strict_until = self._looked_at = 0.0
+        self._seen = 0
         self._texts_done = 0.0
         self._seconds_busy = 0.0
 
@@ -247,7 +248,7 @@ class Batcher:
         text_s = self._seconds_busy / (self._texts_done or 1.0)
         # A slow model refuses and takes in by turns; a pause between two refusals is no end of the overload.
         calm_s = max(_STANDING_S, _TURNS * self._room * text_s)
-        if requests >= self._room and now - self._calm_at > _STANDING_S:
+        if requests >= self._room and self._stands(requests, now):
             self._strict_until = now + calm_s
         room, patience_s = (self._strict_room, 0.0) if now < self._strict_until else (self._room, self._max_wait_s)
         turn_s, done_s = (self._ahead + coming) * text_s, (waiting + texts) * text_s
@@ -257,6 +258,15 @@ class Batcher:
         if now < self._strict_until:
             self._strict_until = now + calm_s
         return max(turn_s, done_s - self._deadline_s, 0.1)
+
+    def _stands(self, requests: int, now: float) -> bool:
+        """Whether a queue that has been longer than the room for a while does not get shorter, either."""
+        if now - max(self._calm_at, self._looked_at) < _STANDING_S:
+            return False
+        first = self._looked_at < self._calm_at
+        stands = not first and requests >= self._seen
+        self._looked_at, self._seen = now, requests
+        return stands
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
         self._scheduled = False

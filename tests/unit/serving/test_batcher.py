@@ -386,3 +386,19 @@ def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
         assert not any(isinstance(answer, Busy) for answer in calm), "and bursts may come again"
 
     run(test)
+
+
+def test_what_a_stall_left_is_worked_off_and_nobody_is_refused() -> None:
+    async def test() -> None:
+        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, room=8)
+        await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(16)))
+        # a fifth of a second of work at once, and meanwhile half of what the model can do
+        asked = [asyncio.create_task(one.predict(["late"])) for _ in range(160)]
+        until = time.perf_counter() + 0.6
+        while time.perf_counter() < until:
+            asked += [asyncio.create_task(one.predict(["x"])) for _ in range(4)]
+            await asyncio.sleep(0.012)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert not any(isinstance(answer, Busy) for answer in answers)
+
+    run(test)
