@@ -47,8 +47,9 @@ _WRITTEN_AT_ONCE = 100_000
 
 def draw(tweets: Path | None, rows: int, file: Path) -> list[str]:
     """Write `rows` tweets drawn with replacement to `file`; return the texts of some of them."""
-    source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
-    if tweets is not None:
+    if tweets is None:
+        source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
+    else:
         source = read_tweets(DataConfig(path=tweets), LABELS)
     texts = source.column("text").drop_null()
     random = np.random.default_rng(SEED)
