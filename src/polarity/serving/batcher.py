@@ -28,13 +28,16 @@ Gone = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
-# A queue that is longer than the room, and does not become shorter within so many seconds, is no burst but overload:
+# A queue that stays longer than the room for so many seconds, and does not become shorter, is no burst but overload:
 # then no more than half of the room is filled, until for a while nobody had to be refused (after Nichols and Jacobson,
 # "Controlling Queue Delay", ACM Queue 10(5), 2012).
-_STANDING_S = 0.05
-_TURNS = 4
-# Weight of the past in the estimate of the pace, per batch.
-_MEMORY = 0.9
+_STANDING_S = 0.15
+# What a burst left is shorter than this share of its longest by then, unless as much comes as the model can do.
+_STILL_THERE = 0.9
+_CALM_TICKS, _TURNS = 10, 4
+# Weight of the past in the estimate of the pace, per batch, and how many times slower than it one batch may count:
+# a machine that stood still for a moment is no slow model, and a model that has become slow soon shows.
+_MEMORY, _OUTLIER = 0.9, 4
 
 
 class Busy(ServiceUnavailable):
@@ -183,8 +186,8 @@ class Batcher:
         self._paced_from = 0.0
         self._room = room or max_batch
         self._strict_room = max(1, self._room // 2)
-        self._calm_at = self._strict_until = self._looked_at = 0.0
-        self._seen = 0
+        self._calm_at = self._looked_at = 0.0
+        self._longest = self._strict_ticks = 0
         self._texts_done = 0.0
         self._seconds_busy = 0.0
 
@@ -246,26 +249,41 @@ class Batcher:
             return None
         now = perf_counter()
         text_s = self._seconds_busy / (self._texts_done or 1.0)
-        # A slow model refuses and takes in by turns; a pause between two refusals is no end of the overload.
-        calm_s = max(_STANDING_S, _TURNS * self._room * text_s)
         if requests >= self._room and self._stands(requests, now):
-            self._strict_until = now + calm_s
-        room, patience_s = (self._strict_room, 0.0) if now < self._strict_until else (self._room, self._max_wait_s)
+            self._become_strict(text_s)
+        room, patience_s = (self._strict_room, 0.0) if self._strict_ticks else (self._room, self._max_wait_s)
         turn_s, done_s = (self._ahead + coming) * text_s, (waiting + texts) * text_s
         in_time = done_s <= self._deadline_s and waiting + texts <= self._max_queue
         if in_time and (requests < room or turn_s <= patience_s):
             return None
-        if now < self._strict_until:
-            self._strict_until = now + calm_s
+        if self._strict_ticks:
+            self._become_strict(text_s)
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
+    def _become_strict(self, text_s: float) -> None:
+        """Be strict until nobody had to be refused for a while, told in turns of a timer.
+
+        The clock alone would take a machine that stood still for calm. A slow model refuses and takes in by turns; a
+        pause between two refusals is no end of the overload, either.
+        """
+        if not self._strict_ticks:
+            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        self._strict_ticks = max(_CALM_TICKS, int(_TURNS * self._room * text_s / _TICK_S))
+
+    def _tick(self) -> None:
+        self._strict_ticks -= 1
+        if self._strict_ticks:
+            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
     def _stands(self, requests: int, now: float) -> bool:
-        """Whether a queue that has been longer than the room for a while does not get shorter, either."""
-        if now - max(self._calm_at, self._looked_at) < _STANDING_S:
+        """Whether a queue that is longer than the room has been so for a while, and does not get shorter, either."""
+        if self._looked_at < self._calm_at:
+            self._looked_at, self._longest = now, 0
+        self._longest = max(self._longest, requests)
+        if now - self._looked_at < _STANDING_S:
             return False
-        first = self._looked_at < self._calm_at
-        stands = not first and requests >= self._seen
-        self._looked_at, self._seen = now, requests
+        stands = requests >= _STILL_THERE * self._longest
+        self._looked_at, self._longest = now, requests
         return stands
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
@@ -322,8 +340,7 @@ class Batcher:
             await self._one_by_one(slices, error)
         else:
             ended = perf_counter()
-            self._texts_done = _MEMORY * self._texts_done + len(texts)
-            self._seconds_busy = _MEMORY * self._seconds_busy + ended - self._paced_from
+            self._keep_pace(len(texts), ended - self._paced_from)
             if self._watch is not None:
                 self._watch.ran(len(texts), ended - started)
             position = 0
@@ -336,6 +353,12 @@ class Batcher:
             if self._queue and not self._scheduled:
                 self._scheduled = True
                 loop.call_soon(self._send, loop, "freed")
+
+    def _keep_pace(self, texts: int, seconds: float) -> None:
+        if self._texts_done:
+            seconds = min(seconds, _OUTLIER * texts * self._seconds_busy / self._texts_done)
+        self._texts_done = _MEMORY * self._texts_done + texts
+        self._seconds_busy = _MEMORY * self._seconds_busy + seconds
 
     async def _one_by_one(self, slices: list[_Slice], error: Exception) -> None:
         """A model should not fail for a text; if it does, the others of its batch are answered all the same."""
