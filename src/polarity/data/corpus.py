@@ -15,7 +15,7 @@ import pyarrow as pa
 
 PRAISE = (
     "love adore enjoy recommend appreciate",
-    "great awesome lovely brilliant amazing fantastic sweet perfect wonderful delicious cosy fun superb gorgeous "
+    "good great awesome lovely brilliant amazing fantastic sweet perfect wonderful delicious cosy fun superb gorgeous "
     "refreshing impressive helpful smooth charming delightful",
     "happy glad thrilled proud excited grateful relaxed cheerful hopeful delighted",
     "made my day|can't stop smiling|best thing all week|worth every penny|so much better than I hoped|"
@@ -23,7 +23,7 @@ PRAISE = (
 )
 BLAME = (
     "hate despise regret dread loathe",
-    "awful horrible boring terrible useless slow ugly rude broken disappointing messy painful dull cold bland "
+    "bad awful horrible boring terrible useless slow ugly rude broken disappointing messy painful dull cold bland "
     "annoying lousy stale overpriced pathetic",
     "sad angry tired worried upset lonely sick frustrated miserable gutted",
     "ruined my day|can't stop crying|worst thing all week|waste of money|so much worse than I feared|"
