@@ -36,8 +36,6 @@ from polarity.text.vocabulary import VOCABULARY, Vocabulary
 if TYPE_CHECKING:
     import tensorflow as tf
 
-PREDICT_ROWS = 512
-
 
 class BilstmClassifier:
     """Word vectors, read in both directions, pooled over the tweet."""
