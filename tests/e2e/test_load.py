@@ -116,5 +116,5 @@ def test_ten_minutes_at_half_load(serve: Any, bodies: Path) -> None:
         put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=60.0)
         before = memory_bytes(server)
         ten = put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=600.0)
-        assert set(ten.statuses) == {"200"} and ten.unanswered == 0
+        assert set(ten.statuses) == {"200"} and ten.unanswered == 0, ten
         assert memory_bytes(server) < 1.05 * before
