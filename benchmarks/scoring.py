@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from benchmarks.processes import resident_bytes
 from benchmarks.results import machine, table, write
 from polarity.config import ScoreConfig
 from polarity.data.corpus import generate_tweets
@@ -83,14 +83,7 @@ def watched(found: list[float], pid: int) -> Iterator[None]:
     def watch() -> None:
         nonlocal most
         while not over.wait(0.2):
-            family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-            sizes = []
-            for process in family:
-                try:
-                    sizes.append(process.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-            most = max(most, sum(sizes))
+            most = max(most, resident_bytes(pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

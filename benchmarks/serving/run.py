@@ -22,8 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.processes import cpu_s, resident_bytes
 from benchmarks.results import machine, table, write
 from benchmarks.serving.arrivals import PATTERNS, put_arrivals
 from benchmarks.serving.load import put_load
@@ -43,21 +42,6 @@ BATCHES = (1, 8, 64, 512)
 # Of what each server can do: open arrivals at this share of its own rate at 64 connections, and beyond it.
 CALM, BEYOND = 0.5, 2.0
 _GPU_MEMORY_BYTES = 4 * 2**30
-
-
-def family_of(pid: int) -> list[psutil.Process]:
-    """A process and its children."""
-    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-
-
-def cpu_s(pid: int) -> float:
-    """Processor seconds of a process and its children so far."""
-    return float(sum(sum(process.cpu_times()[:2]) for process in family_of(pid)))
-
-
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children."""
-    return float(sum(process.memory_info().rss for process in family_of(pid))) / 1e6
 
 
 def measure(server: Server, running: Running, bodies: Path, bulk: Path, seconds: float) -> list[dict[str, Any]]:
@@ -90,7 +74,7 @@ def measure(server: Server, running: Running, bodies: Path, bulk: Path, seconds:
         row = asdict(load) | {"load": f"{BULK} texts a request, {BULK_CONNECTIONS} connections", "offered_per_s": None}
         row |= {"requests_per_s": texts / load.seconds, "errors": load.broken + _errors(load.statuses)}
         rows.append(row | {"cpu_s_per_1000": 1000 * (cpu_s(running.pid) - before) / max(1, texts)})
-    memory = memory_mb(running.pid)
+    memory = resident_bytes(running.pid) / 1e6
     return [row | {"server": server.name, "memory_mb": memory} for row in rows]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
+from benchmarks.processes import resident_bytes
 from benchmarks.serving.arrivals import Arrivals, put_arrivals
 from benchmarks.serving.load import Load, put_load
 from polarity.packaging.bento_server import BentoServer
@@ -41,8 +41,7 @@ def bodies(tmp_path: Path) -> Path:
 
 
 def memory_bytes(server: BentoServer) -> int:
-    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
-    return sum(process.memory_info().rss for process in family)
+    return resident_bytes(server.process.pid)
 
 
 def saturate(url: str, bodies: Path, *, seconds: float) -> Load:
