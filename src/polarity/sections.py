@@ -170,8 +170,6 @@ class TransformerConfig(Section):
     """Peak of the one-cycle schedule."""
     max_tokens: int = Field(64, ge=8)
     """WordPieces of a tweet that are read."""
-    mask_share: float = Field(0.0, ge=0, lt=1)
-    """Share of the WordPieces that are hidden while it learns, others in each epoch; makes it memorise less."""
     class_weight: Literal["balanced"] | None = None
     """`balanced` weighs classes by the inverse of their frequency."""
     calibrate: bool = True

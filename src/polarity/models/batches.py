@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,31 +52,8 @@ def padded(texts: Sequence[Sequence[int]]) -> Ids:
     return ids
 
 
-@dataclass(frozen=True)
-class Masking:
-    """Hides some tokens from the network while it learns, others each time, so that it cannot memorise whole texts.
-
-    Parameters
-    ----------
-    share : float
-        Of the tokens that are hidden, in [0, 1).
-    mask : int
-        What stands in the place of a hidden token.
-    spared : sequence of int
-        Tokens that are never hidden, padding among them.
-    """
-
-    share: float
-    mask: int
-    spared: Sequence[int]
-
-    def __call__(self, ids: Ids, random: np.random.Generator) -> Ids:
-        hidden = (random.random(ids.shape) < self.share) & ~np.isin(ids, self.spared)
-        return np.where(hidden, np.int32(self.mask), ids)
-
-
 def training_dataset(
-    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int, masking: Masking | None = None
+    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int
 ) -> tf.data.Dataset:
     """A TensorFlow data set of (ids, labels) without end, bucketed by length and shuffled anew in each epoch.
 
@@ -86,9 +62,7 @@ def training_dataset(
     texts : sequence of token ids
         As many as `labels`.
     seed : int
-        Of the shuffling and the masking.
-    masking : Masking, optional
-        What to hide of the texts.
+        Of the shuffling.
     """
     import tensorflow as tf
 
@@ -98,8 +72,7 @@ def training_dataset(
         random = np.random.default_rng(seed)
         while True:
             for rows in bucketed_batches(lengths, batch_size, random=random):
-                ids = padded([texts[row] for row in rows])
-                yield masking(ids, random) if masking else ids, labels[rows].astype(np.int32)
+                yield padded([texts[row] for row in rows]), labels[rows].astype(np.int32)
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from polarity.data.tweets import FloatArray, Tweets
-from polarity.errors import ConfigurationError
 from polarity.models.base import History, PackagedModel, Progress
-from polarity.models.batches import Masking, training_dataset
+from polarity.models.batches import training_dataset
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
@@ -89,9 +88,7 @@ class _TransformerClassifier:
             metrics=["accuracy"],
         )
         ids = _ids(tokenizer, train.texts)
-        data = training_dataset(
-            ids, train.labels, config.batch_size, seed=self._seed, masking=_masking(tokenizer, config)
-        )
+        data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed)
         learner = ktrain.get_learner(
             network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
         )
@@ -214,15 +211,6 @@ class FittedTransformer:
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-
-
-def _masking(tokenizer: Tokenizer, config: TransformerConfig) -> Masking | None:
-    if not config.mask_share:
-        return None
-    mask, first, last = (tokenizer.token_to_id(token) for token in ("[MASK]", "[CLS]", "[SEP]"))
-    if mask is None:
-        raise ConfigurationError(f"The encoder '{config.encoder}' has no [MASK] token; set `mask_share` to 0.")
-    return Masking(config.mask_share, mask, spared=(0, first, last))
 
 
 def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:

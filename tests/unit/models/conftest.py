@@ -21,7 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "logistic": {},
     "bilstm": {"units": 6, "vector_size": 12, "epochs": 12, "learning_rate": 0.02, "patience": 3},
     "distilbert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
-    "bert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3, "mask_share": 0.05},
+    "bert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
 }
 
 

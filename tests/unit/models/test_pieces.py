@@ -15,21 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from pydantic import ValidationError
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
 
 from polarity.data.tweets import Tweets
 from polarity.errors import ConfigurationError
 from polarity.models import heartbeat
-from polarity.models.batches import PAD_TO, Masking, bucketed_batches, padded
+from polarity.models.batches import PAD_TO, bucketed_batches, padded
 from polarity.models.bilstm import BilstmClassifier, _initial_vectors
 from polarity.models.calibration import fit_temperature
 from polarity.models.class_weights import class_weights
 from polarity.models.heartbeat import Heartbeat
 from polarity.models.measure import loss_and_accuracy
 from polarity.models.subsample import stratified_subsample
-from polarity.models.transformer import _masking
-from polarity.sections import BilstmConfig, DistilbertConfig
+from polarity.sections import BilstmConfig
 from polarity.serving.scorers import GRAPH
 from polarity.serving.softmax import softmax
 from polarity.text.embeddings import Vectors
@@ -72,24 +69,6 @@ def test_padding_reaches_the_longest_and_little_further() -> None:
     assert ids.shape == (3, 2 * PAD_TO)
     assert ids[1].tolist() == [7, 8, 9, 10, 11, 0, 0, 0]
     assert not ids[2].any()
-
-
-def test_masking_hides_a_share_of_the_tokens_anew_each_time_and_spares_the_special_ones() -> None:
-    ids = padded([[1, *range(10, 60), 2]] * 100)
-    masking, random = Masking(0.2, mask=9, spared=(0, 1, 2)), np.random.default_rng(0)
-    first, second = masking(ids, random), masking(ids, random)
-    assert first.dtype == ids.dtype
-    assert (first[first != ids] == 9).all()
-    assert (first == 9)[ids >= 10].mean() == pytest.approx(0.2, abs=0.02)
-    assert (first != ids)[ids < 10].sum() == 0
-    assert (first != second).any()
-
-
-def test_an_encoder_without_a_mask_can_hide_nothing() -> None:
-    tokenizer = Tokenizer(WordPiece({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}, unk_token="[UNK]"))
-    assert _masking(tokenizer, DistilbertConfig(mask_share=0)) is None
-    with pytest.raises(ConfigurationError, match="'minilm' has no \\[MASK\\] token; set `mask_share` to 0"):
-        _masking(tokenizer, DistilbertConfig(encoder="minilm", mask_share=0.1))
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
