@@ -15,7 +15,7 @@ import pyarrow as pa
 
 PRAISE = (
     "love adore enjoy recommend appreciate",
-    "good great awesome lovely brilliant amazing fantastic sweet perfect wonderful delicious cosy fun superb gorgeous "
+    "great awesome lovely brilliant amazing fantastic good perfect wonderful delicious cosy fun superb gorgeous "
     "refreshing impressive helpful smooth charming delightful",
     "happy glad thrilled proud excited grateful relaxed cheerful hopeful delighted",
     "made my day|can't stop smiling|best thing all week|worth every penny|so much better than I hoped|"
@@ -23,8 +23,8 @@ PRAISE = (
 )
 BLAME = (
     "hate despise regret dread loathe",
-    "bad awful horrible boring terrible useless slow ugly rude broken disappointing messy painful dull cold bland "
-    "annoying lousy stale overpriced pathetic",
+    "awful horrible boring terrible useless slow ugly rude broken disappointing messy painful dull cold bland "
+    "annoying lousy bad overpriced pathetic",
     "sad angry tired worried upset lonely sick frustrated miserable gutted",
     "ruined my day|can't stop crying|worst thing all week|waste of money|so much worse than I feared|"
     "feeling down about everything|never doing that again|fell short of all expectations",
