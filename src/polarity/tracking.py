@@ -163,6 +163,11 @@ class Tracker:
             yield
         finally:
             monitor.finish()
+            # MLflow writes after each interval; what ended within the first has its measurement written here.
+            if not monitor._logging_step:
+                monitor.collect_metrics()
+                monitor.publish_metrics(monitor.aggregate_metrics())
+                monitor.mlflow_logger.flush()
 
     @talks_to_mlflow
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
