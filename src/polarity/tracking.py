@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -162,12 +162,12 @@ class Tracker:
         try:
             yield
         finally:
-            monitor.finish()
-            # MLflow writes after each interval; what ended within the first has its measurement written here.
-            if not monitor._logging_step:
+            # MLflow writes after each interval, so what ends within the first would have nothing. As in MLflow's own
+            # monitor, nobody's work fails for these figures.
+            with suppress(Exception):
                 monitor.collect_metrics()
                 monitor.publish_metrics(monitor.aggregate_metrics())
-                monitor.mlflow_logger.flush()
+            monitor.finish()
 
     @talks_to_mlflow
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
