@@ -248,19 +248,19 @@ class Batcher:
         if waiting < self._strict_room:
             return None
         now = perf_counter()
-        text_s = self._seconds_busy / (self._texts_done or 1.0)
+        text_s = self._text_s
         if requests >= self._room and self._stands(requests, now):
-            self._become_strict(text_s)
+            self._become_strict()
         room, patience_s = (self._strict_room, 0.0) if self._strict_ticks else (self._room, self._max_wait_s)
         turn_s, done_s = (self._ahead + coming) * text_s, (waiting + texts) * text_s
         in_time = done_s <= self._deadline_s and waiting + texts <= self._max_queue
         if in_time and (requests < room or turn_s <= patience_s):
             return None
         if self._strict_ticks:
-            self._become_strict(text_s)
+            self._become_strict()
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
-    def _become_strict(self, text_s: float) -> None:
+    def _become_strict(self) -> None:
         """Be strict until nobody had to be refused for a while, told in turns of a timer.
 
         The clock alone would take a machine that stood still for calm. A slow model refuses and takes in by turns; a
@@ -268,7 +268,7 @@ class Batcher:
         """
         if not self._strict_ticks:
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        self._strict_ticks = max(_CALM_TICKS, int(_TURNS * self._room * text_s / _TICK_S))
+        self._strict_ticks = max(_CALM_TICKS, int(_TURNS * self._room * self._text_s / _TICK_S))
 
     def _tick(self) -> None:
         self._strict_ticks -= 1
@@ -354,9 +354,14 @@ class Batcher:
                 self._scheduled = True
                 loop.call_soon(self._send, loop, "freed")
 
+    @property
+    def _text_s(self) -> float:
+        """Seconds a text takes at the latest pace; 0 before the first batch."""
+        return self._seconds_busy / (self._texts_done or 1.0)
+
     def _keep_pace(self, texts: int, seconds: float) -> None:
         if self._texts_done:
-            seconds = min(seconds, _OUTLIER * texts * self._seconds_busy / self._texts_done)
+            seconds = min(seconds, _OUTLIER * texts * self._text_s)
         self._texts_done = _MEMORY * self._texts_done + texts
         self._seconds_busy = _MEMORY * self._seconds_busy + seconds
 
