@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from distributed import Client
 from prefect import flow, task
 
 from flows import tasks
 from flows.runners import workers
 from flows.score import score
-from polarity.config import ScoreConfig, TrainConfig
+from flows.tune import tune
+from polarity.config import ScoreConfig, TrainConfig, TuneConfig
 from polarity.doctor import examine
 from polarity.registry import Registry
 from polarity.serving.predictor import Predictor
@@ -109,6 +111,20 @@ def test_shards_are_scored_on_dask_as_they_are_here(cluster: DaskCluster, tmp_pa
         written.append(pd.read_parquet(tmp_path / runner / "scores"))
     assert len(list((tmp_path / "dask" / "scores").iterdir())) == 7
     pd.testing.assert_frame_equal(*written)
+
+
+def test_the_trials_of_a_search_run_on_the_workers(cluster: DaskCluster) -> None:
+    def executed() -> int:
+        with Client(cluster.address, set_as_default=False) as client:
+            return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
+
+    small = configure(cluster.address).model_dump(include={"profile", "models", "data", "runner", "dask"})
+    before = executed()
+    tuning = tune(TuneConfig.model_validate({**small, "search": {"space": {"c": [0.01, 0.5, 2.0]}}}))
+    assert executed() - before == 3
+    losses = [trial.log_loss for trial in tuning.trials["logistic"]]
+    assert None not in losses
+    assert len(set(losses)) == 3
 
 
 def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home: Path) -> None:
