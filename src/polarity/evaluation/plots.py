@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from sklearn.metrics import roc_curve
 
 from polarity.evaluation.calibration import reliability
@@ -133,8 +133,8 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
         panel.set_yticks([-i for i in range(len(scores))], [literal(name) for name in scores])
         panel.set(xlabel=xlabel, ylim=(-len(scores) + 0.4, 0.7))
         panel.margins(x=0.08)
-        panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
-        panel.xaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
         panel.grid(axis="y", visible=False)
         panel.spines["left"].set_visible(False)
     return figure
@@ -157,7 +157,9 @@ def learning_curves(histories: Mapping[str, History]) -> Figure:
                     marker="o",
                 )
             panel.set(title=literal(name), xlabel="epoch", ylabel="loss")
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            if len(steps) == 1:  # else the axis is a hair's breadth of the one epoch
+                panel.set_xlim(steps[0] - 1, steps[0] + 1)
             panel.legend(loc="best", fontsize=8.5)
     return figure
 
