@@ -26,6 +26,7 @@ from polarity.data.corpus import generate_tweets
 from polarity.data.sources import read_tweets
 from polarity.isolation import run_isolated
 from polarity.sections import DataConfig, LogisticConfig
+from polarity.text.repair import repair
 
 LABELS = ("negative", "positive")
 VALIDATION_ROWS = 20_000
@@ -61,7 +62,8 @@ def draw_tweets(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
     picked = [draw.randrange(len(texts)) for _ in range(rows)]
     return pd.DataFrame(
         {
-            "text": [perturbed(texts[one], texts[draw.randrange(len(texts))], draw) for one in picked],
+            # mended as `prepare` does, and after it every model that is served
+            "text": [repair(perturbed(texts[one], texts[draw.randrange(len(texts))], draw)) for one in picked],
             "label": [labels[one] for one in picked],
         }
     )
