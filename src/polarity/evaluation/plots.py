@@ -157,7 +157,7 @@ def learning_curves(histories: Mapping[str, History]) -> Figure:
                     marker="o",
                 )
             panel.set(title=literal(name), xlabel="epoch", ylabel="loss")
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             if len(steps) == 1:  # else the axis is a hair's breadth of the one epoch
                 panel.set_xlim(steps[0] - 1, steps[0] + 1)
             panel.legend(loc="best", fontsize=8.5)
