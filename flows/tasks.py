@@ -168,7 +168,8 @@ def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker, workers: W
     options = {
         "retries": faults.retries,
         "retry_delay_seconds": exponential_backoff(faults.retry_delay_s) if faults.retry_delay_s else 0,
-        "tags": ["fit", model],
+        # one tag for all: those that begin at once ask the server together whether it is limited, not one after another
+        "tags": ["fit"],
     }
     task = _fit.with_options(**options)
     return workers.submit(task, run, splits, model, tracker, gpu=FAMILY_OF[model] != "logistic")

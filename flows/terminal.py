@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something broke (the log says what); 2 an option or the da
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -101,6 +102,7 @@ def run_from_shell(
                 style="bold red", markup=False, soft_wrap=True,
             )  # fmt: skip
             sys.exit(1)
+    gc.freeze()  # a second less: the collector would go through every library once more before the process ends
     result = state.result(raise_on_failure=False)
     if state.is_completed():
         show(console, result)

@@ -47,8 +47,8 @@ def run_training(config: TrainConfig) -> RunSummary:
         choice = tasks.select.submit(run, candidates).result()
 
         # only now is the test split read
-        tested = [tasks.test.submit(run, splits, candidate).result() for candidate in candidates]
-        studied = [tasks.find_mistakes.submit(splits, candidate).result() for candidate in tested]
+        tested = [tasks.test.submit(run, splits, candidate) for candidate in candidates]
+        studied = results(tested, [tasks.find_mistakes.submit(splits, candidate) for candidate in tested])
         repeat_fits(run, splits)
         recorded = [tasks.record.submit(run, snapshot, candidate, tracker).result() for candidate in studied]
         verdict = tasks.compare_with_champion.submit(run, splits, choice, recorded).result()
