@@ -95,16 +95,19 @@ def watched(found: list[float], pid: int) -> Iterator[None]:
         found.append(most / 2**30)
 
 
-def score(file: Path, model: str, workers: int, folder: Path) -> dict[str, Any]:
-    """Score the file; seconds from the first look at it to the last shard, the model's loading included."""
+def score(file: Path, model: Path, workers: int, folder: Path) -> dict[str, Any]:
+    """Score the file; seconds from the first look at it to the last shard, the model's loading included.
+
+    The model is named by its folder: what MLflow takes to open its registry is not the scoring's.
+    """
     config = ScoreConfig.model_validate(
-        {"data": {"path": file}, "model": model, "workers": workers, "output": folder / f"scores-{workers}"}
+        {"data": {"path": file}, "model": str(model), "workers": workers, "output": folder / f"scores-{workers}"}
     )
     memory: list[float] = []
     with watched(memory, os.getpid()):
         started = time.perf_counter()
         with process_pool(workers, cores=workers) as pool:
-            tally = scoring.score(scoring.plan(config, find_model(model)), pool=pool)
+            tally = scoring.score(scoring.plan(config, find_model(str(model))), pool=pool)
         seconds = time.perf_counter() - started
     return {
         "workers": workers,
@@ -133,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(options.tweets, options.rows, files[2])
         rates = apart.submit(model_alone, model.folder, texts).result()
         found = [
-            apart.submit(score, file, options.model, workers, Path(name)).result() for workers, file in files.items()
+            apart.submit(score, file, model.folder, workers, Path(name)).result() for workers, file in files.items()
         ]
     best = max(rates.values())
     for one in found:
