@@ -45,8 +45,8 @@ SEED = 19
 _WRITTEN_AT_ONCE = 100_000
 
 
-def draw(tweets: Path | None, rows: int, file: Path) -> list[str]:
-    """Write `rows` tweets drawn with replacement to `file`; return the texts of some of them."""
+def draw(tweets: Path | None, rows: int, file: Path) -> None:
+    """Write `rows` tweets drawn with replacement to `file`."""
     if tweets is None:
         source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
     else:
@@ -58,20 +58,23 @@ def draw(tweets: Path | None, rows: int, file: Path) -> list[str]:
             picked = random.integers(0, len(texts), min(_WRITTEN_AT_ONCE, rows - start))
             drawn = texts.take(picked).combine_chunks()
             writer.write_table(pa.table({"text": drawn}))
-    return [str(text) for text in drawn.to_pylist()]
 
 
-def model_alone(folder: Path, texts: list[str]) -> dict[int, float]:
-    """Texts a second by batch size, on one thread."""
+def model_alone(folder: Path, file: Path) -> dict[int, float]:
+    """Texts a second by batch size, on one thread.
+
+    Each row goes once where the file has enough of them: a model remembers words that it has seen lately.
+    """
+    texts = pa_csv.read_csv(file, parse_options=pa_csv.ParseOptions(newlines_in_values=True))["text"].to_pylist()
     predictor = Predictor.load(folder, threads=1)
     predictor.warm_up()
-    rates = {}
+    rates, seen = {}, 0
     for size in BATCHES:
         started, done = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - started) < MODEL_S:
-            at = done % (len(texts) - size) if len(texts) > size else 0
+            at = (seen + done) % max(1, len(texts) - size)
             done += len(predictor(texts[at : at + size]))
-        rates[size] = done / elapsed
+        rates[size], seen = done / elapsed, seen + done
     return rates
 
 
@@ -132,9 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as apart,
     ):
         files = {workers: Path(name, f"tweets-{workers}.csv") for workers in (1, 2)}
-        texts = draw(options.tweets, options.rows // 5, files[1])
+        draw(options.tweets, options.rows // 5, files[1])
         draw(options.tweets, options.rows, files[2])
-        rates = apart.submit(model_alone, model.folder, texts).result()
+        rates = apart.submit(model_alone, model.folder, files[1]).result()
         found = [
             apart.submit(score, file, model.folder, workers, Path(name)).result() for workers, file in files.items()
         ]
