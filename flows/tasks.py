@@ -165,17 +165,15 @@ def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
 def fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker, workers: Workers) -> PrefectFuture[Candidate]:
     """Start the fit of one model beside the others; a network keeps a GPU to itself where workers declare some."""
     faults = run.config.faults
-    options = {
-        "retries": faults.retries,
-        "retry_delay_seconds": exponential_backoff(faults.retry_delay_s) if faults.retry_delay_s else 0,
-        # one tag for all: those that begin at once ask the server together whether it is limited, not one after another
-        "tags": ["fit"],
-    }
-    task = _fit.with_options(**options)
+    task = _fit.with_options(
+        retries=faults.retries,
+        retry_delay_seconds=exponential_backoff(faults.retry_delay_s) if faults.retry_delay_s else 0,
+    )
     return workers.submit(task, run, splits, model, tracker, gpu=FAMILY_OF[model] != "logistic")
 
 
-@step("fit", task_run_name="fit-{model}", limited=False)
+# One tag for all models: Prefect asks its server for every set of tags whether it is limited, see docs/decisions.md.
+@step("fit", task_run_name="fit-{model}", limited=False, tags=["fit"])
 def _fit(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> Candidate:
     log = get_run_logger()
     work = steps.fit_work(splits, run.config, model, FitProgress(model))
