@@ -51,7 +51,7 @@ lint: $(VENV)/.dev  ## Formatter, linter and type checker
 	mypy
 
 server: $(VENV)/.runtime  ## Start a local Prefect server if none answers
-	@python -m flows.server
+	@python -m ops.server
 
 serve: $(VENV)/.runtime  ## Serve the champion's Bento on port 3000
 	bentoml serve sentiment:latest
@@ -84,10 +84,10 @@ soak: $(VENV)/.dev  ## Overload, endurance, and kills at random moments: some ho
 	pytest -m soak --timeout 1800
 
 ui: $(VENV)/.runtime  ## Prefect with a worker and all deployments, MLflow, and the runs' pages
-	@python -m flows.ui
+	@python -m ops.ui
 
 stop: $(VENV)/.runtime  ## Stop what `make demo`, `make serve` and `make ui` started
-	@python -m flows.ui stop
+	@python -m ops.ui stop
 
 locks: $(VENV)/.uv  ## Resolve the locks anew
 	printf 'sentence-transformers\n' >$(VENV)/excludes.txt

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polarity.serving.device import cores, gpus
+from polarity.serving.topology import cores, gpus
 
 FOLDER = Path(__file__).parent / "results"
 

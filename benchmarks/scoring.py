@@ -28,14 +28,14 @@ import pyarrow.csv as pa_csv
 
 from benchmarks.processes import resident_bytes
 from benchmarks.results import machine, table, write
-from polarity.config import ScoreConfig
+from polarity.config.sections import DataConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.sources import read_tweets
+from polarity.families.packaging import load_predictor
+from polarity.pipeline.config import ScoreConfig
+from polarity.registry.stored_model import find_model
 from polarity.scoring import scoring
 from polarity.scoring.pool import process_pool
-from polarity.sections import DataConfig
-from polarity.serving.predictor import Predictor
-from polarity.stored_model import find_model
 
 SHARE, TWICE, MEMORY_GIB = 0.90, 1.7, 2.0  # to stay within
 BATCHES = (64, 512, 4096)
@@ -66,7 +66,7 @@ def model_alone(folder: Path, file: Path) -> dict[int, float]:
     Each row goes once where the file has enough of them: a model remembers words that it has seen lately.
     """
     texts = pa_csv.read_csv(file, parse_options=pa_csv.ParseOptions(newlines_in_values=True))["text"].to_pylist()
-    predictor = Predictor.load(folder, threads=1)
+    predictor = load_predictor(folder, threads=1)
     predictor.warm_up()
     rates, seen = {}, 0
     for size in BATCHES:

@@ -8,9 +8,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from polarity.bento.server import served
+from polarity.bento.store import bento_folder, latest
 from polarity.errors import PolarityError
-from polarity.packaging.bento_server import served
-from polarity.packaging.bento_store import bento_folder, latest
 
 TWEETS = (
     "@maya_k the concert was amazing, can't stop smiling!!",

@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from polarity.bento import build as bento
 from polarity.data.corpus import generate_tweets
 from polarity.errors import PolarityError
-from polarity.packaging import bento
-from polarity.packaging.half import with_half
-from polarity.serving.package import ModelManifest
+from polarity.families.half_precision import with_half
+from polarity.inference.package import ModelManifest
 
 NAME = "sentiment-gpu"
 _GENERATED = 2_000

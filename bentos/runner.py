@@ -8,16 +8,18 @@ from typing import Any
 import bentoml
 import numpy as np
 
-from bentos.plan import MODEL, options, plan
+from bentos.topology import MODEL, options, topology
 from polarity.errors import PolarityError
+from polarity.families.packaging import load_predictor
+from polarity.inference.predictor import Predictor
 
 _logger = logging.getLogger("bentoml.polarity")
 
 
 @bentoml.service(
     name="runner",
-    workers=plan.runners or 1,
-    resources=plan.resources,
+    workers=topology.runners or 1,
+    resources=topology.resources,
     traffic={"timeout": options.deadline_s + 30},
     logging={"access": {"enabled": False}},
 )
@@ -25,16 +27,12 @@ class Runner:
     """Texts in, probabilities out, many at a time."""
 
     def __init__(self) -> None:
-        from bentoml._internal.context import server_context
-
-        from polarity.serving.predictor import Predictor
-
         logging.getLogger("uvicorn.access").propagate = False
-        self.place = plan.place((server_context.worker_index or 1) - 1)
+        self.placement = topology.placement((bentoml.server_context.worker_index or 1) - 1)
         self.predictor: Predictor | None = None
         self.trouble: str | None = None
         try:
-            self.predictor = Predictor.load(MODEL, place=self.place)
+            self.predictor = load_predictor(MODEL, placement=self.placement)
             self.predictor.warm_up()
         except PolarityError as error:
             # A process that ends would be started again, for ever, and its reason scroll away.
@@ -59,6 +57,8 @@ class Runner:
     @bentoml.api  # type: ignore[untyped-decorator]
     async def state(self) -> dict[str, Any]:
         """How the runner is, for the gateways that watch it."""
-        device = f"{self.place.kind} {self.place.index}" if self.place.kind == "gpu" else self.place.kind
+        device = (
+            f"{self.placement.kind} {self.placement.index}" if self.placement.kind == "gpu" else self.placement.kind
+        )
         precision = self.predictor.precision if self.predictor else ""
         return {"trouble": self.trouble, "precision": precision, "device": device}

@@ -11,42 +11,23 @@ from typing import Any
 import bentoml
 
 from bentos.api import api, attach
-from bentos.connection import Connection
-from bentos.door import App, Door
-from bentos.plan import manifest, options, plan
+from bentos.bentoml_service import behind
+from bentos.door import Door
 from bentos.runner import Runner
+from bentos.topology import manifest, options, topology, traits
 from polarity.errors import ArtifactError
-from polarity.serving.local import LocalModel, form_of
-from polarity.serving.remote import Hop, RemoteModel
+from polarity.serving.local import LocalModel
+from polarity.serving.runner_client import RemoteModel, RunnerClient
 
 door = Door(api, keys=options.api_keys, body_timeout_s=options.body_timeout_s)
 
 
-class BehindTheDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
-    """A service whose application has the door in front of all that BentoML puts around it."""
-
-    def all_services(self, exclude_urls: bool = False) -> dict[str, bentoml.Service[Any]]:
-        """The services of the Bento; of those that are to be started (`exclude_urls`), none that the plan is without.
-
-        A dependency that was not started is an object in the gateway's own process.
-        """
-        services: dict[str, bentoml.Service[Any]] = super().all_services(exclude_urls)
-        if exclude_urls and not plan.runners:
-            del services["runner"]
-        return services
-
-    def to_asgi(self, is_main: bool = True) -> App:
-        Connection.use()
-        Connection.crowded, Connection.refused = door.crowded, door.refused
-        return door.before(super().to_asgi(is_main))
-
-
 @bentoml.service(
     name="sentiment",
-    service_class=BehindTheDoor,
+    service_class=behind(door, without=() if topology.runners else ("runner",)),
     # Without a distribution BentoML adds no compiler, which every package of the lock does without: 0.5 GB.
     image=bentoml.images.Image(base_image="python:3.11-slim", distro="none"),
-    workers=plan.gateways,
+    workers=topology.gateways,
     traffic={"timeout": options.deadline_s + 30},
     logging={"access": {"enabled": False}},
 )
@@ -54,13 +35,13 @@ class BehindTheDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped wher
 class Sentiment:
     """Tells the sentiment of tweets, over HTTP."""
 
-    bento_service: BehindTheDoor
+    bento_service: bentoml.Service[Any]
     runner = bentoml.depends(Runner)
 
     def __init__(self) -> None:
         # uvicorn's own access log would name the clients, and cost a tenth of a request.
         logging.getLogger("uvicorn.access").propagate = False
-        if plan.runners:
+        if topology.runners:
             # Whatever this process may load one day, the GPUs are the runners'.
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         elif self.runner.trouble:
@@ -69,39 +50,37 @@ class Sentiment:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Open the door: the model is warm, or its runner is watched."""
+        from polarity.record.log_store import open_store
+        from polarity.record.prediction_log import PredictionLog
         from polarity.serving import metrics
         from polarity.serving.batcher import Batcher
         from polarity.serving.contract import Contract, Served
-        from polarity.serving.log_store import open_store
-        from polarity.serving.prediction_log import PredictionLog
-        from polarity.serving.scorers import ADDITIVE
 
         bento = self.bento_service.bento
         version = str(manifest.card.get("version") or (bento.tag.version if bento else "unpackaged"))
         served = Served(manifest, version, str(bento.tag) if bento else "none")
         tell = partial(metrics.serving, **served.identity)
         self.model: LocalModel | RemoteModel
-        if plan.runners:
+        if topology.runners:
             url: str = Runner.url  # type: ignore[attr-defined]  # the decorator makes a service of the class
-            self.hop = Hop(url, timeout_s=options.deadline_s + 30)
+            self.client = RunnerClient(url, timeout_s=options.deadline_s + 30)
             self.model = RemoteModel(
-                url, self.hop, changed=lambda state: None if state.trouble else tell(precision=state.precision)
+                url, self.client, changed=lambda state: None if state.trouble else tell(precision=state.precision)
             )
         else:
-            self.model = LocalModel(self.runner.predictor)
+            self.model = LocalModel(self.runner.predictor, inline=traits.execution.inline)
             tell(precision=self.runner.predictor.precision)
-        form = form_of(manifest.family)
         batcher = partial(
             Batcher,
-            max_batch=plan.max_batch or form.max_batch,
-            room=None if plan.max_batch else form.room,
+            max_batch=topology.max_batch,
+            room=topology.queue_room,
             max_wait_s=options.max_wait_s,
             max_queue=options.max_queue,
             deadline_s=options.deadline_s,
-            lanes=plan.lanes,
+            lanes=topology.lanes,
         )
         self.batcher = batcher(self.model.run, watch=metrics.BatchMetrics())
-        self.explainer = batcher(self.model.explain) if manifest.family in ADDITIVE else None
+        self.explainer = batcher(self.model.explain) if traits.additive else None
         log_url = options.prediction_log_url
         self.log = PredictionLog(partial(open_store, log_url), tell=metrics.logged) if log_url else None
         contract = Contract(served, self.batcher, self.log, explainer=self.explainer, keep_texts=options.log_texts)
@@ -118,7 +97,7 @@ class Sentiment:
         if self.explainer is not None:
             await self.explainer.close()
         await self.model.close()
-        if plan.runners:
-            await self.hop.close()
+        if topology.runners:
+            await self.client.close()
         if self.log is not None:
             self.log.close()

@@ -11,14 +11,14 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from rich.console import Console
 
-from flows.step import in_words, step
+from flows.adapter import polarity_task, translate_errors
 from flows.terminal import print_table, run_from_shell
-from polarity.config import EvaluateConfig
+from polarity.config.settings import settings
 from polarity.evaluation import plots
 from polarity.evaluation.labelled_file import LabelledFile, read_labelled
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
-from polarity.settings import settings
-from polarity.stored_model import StoredModel, find_model
+from polarity.pipeline.config import EvaluateConfig
+from polarity.registry.stored_model import StoredModel, find_model
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Evaluation:
     flow_run_name="evaluate-{config.model_name}",
     description="Measure a stored model on a labelled file.",
 )
-@in_words
+@translate_errors
 def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure any stored model, or the champion, on a labelled file.
 
@@ -70,13 +70,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     return publish.submit(config, model, tweets, scorecard).result()
 
 
-@step("find model")
+@polarity_task("find model")
 def find(config: EvaluateConfig) -> StoredModel:
     """The stored model that the configuration names."""
     return find_model(config.model)
 
 
-@step("read tweets")
+@polarity_task("read tweets")
 def read(config: EvaluateConfig, model: StoredModel, folder: Path) -> LabelledFile:
     """The rows of the file that can be measured."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def read(config: EvaluateConfig, model: StoredModel, folder: Path) -> LabelledFi
     return tweets
 
 
-@step("measure")
+@polarity_task("measure")
 def measure(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, folder: Path) -> Scorecard:
     """Let the model predict every row."""
     return write_scorecard(
@@ -99,7 +99,7 @@ def measure(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, fo
     )
 
 
-@step("publish")
+@polarity_task("publish")
 def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, scorecard: Scorecard) -> Evaluation:
     """Write `evaluation.json` and the plots, and show the figures in the Prefect UI."""
     predictions = {model.title: scorecard.predictions("file")}

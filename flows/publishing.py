@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import get_run_logger
@@ -14,27 +15,28 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from flows.step import step
-from flows.tasks import Candidate, Run
+from flows.adapter import polarity_task
+from flows.steps import Run
+from flows.tasks import ModelRun
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
 from polarity.evaluation.evidence import Evidence
 from polarity.evaluation.report import write_report
-from polarity.evaluation.telling import telling_words
-from polarity.models.fit import read_history
-from polarity.selection import Verdict
-from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
-from polarity.tracking import Tracker
+from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+from polarity.families.fit import read_history
+from polarity.families.registry import family_of
+from polarity.registry.tracking import Tracker
+from polarity.selection.policy import Verdict
 
 
-@step("publish")
+@polarity_task("publish")
 def publish(
     run: Run,
     snapshot: Snapshot,
     acceptance: Acceptance,
     splits: Splits,
-    candidates: Sequence[Candidate],
+    models: Sequence[ModelRun],
     verdict: Verdict,
     bento: str | None,
     tracker: Tracker,
@@ -54,7 +56,7 @@ def publish(
             quarantined=acceptance.quarantined + splits.set_aside,
             labels=splits.labels,
         ),
-        models=tuple(_model(candidate) for candidate in candidates),
+        models=tuple(_summary_of(model) for model in models),
         verdict=VerdictSummary(
             selected=verdict.selected,
             reason=verdict.reason,
@@ -63,11 +65,11 @@ def publish(
         ),
         bento=bento,
     )
-    for candidate, model in zip(candidates, summary.models, strict=True):
-        folder = run.folder / candidate.name
-        metrics = {"train": model.train, "validation": model.validation, "test": model.test}
+    for model, figures in zip(models, summary.models, strict=True):
+        folder = run.folder / model.name
+        metrics = {"train": figures.train, "validation": figures.validation, "test": figures.test}
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-        _evidence(candidate).write(folder)
+        _evidence(model).write(folder)
     (run.folder / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, default=str) + "\n")
     summary.write(run.folder)
     write_report(run.folder)
@@ -79,36 +81,32 @@ def publish(
     return summary
 
 
-def _evidence(candidate: Candidate) -> Evidence:
-    """What the report tells of a candidate beyond its figures."""
-    assert candidate.test is not None
-    logistic = candidate.family == "logistic"
-    return Evidence(
-        test=candidate.test.predictions("test"),
-        history=read_history(candidate.fitted.record),
-        words=telling_words(candidate.fitted.packaged) if logistic else None,
-        behaviour=candidate.examined.behaviour if candidate.examined else None,
-        bias=candidate.examined.bias if candidate.examined else None,
-        mistakes=candidate.mistakes,
+def _evidence(model: ModelRun) -> Evidence:
+    """What the report shows of a model beyond its figures."""
+    return replace(
+        model.evidence,
+        test=model.test.predictions("test"),
+        history=read_history(model.fitted.record),
+        words=family_of(model.name).telling_words(model.fitted.packaged),
     )
 
 
-def _model(candidate: Candidate) -> ModelSummary:
-    assert candidate.scorecard is not None and candidate.test is not None and candidate.mlflow_run_id is not None
-    fit, measured = candidate.fitted.record, candidate.scorecard.metrics
+def _summary_of(model: ModelRun) -> ModelSummary:
+    assert model.mlflow_run_id is not None
+    fit, measured = model.fitted.record, model.scorecard.metrics
     return ModelSummary(
-        name=candidate.name,
-        family=candidate.family,
-        cached=candidate.cached,
+        name=model.name,
+        family=model.family,
+        cached=model.fitted.cached,
         train_seconds=fit["train_seconds"],
         train_rows=fit["train_rows"],
-        mlflow_run_id=candidate.mlflow_run_id,
+        mlflow_run_id=model.mlflow_run_id,
         size_bytes=fit["size_bytes"],
-        latency_ms_p95=candidate.latency_ms_p95,
+        latency_ms_p95=model.latency.p95_ms,
         train=measured["train"].to_dict(),
         validation=measured["validation"].to_dict(),
-        test=candidate.test.metrics["test"].to_dict(),
-        test_slices=candidate.test.slices["test"],
+        test=model.test.metrics["test"].to_dict(),
+        test_slices=model.test.slices["test"],
     )
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from flows.terminal import LOCAL_SERVER, answers, print_table
-from polarity.reproduce import find_run, find_snapshot, remarks, reproduce
-from polarity.settings import settings
-from polarity.store import open_store
-
-AGAIN = Path(__file__).with_name("again.py")
+from polarity.config.settings import settings
+from polarity.pipeline.remote_store import open_store
+from polarity.upkeep.reproduce import find_run, find_snapshot, remarks, reproduce
 
 
 def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -> bool:
@@ -27,7 +24,7 @@ def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -
     console.print(
         f"Commit {past.summary.git_commit[:12]} on {snapshot.manifest.rows:,} tweets of {run_id}", style="bold"
     )
-    reproduction = reproduce(past, snapshot, AGAIN, promote=promote)
+    reproduction = reproduce(past, snapshot, promote=promote)
     print_table(console, f"{run_id}, then and now", reproduction.table())
     console.print(f"The reproduction is in {reproduction.folder}")
     verdict = "agree" if reproduction.agrees else "[bold red]do not agree[/]"

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 
 from prefect import Task
 from prefect.futures import PrefectFuture
-from prefect.utilities.callables import get_call_parameters
 
+from flows.adapter import call_parameters
+from polarity.config.sections import DaskConfig
+from polarity.config.settings import shared_places
 from polarity.errors import ConfigurationError, ServiceUnavailable
+from polarity.inference.placement import cores
 from polarity.scoring.pool import Pool
-from polarity.sections import DaskConfig
-from polarity.serving.device import cores, gpus
-from polarity.settings import shared_places
+from polarity.serving.topology import gpus
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -66,7 +67,7 @@ class Workers:
         import dask
 
         with dask.annotate(resources={GPU: 1}) if gpu and _declares_gpus(self.dask.client) else nullcontext():
-            future: PrefectFuture[R] = self.dask.submit(task, get_call_parameters(task.fn, arguments, {}))
+            future: PrefectFuture[R] = self.dask.submit(task, call_parameters(task, arguments))
         self._sent.append(future)
         return future
 
@@ -108,7 +109,7 @@ def workers(config: Spread) -> Iterator[Workers]:
                 yield heavy
             except Exception as error:
                 if cause := heavy.lost():
-                    raise _told(cause) from error
+                    raise _gave_up(cause) from error
                 raise
 
 
@@ -138,7 +139,7 @@ def pool(config: Spread, processes: int | None = None) -> Iterator[Pool | None]:
             # one thread a shard: as many shards as the workers have threads are scored at once
             yield Pool(executor, sum(client.nthreads().values()), threads=1)
         except (KilledWorker, FutureCancelledError) as error:
-            raise _told(error) from error
+            raise _gave_up(error) from error
 
 
 def _wants_dask(config: Spread) -> bool:
@@ -177,7 +178,7 @@ def _cluster(config: DaskConfig, processes: int) -> Iterator[tuple[SpecCluster |
             f"No Dask scheduler answers at {config.address} ({error}). Start one with `python -m dask scheduler`."
         ) from error
     with client:
-        _see_that_they_agree(client, config.address)
+        _check_places(client, config.address)
         yield None, client
 
 
@@ -202,7 +203,7 @@ def _local_cluster(processes: int) -> SpecCluster:
     )
 
 
-def _see_that_they_agree(client: Client, address: str) -> None:
+def _check_places(client: Client, address: str) -> None:
     """Results are handed over as files, so all must know the same places."""
     if not client.nthreads():
         raise ServiceUnavailable(
@@ -219,11 +220,11 @@ def _see_that_they_agree(client: Client, address: str) -> None:
 
 def _declares_gpus(client: Client) -> bool:
     # not `scheduler_info`: the client's own refresh, which names no workers, may come in between
-    told = client.sync(client.scheduler.identity, n_workers=-1)
-    return any(worker["resources"].get(GPU) for worker in told["workers"].values())
+    identity = client.sync(client.scheduler.identity, n_workers=-1)
+    return any(worker["resources"].get(GPU) for worker in identity["workers"].values())
 
 
-def _told(error: BaseException) -> ServiceUnavailable:
+def _gave_up(error: BaseException) -> ServiceUnavailable:
     return ServiceUnavailable(
         f"Dask gave up ({error}). Look at the logs of the scheduler and the workers, and at their memory; what was "
         "finished is kept, and the same command goes on."

@@ -8,15 +8,15 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from rich.console import Console
 
 from flows import runners
-from flows.step import in_words, step
+from flows.adapter import polarity_task, translate_errors
 from flows.terminal import print_table, run_from_shell
-from polarity.config import ScoreConfig
+from polarity.config.settings import settings
+from polarity.pipeline.config import ScoreConfig
+from polarity.registry.stored_model import StoredModel, find_model
 from polarity.scoring import scoring
 from polarity.scoring.record import PLOT_FILE, ScoringSummary, write_summary
 from polarity.scoring.scoring import Scoring
 from polarity.scoring.tally import Tally
-from polarity.settings import settings
-from polarity.stored_model import StoredModel, find_model
 
 REPORT_EVERY_S = 10.0
 
@@ -26,7 +26,7 @@ REPORT_EVERY_S = 10.0
     flow_run_name="score-{config.model_name}",
     description="Score a file or a folder of tweets with a stored model.",
 )
-@in_words
+@translate_errors
 def score(config: ScoreConfig) -> ScoringSummary:
     """Score tweets in shards; the same again goes on where a killed run stopped.
 
@@ -36,28 +36,28 @@ def score(config: ScoreConfig) -> ScoringSummary:
         Which tweets, and with which model.
     """
     model = find.submit(config).result()
-    planned = plan.submit(config, model).result()
-    folder = score_shards.submit(planned).result()
+    opened = open_scoring.submit(config, model).result()
+    folder = score_shards.submit(opened).result()
     return publish.submit(folder).result()
 
 
-@step("find model")
+@polarity_task("find model")
 def find(config: ScoreConfig) -> StoredModel:
     """The stored model that the configuration names."""
     return find_model(config.model)
 
 
-@step("plan")
-def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
+@polarity_task("open scoring")
+def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
     """Look at the tweets; see that the output folder is free, or of this very scoring."""
-    return scoring.plan(config, model)
+    return scoring.open_scoring(config, model)
 
 
-@step("score shards")
-def score_shards(planned: Scoring) -> Path:
+@polarity_task("score shards")
+def score_shards(opened: Scoring) -> Path:
     """Score what is not scored yet, in processes of their own or on Dask workers."""
     log = get_run_logger()
-    log.info("%s scores into %s", planned.model.title, planned.folder)
+    log.info("%s scores into %s", opened.model.title, opened.folder)
     told = time.monotonic()
 
     def listen(so_far: Tally) -> None:
@@ -66,11 +66,11 @@ def score_shards(planned: Scoring) -> Path:
             told = time.monotonic()
             log.info("%d tweets are scored", so_far.rows)
 
-    with runners.pool(planned.config, planned.workers) as pool:
-        return Path(write_summary(planned, scoring.score(planned, listen, pool)).folder)
+    with runners.pool(opened.config, opened.workers) as pool:
+        return Path(write_summary(opened, scoring.score(opened, listen, pool)).folder)
 
 
-@step("publish")
+@polarity_task("publish")
 def publish(folder: Path) -> ScoringSummary:
     """Show the counts in the Prefect UI."""
     summary = ScoringSummary.read(folder)

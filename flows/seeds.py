@@ -1,41 +1,47 @@
 """The same fit under several seeds: how far chance alone moves the figures."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
+from flows.adapter import as_cached, polarity_task
 from flows.progress import FitProgress
-from flows.refit import refit
 from flows.runners import workers
-from flows.step import outcome, step
-from flows.tasks import Run
+from flows.steps import Run, Steps
 from polarity.data.splits import Splits
 from polarity.evaluation.evidence import SEEDS
-from polarity.sections import FAMILY_OF, ModelName
+from polarity.families.registry import family_of
+from polarity.pipeline.graph import Fit, Prepare, Test
+from polarity.pipeline.remote_store import open_store
+from polarity.pipeline.step import perform
 
 
-def repeat_fits(run: Run, splits: Splits) -> None:
-    """Fit each network of the run anew with several seeds on fewer tweets, and keep the test figures for the report.
-
-    The logistic regression has one optimum, whatever the seed.
-    """
-    networks = [model for model in run.config.models if FAMILY_OF[model] != "logistic"]
+def repeat_fits(steps: Steps) -> None:
+    """Fit each model that depends on a seed with several of them, on fewer tweets, and keep the test figures."""
+    run, splits = steps.run, steps.result(Prepare)
+    seeded = [model for model in run.config.models if not family_of(model).traits.exact]
     seeds = range(run.config.seed, run.config.seed + run.config.evaluation.seeds)
-    if not seeds or not networks:
+    if not seeds or not seeded:
         return
-    figures: dict[str, list[dict[str, Any]]] = {model: [] for model in networks}
+    figures: dict[str, list[dict[str, Any]]] = {model: [] for model in seeded}
     with workers(run.config) as heavy:
         for seed in seeds:
-            started = [heavy.submit(repeat, run, splits, model, seed, gpu=True) for model in networks]
-            for model, repeated in zip(networks, started, strict=True):
+            started = [
+                heavy.submit(repeat, run, splits, model, seed, gpu=family_of(model).traits.gpu) for model in seeded
+            ]
+            for model, repeated in zip(seeded, started, strict=True):
                 figures[model].append(repeated.result())
     (run.folder / SEEDS).write_text(json.dumps(figures, indent=1) + "\n")
 
 
-@step("repeat", task_run_name="repeat-{model}-seed-{seed}", limited=False, tags=["seeds"])
-def repeat(run: Run, splits: Splits, model: ModelName, seed: int) -> dict[str, Any]:
+@polarity_task("repeat", task_run_name="repeat-{model}-seed-{seed}", limited=False, tags=["seeds"])
+def repeat(run: Run, splits: Splits, model: str, seed: int) -> dict[str, Any]:
     """Fit on some of the training tweets with another seed, and measure the packaged model on test."""
     most = run.config.section(model).train_rows
     rows = run.config.evaluation.seed_rows
     config = run.config.with_options(model, {"train_rows": min(rows, most or rows)}).model_copy(update={"seed": seed})
-    figures, tested = refit(run, splits, config, model, FitProgress(f"{model}-seed-{seed}"), on="test")
-    return outcome(figures.to_dict(), tested)
+    store, given = open_store(), {Prepare.name: splits}
+    fitted = perform(Fit(config, given, model, FitProgress(f"{model}-seed-{seed}")), store)
+    tested = perform(Test(run.config, given | {Fit.name: fitted.result}, model), store)
+    return as_cached(tested.result.metrics["test"].to_dict(), cached=tested.stored.cached)

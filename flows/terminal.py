@@ -23,14 +23,15 @@ from prefect.settings import (
 from rich.console import Console
 from rich.table import Table
 
-from flows.step import EXPECTED
-from polarity.config import TrainConfig
+from flows.adapter import EXPECTED
+from polarity.config.command_line import parse_options
+from polarity.config.sections import Section
 from polarity.errors import ConfigurationError, PolarityError
-from polarity.options import parse_options
-from polarity.plan import plan
-from polarity.sections import Section
-from polarity.store import open_store
-from polarity.summary import RunSummary
+from polarity.evaluation.summary import RunSummary
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.graph import mermaid
+from polarity.pipeline.plan import plan
+from polarity.pipeline.remote_store import open_store
 
 S = TypeVar("S", bound=Section)
 LOCAL_SERVER = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
@@ -128,6 +129,11 @@ def show_summary(console: Console, summary: RunSummary) -> None:
 def _console(stream: TextIO) -> Console:
     """A console that keeps tables whole when its output goes to a file or a pipe."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+def show_graph(console: Console, _: TrainConfig) -> None:
+    """The graph of the steps, for Mermaid."""
+    console.print(mermaid(), end="", markup=False, soft_wrap=True)
 
 
 def show_plan(console: Console, config: TrainConfig) -> None:

@@ -12,23 +12,22 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 
-from flows import tasks
-from flows.preparation import prepare_tweets
+from flows.adapter import polarity_task, translate_errors
+from flows.lease import one_training
 from flows.progress import FitProgress
-from flows.refit import refit
 from flows.runners import Workers, workers
-from flows.step import in_words, step
-from flows.tasks import Run
+from flows.steps import Run, begin, prepare_tweets, recorded
 from flows.terminal import print_table, run_from_shell
-from flows.turns import one_training
-from polarity import steps
-from polarity.config import TuneConfig, section_name
+from polarity.config.settings import settings
 from polarity.data.splits import Splits
 from polarity.errors import ServiceUnavailable
-from polarity.search import Search, Trial
-from polarity.sections import FAMILY_OF, ModelName
-from polarity.settings import settings
-from polarity.tracking import Tracker
+from polarity.families.registry import family_of
+from polarity.pipeline.config import TuneConfig, section_name
+from polarity.pipeline.graph import Fit, Prepare, Validate
+from polarity.pipeline.remote_store import open_store
+from polarity.pipeline.step import perform
+from polarity.registry.tracking import Tracker
+from polarity.selection.search import Search, Trial
 
 BEST_FILE = "best.json"
 TRIALS_FILE = "trials.csv"
@@ -39,7 +38,7 @@ class Tuning:
     """What a search found: all trials of each model, the best first, and where the best options are written."""
 
     run_id: str
-    trials: dict[ModelName, list[Trial]]
+    trials: dict[str, list[Trial]]
     best: Path
 
     def table(self, *, most: int | None = None) -> list[dict[str, str]]:
@@ -49,7 +48,7 @@ class Tuning:
                 "model": model,
                 "trial": str(trial.number),
                 "validation log-loss": "given up" if trial.log_loss is None else f"{trial.log_loss:.4f}",
-                "options": ", ".join(f"{name} {_told(value)}" for name, value in trial.options.items()),
+                "options": ", ".join(f"{name} {_in_words(value)}" for name, value in trial.options.items()),
             }
             for model, trials in self.trials.items()
             for trial in trials[:most]
@@ -61,7 +60,7 @@ class Tuning:
     flow_run_name="tune-{config.profile}",
     description="Search the hyper-parameters of some models, and write the best where a training can use them.",
 )
-@in_words
+@translate_errors
 def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B008  # it is frozen
     """Search on train and validation; what an earlier, unfinished search of the same has tried is not tried again.
 
@@ -71,13 +70,15 @@ def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B0
         What to learn from, which models, and how to search.
     """
     with one_training():
-        run, snapshot, _, splits = prepare_tweets(config)
-        with tasks.recorded(run, snapshot) as tracker:
+        steps = begin(config)
+        run = steps.run
+        snapshot, _, splits = prepare_tweets(steps)
+        with recorded(run, snapshot) as tracker:
             trials = {model: search(run, splits, model, tracker) for model in config.models}
             return publish.submit(run, trials, tracker).result()
 
 
-def search(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> list[Trial]:
+def search(run: Run, splits: Splits, model: str, tracker: Tracker) -> list[Trial]:
     """Try option after option, some side by side.
 
     Raises
@@ -86,8 +87,9 @@ def search(run: Run, splits: Splits, model: ModelName, tracker: Tracker) -> list
         If no trial could be finished.
     """
     config, log = run.config, get_run_logger()
-    key = steps.fit_work(splits, config, model).fingerprint.key
-    with Search.open(config, model, settings().home / "searches", key=key) as study:
+    key = Fit(config, {Prepare.name: splits}, model).fingerprint().key
+    folder, present = settings().home / "searches", config.section(model)
+    with Search.open(model, present, config.search, folder, seed=config.seed, key=key) as study:
         left = study.left(config.search.trials)
         log.info("%s: %d trials are done, %d are to do", model, len(study.trials()), left)
         with workers(config) as heavy:
@@ -104,7 +106,7 @@ def _side_by_side(
 ) -> Iterator[Trial]:
     """Trials as they end; the next one is asked for when that has been told."""
     task = try_out.with_options(retries=run.config.faults.retries, tags=["trial", study.model])
-    gpu = FAMILY_OF[study.model] != "logistic"
+    gpu = family_of(study.model).traits.gpu
     started: dict[PrefectFuture[Trial], Trial] = {}
     for _ in range(trials):
         if len(started) == run.config.search.workers:
@@ -144,22 +146,25 @@ class _Watch:
             raise _GivenUpError
 
 
-@step("trial", task_run_name="trial-{study.model}-{trial.number}", limited=False)
+@polarity_task("trial", task_run_name="trial-{study.model}-{trial.number}", limited=False)
 def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tracker) -> Trial:
     """Fit with a trial's options, and measure the packaged model on validation."""
     model, log = study.model, get_run_logger()
     config = run.config.with_options(model, trial.options)
     run_id = tracker.start_candidate(
         f"{model}-trial-{trial.number}",
-        family=FAMILY_OF[model],
+        family=family_of(model).name,
         params=config.section(model).model_dump(mode="json"),
         tags={"trial": str(trial.number)},
     )
     try:
-        figures, _ = refit(run, splits, config, model, _Watch(study, trial), on="validation")
+        store, given = open_store(), {Prepare.name: splits}
+        fitted = perform(Fit(config, given, model, _Watch(study, trial)), store)
+        measured = perform(Validate(run.config, given | {Fit.name: fitted.result}, model), store)
+        figures = measured.result.metrics["validation"]
     except _GivenUpError:
         tracker.finish(run_id, "KILLED", message="Given up: its validation loss was above the median.")
-        log.info("%s, trial %d: given up (%s)", model, trial.number, _told(trial.options))
+        log.info("%s, trial %d: given up (%s)", model, trial.number, _in_words(trial.options))
         return replace(trial, pruned=True)
     except BaseException as error:
         tracker.finish(run_id, "FAILED", message=str(error))
@@ -168,13 +173,13 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
     tracker.finish(run_id)
     log.info(
         "%s, trial %d: validation log-loss %.4f, accuracy %.4f (%s)",
-        model, trial.number, figures.log_loss, figures.accuracy, _told(trial.options),
+        model, trial.number, figures.log_loss, figures.accuracy, _in_words(trial.options),
     )  # fmt: skip
     return replace(trial, log_loss=figures.log_loss)
 
 
-@step("publish")
-def publish(run: Run, trials: dict[ModelName, list[Trial]], tracker: Tracker) -> Tuning:
+@polarity_task("publish")
+def publish(run: Run, trials: dict[str, list[Trial]], tracker: Tracker) -> Tuning:
     """Write `best.json` and `trials.csv`, show them in the Prefect UI, and keep them in MLflow."""
     best = {section_name(model): found[0].options for model, found in trials.items()}
     tuning = Tuning(run.run_id, trials, run.folder / BEST_FILE)
@@ -205,9 +210,9 @@ def _use(tuning: Tuning) -> str:
     return f"python -m flows.train --tuned {tuning.best} ..."
 
 
-def _told(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_told(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -19,7 +19,7 @@ os.environ |= {
 
 import pytest
 
-from polarity.settings import settings
+from polarity.config.settings import settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from polarity.families.packaging import load_predictor
 from polarity.serving.batcher import Batcher, Busy
 from polarity.serving.local import LocalModel, form_of
-from polarity.serving.predictor import Predictor
 
-predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
 predictor.warm_up()
 form = form_of(predictor.manifest.family)
 batcher = Batcher(

@@ -8,9 +8,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from polarity.serving.predictor import Predictor
+from polarity.families.packaging import load_predictor
 
-predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
 predictor.warm_up()
 app = FastAPI()
 

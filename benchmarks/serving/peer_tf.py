@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer
 from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
-from polarity.serving.package import ModelManifest
-from polarity.serving.scorers import GRAPH, TOKENIZER
+from polarity.inference.package import ModelManifest
+from polarity.inference.scorers import GRAPH, TOKENIZER
 
 folder = Path(os.environ["PEER_MODEL"])
 labels = ModelManifest.read(folder).labels

@@ -8,7 +8,7 @@ from typing import Any
 
 import bentoml
 
-from polarity.serving.predictor import Predictor
+from polarity.families.packaging import load_predictor
 
 
 @bentoml.service(name="plain", workers=1)
@@ -16,7 +16,7 @@ class Plain:
     """Lists of texts in, lists of answers out."""
 
     def __init__(self) -> None:
-        self.predictor = Predictor.load(Path(os.environ["PEER_MODEL"]))
+        self.predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
         self.predictor.warm_up()
 
     @bentoml.api(batchable=True, max_batch_size=64)  # type: ignore[untyped-decorator]

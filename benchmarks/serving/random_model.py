@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from polarity.data.tweets import FloatArray
-from polarity.packaging.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_quantised
-from polarity.serving.package import ModelManifest
-from polarity.serving.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES
+from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_quantised
+from polarity.inference.package import ModelManifest
+from polarity.inference.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES
 from polarity.text.encoders import resolve_encoder
+from polarity.text.tweets import FloatArray
 
 # config.json of distilbert-base-uncased; its vocabulary is minilm's
 WORDS, POSITIONS, WIDTH, INNER, LAYERS, HEADS = 30_522, 512, 768, 3072, 6, 12

@@ -28,12 +28,12 @@ from benchmarks.serving.arrivals import PATTERNS, put_arrivals
 from benchmarks.serving.load import put_load
 from benchmarks.serving.random_model import write_random_distilbert
 from benchmarks.serving.servers import BATCHED, BENTO, PEER, Running, Server, servers
+from polarity.bento import build as bento
 from polarity.data.corpus import generate_tweets
-from polarity.packaging import bento
-from polarity.serving.device import NEURAL, Place, gpus
-from polarity.serving.package import ModelManifest
-from polarity.serving.predictor import Predictor
+from polarity.families.packaging import load_predictor
+from polarity.inference.package import ModelManifest
 from polarity.serving.rules import refuse
+from polarity.serving.topology import NEURAL, Place, gpus
 
 CONNECTIONS = (1, 64)
 # Texts a request, and connections, where a server takes many texts at once.
@@ -85,7 +85,7 @@ def _errors(statuses: dict[str, int]) -> int:
 
 def model_limit(model: Path, texts: Sequence[str], place: Place) -> list[dict[str, Any]]:
     """Texts a second of the model alone, by batch size."""
-    predictor = Predictor.load(model, place=place)
+    predictor = load_predictor(model, place=place)
     predictor.warm_up()
     found = []
     for size in BATCHES:

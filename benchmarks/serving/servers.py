@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from polarity.packaging.bento_server import free_port, served, stop
-from polarity.packaging.bento_store import bento_folder
+from polarity.bento.server import free_port, served, stop
+from polarity.bento.store import bento_folder
 
 PEER, BENTO, BATCHED = "FastAPI + uvicorn", "this Bento", "bare ASGI, the same batcher"
 

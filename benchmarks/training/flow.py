@@ -20,17 +20,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from polarity.pipeline.steps import Fitted, Work
+
 from benchmarks.results import machine, table, write
-from polarity import steps
-from polarity.config import TrainConfig
+from polarity.config.command_line import parse_options
 from polarity.data.acceptance import read_acceptance
 from polarity.data.snapshot import read_snapshot
 from polarity.data.splits import read_splits
 from polarity.evaluation.scorecard import Scorecard
-from polarity.options import parse_options
-from polarity.serving.device import cores
-from polarity.steps import Fitted, Work
-from polarity.store import Store, Stored
+from polarity.pipeline import steps
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.store import Store, Stored
+from polarity.serving.topology import cores
 
 OVER, MORE_S, AGAIN = 1.10, 10.0, 0.05  # to stay within
 

@@ -22,11 +22,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.results import machine, table, write
+from polarity.config.sections import DataConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.sources import read_tweets
-from polarity.isolation import run_isolated
-from polarity.sections import DataConfig, LogisticConfig
-from polarity.text.repair import repair
+from polarity.families.logistic import LogisticConfig
+from polarity.pipeline.isolation import run_isolated
+from polarity.text.cleaning import repair
 
 LABELS = ("negative", "positive")
 VALIDATION_ROWS = 20_000
@@ -84,7 +85,7 @@ def measure(frame: pd.DataFrame, rows: int, options: LogisticConfig) -> dict[str
             "validation": str(folder / "validation.parquet"),
             "folder": str(folder),
         }
-        run_isolated("polarity.models.fit", job, folder=folder / "process", timeout_s=3600, listen=lambda *_: None)
+        run_isolated("polarity.families.fit", job, folder=folder / "process", timeout_s=3600, listen=lambda *_: None)
         fit = json.loads((folder / "fit.json").read_text())
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {

@@ -10,12 +10,13 @@ import sys
 
 from pydantic import ValidationError
 
-from polarity import doctor, promotion
+from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, PolarityError
-from polarity.registry import Registry
-from polarity.retention import Removed, Retention, own_bytes, prune, removals
-from polarity.settings import settings
-from polarity.store import open_store
+from polarity.pipeline.remote_store import open_store
+from polarity.registry import promotion
+from polarity.registry.versions import Registry
+from polarity.upkeep import doctor
+from polarity.upkeep.retention import Removed, Retention, own_bytes, prune, removals
 
 
 def main() -> int:

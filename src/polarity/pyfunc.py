@@ -1,4 +1,7 @@
-"""How MLflow loads a packaged model: `mlflow.pyfunc.load_model("models:/sentiment@champion")`."""
+"""How MLflow loads a packaged model: `mlflow.pyfunc.load_model("models:/sentiment@champion")`.
+
+Saved models name this module, so it stays where it is.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from polarity.serving.predictor import Predictor
+from polarity.families.packaging import load_predictor
+from polarity.inference.predictor import Predictor
 
 LOADER = __name__
 
@@ -31,4 +35,4 @@ class Answering:
 
 def _load_pyfunc(path: str) -> Answering:
     """Load the packaged model in the folder `path` (MLflow calls this by its name)."""
-    return Answering(Predictor.load(Path(path)))
+    return Answering(load_predictor(Path(path)))

@@ -95,7 +95,7 @@ say "$backend is ready"
 megabytes=$(($("$backend" image inspect "$image" --format '{{.Size}}') / 1000000))
 say "image of $tag: $megabytes MB"
 
-port=$("$python" -c 'from polarity.packaging.bento_server import free_port; print(free_port())')
+port=$("$python" -c 'from polarity.bento.server import free_port; print(free_port())')
 if [ "$backend" = docker ]; then published=(--publish "127.0.0.1:$port:$port"); else published=(); fi
 clock() { date +%s%N; }
 began=$(clock)

@@ -15,16 +15,15 @@ import httpx
 import numpy as np
 import pytest
 
+from polarity.bento import build as bento
+from polarity.bento.server import BentoServer, served
 from polarity.data.corpus import generate_tweets
-from polarity.data.tweets import FloatArray, Tweets
-from polarity.models.logistic import LogisticClassifier
-from polarity.packaging import bento
-from polarity.packaging.bento_server import BentoServer, served
-from polarity.packaging.onnx_bilstm import BilstmWeights, write_bilstm
-from polarity.sections import LogisticConfig
-from polarity.serving.package import ModelManifest
-from polarity.serving.scorers import BILSTM_FILES, GRAPH
-from polarity.text.repair import repair
+from polarity.families.logistic import LogisticClassifier, LogisticConfig
+from polarity.families.onnx_bilstm import BilstmWeights, write_bilstm
+from polarity.inference.package import ModelManifest
+from polarity.inference.scorers import BILSTM_FILES, GRAPH
+from polarity.text.cleaning import repair
+from polarity.text.tweets import FloatArray, Tweets
 from polarity.text.vocabulary import VOCABULARY, Vocabulary
 
 Train = Callable[[Path, int], Path]

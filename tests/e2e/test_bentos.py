@@ -16,10 +16,10 @@ import httpx
 import pytest
 from bentoml._internal.bento import BentoStore
 
+from polarity.bento import build as bento
+from polarity.bento.server import served
 from polarity.errors import ArtifactError
-from polarity.packaging import bento
-from polarity.packaging.bento_server import served
-from polarity.serving.package import ModelManifest
+from polarity.inference.package import ModelManifest
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="is about Bentos, not about the server under BASE_URL")
 
@@ -225,7 +225,7 @@ def test_a_bento_that_answers_wrongly_fails_the_probe(store: Path, stocked: Call
 def test_a_server_ends_with_its_parent(tag: str, bentoml_home: Path, tmp_path: Path) -> None:
     program = (
         "import os, sys, time\n"
-        "from polarity.packaging.bento_server import served\n"
+        "from polarity.bento.server import served\n"
         "with served(sys.argv[1]) as server:\n"
         "    print(server.process.pid, server.url, flush=True)\n"
         "    time.sleep(600)\n"

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.processes import resident_bytes
 from benchmarks.serving.arrivals import Arrivals, put_arrivals
 from benchmarks.serving.load import Load, put_load
-from polarity.packaging.bento_server import BentoServer
+from polarity.bento.server import BentoServer
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
 

@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from polarity.bento.server import BentoServer, served
 from polarity.errors import ArtifactError
-from polarity.packaging.bento_server import BentoServer, served
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
 

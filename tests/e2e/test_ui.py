@@ -18,9 +18,9 @@ import numpy as np
 import psutil
 import pytest
 
-from polarity.data.tweets import Tweets
-from polarity.models import make_classifier
-from polarity.sections import LogisticConfig
+from polarity.families.logistic import LogisticConfig
+from polarity.families.registry import family_of
+from polarity.text.tweets import Tweets
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -79,10 +79,10 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             assert time.monotonic() < deadline, "the Prefect server did not answer in time"
             time.sleep(0.5)
         environment["PREFECT_API_URL"] = f"{prefect}/api"
-        subprocess.run([sys.executable, "-m", "flows.ui"], env=environment, check=True, timeout=400)
+        subprocess.run([sys.executable, "-m", "ops.ui"], env=environment, check=True, timeout=400)
         yield Ui(prefect, mlflow, pages, environment, home)
     finally:
-        subprocess.run([sys.executable, "-m", "flows.ui", "stop"], env=environment, check=False, timeout=120)
+        subprocess.run([sys.executable, "-m", "ops.ui", "stop"], env=environment, check=False, timeout=120)
         server.terminate()
         server.wait(30)
     assert not [p for p in psutil.process_iter() if str(home) in _home_of(p)], "something was left running"
@@ -115,7 +115,7 @@ def test_the_form_for_a_run_reads_as_the_configuration_does(ui: Ui, page: sync_a
 
 def test_a_run_started_in_the_browser_finishes_and_shows_its_artifacts(ui: Ui, page: sync_api.Page) -> None:
     tweets = Tweets(["awful sad day", "great happy day"] * 40, np.arange(80) % 2, ("negative", "positive"))
-    classifier = make_classifier("logistic", LogisticConfig(char_ngrams=None, min_df=1), seed=0)
+    classifier = family_of("logistic").classifier(LogisticConfig(char_ngrams=None, min_df=1), name="logistic", seed=0)
     (ui.home / "model").mkdir()
     model = classifier.fit(tweets, tweets, lambda *_, **__: None).export(ui.home / "model").folder
     path = ui.home / "tweets.csv"
@@ -156,7 +156,7 @@ def test_mlflow_and_the_runs_pages_open(ui: Ui, page: sync_api.Page) -> None:
 def test_a_second_time_it_leaves_alone_what_runs(ui: Ui) -> None:
     started = {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")}
     assert set(started) == {"worker.pid", "mlflow.pid", "pages.pid"}
-    subprocess.run([sys.executable, "-m", "flows.ui"], env=ui.environment, check=True, timeout=400)
+    subprocess.run([sys.executable, "-m", "ops.ui"], env=ui.environment, check=True, timeout=400)
     assert {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")} == started
 
 

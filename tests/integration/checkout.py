@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from polarity.settings import PROJECT
+from polarity.config.settings import PROJECT
 
 PARTS = ("src/polarity", "flows", "bentos", "expectations", "bentofile.yaml", "pyproject.toml", "requirements.lock")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from polarity.settings import settings
+from polarity.config.settings import settings
 from tests.integration.servers import PrefectServer
 
 

@@ -22,7 +22,7 @@ import psycopg2
 import pytest
 from distributed import Client
 
-from polarity.settings import PROJECT
+from polarity.config.settings import PROJECT
 
 
 def free_port() -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from polarity.config import merged
+from polarity.config.sections import BehaviourLimits
 from polarity.data.corpus import generate_tweets
-from polarity.sections import BehaviourLimits
+from polarity.pipeline.config import merged
 from tests.integration.changes import CHANGES, MODELS, Change
 from tests.integration.checkout import Checkout
 
@@ -24,17 +24,17 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(900
 TRAIN = """
 import json, sys
 from flows.train import train
-from polarity.config import TrainConfig
+from polarity.pipeline.config import TrainConfig
 train(TrainConfig.model_validate(json.loads(sys.argv[1])))
 """
 
 # A process for each plan, because modules are digested once a process; forked, because importing takes seconds.
 PLAN = """
 import json, os, sys
-from polarity.config import TrainConfig
-from polarity.plan import plan
-from polarity.settings import settings
-from polarity.store import Store
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.plan import plan
+from polarity.config.settings import settings
+from polarity.pipeline.store import Store
 
 for line in sys.stdin:
     config, target = json.loads(line)

@@ -14,11 +14,11 @@ import pytest
 
 from flows.terminal import run_from_shell, show_summary
 from flows.train import train
-from polarity.config import TrainConfig
-from polarity.doctor import examine
-from polarity.registry import Registry
-from polarity.settings import settings
-from polarity.store import Store
+from polarity.config.settings import settings
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.store import Store
+from polarity.registry.versions import Registry
+from polarity.upkeep.doctor import examine
 from tests.integration.servers import free_port
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
@@ -125,5 +125,5 @@ def test_the_next_run_ends_complete(shell: Shell) -> None:
 def test_a_fit_that_takes_too_long(shell: Shell) -> None:
     code, told = shell.train("--logistic.c", "0.7", "--faults.fit_timeout_s", "0.1", "--faults.retries", "0")
     assert code == 1
-    assert told.startswith("polarity.models.fit (process ")
+    assert told.startswith("polarity.families.fit (process ")
     assert "was killed after its 0.1 s" in told

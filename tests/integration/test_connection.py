@@ -19,7 +19,7 @@ BODY = b'{"text": "good"}'
 REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"), (b"content-length", b"4")))
 
 
-class Watched(Connection):
+class CountedReads(Connection):
     """Whether it is crowded is the test's; writes are kept as the system got them."""
 
     busy = False
@@ -28,16 +28,16 @@ class Watched(Connection):
 
     @staticmethod
     def crowded(path: str, coming: int) -> Reply | None:
-        return REFUSAL if Watched.busy else None
+        return REFUSAL if CountedReads.busy else None
 
     @staticmethod
     def refused(path: str, reply: Reply) -> None:
-        Watched.counted.append(path)
+        CountedReads.counted.append(path)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         class Seen:
             def write(self, data: bytes) -> None:
-                Watched.writes.append(data)
+                CountedReads.writes.append(data)
                 transport.write(data)
 
             def __getattr__(self, name: str) -> Any:
@@ -69,7 +69,7 @@ def port() -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
     server = uvicorn.Server(
-        uvicorn.Config(app, port=number, http=Watched, lifespan="off", log_level="warning", timeout_keep_alive=1)
+        uvicorn.Config(app, port=number, http=CountedReads, lifespan="off", log_level="warning", timeout_keep_alive=1)
     )
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -82,9 +82,9 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
-    Watched.busy, Watched.counted, Watched.writes = False, [], []
+    CountedReads.busy, CountedReads.counted, CountedReads.writes = False, [], []
     yield
-    Watched.busy = False
+    CountedReads.busy = False
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def answer(client: socket.socket, *, head: bool = False) -> tuple[int, bytes]:
 def test_the_head_of_an_answer_is_written_with_the_first_of_its_body(client: socket.socket) -> None:
     client.sendall(request())
     assert answer(client) == (200, b"app")
-    first, second = Watched.writes
+    first, second = CountedReads.writes
     assert first.startswith(b"HTTP/1.1 200 OK\r\n") and first.endswith(b"\r\n\r\na") and second == b"pp"
 
 
@@ -149,13 +149,13 @@ def test_what_is_no_http_is_answered_400_and_closed(client: socket.socket) -> No
     ],
 )
 def test_in_a_crowd_a_plain_request_is_refused_before_it_is_parsed(client: socket.socket, plain: bytes) -> None:
-    Watched.busy = True
+    CountedReads.busy = True
     for _ in range(3):
         client.sendall(plain)
         assert answer(client) == (429, b"full")
-    assert len(Watched.counted) == 3
-    assert b"\r\nretry-after: 2\r\n" in Watched.writes[0] and b"\r\ndate: " in Watched.writes[0]
-    Watched.busy = False
+    assert len(CountedReads.counted) == 3
+    assert b"\r\nretry-after: 2\r\n" in CountedReads.writes[0] and b"\r\ndate: " in CountedReads.writes[0]
+    CountedReads.busy = False
     client.sendall(plain)
     assert answer(client) == (200, b"app"), "and the connection goes on as ever"
 
@@ -174,14 +174,14 @@ def test_in_a_crowd_a_plain_request_is_refused_before_it_is_parsed(client: socke
     ],
 )
 def test_what_could_be_read_in_another_way_goes_the_usual_way(client: socket.socket, special: bytes) -> None:
-    Watched.busy = True
+    CountedReads.busy = True
     client.sendall(special)
     assert answer(client) == (200, b"app")
-    assert not Watched.counted
+    assert not CountedReads.counted
 
 
 def test_requests_sent_together_are_answered_in_order(client: socket.socket) -> None:
-    Watched.busy = True
+    CountedReads.busy = True
     client.sendall(request() + request("/slow") + request("/predict", "Accept-Language: en"))
     assert [answer(client) for _ in range(3)] == [(200, b"app")] * 3
 
@@ -189,7 +189,7 @@ def test_requests_sent_together_are_answered_in_order(client: socket.socket) -> 
 def test_a_request_behind_one_that_is_being_answered_waits_for_its_turn(client: socket.socket) -> None:
     client.sendall(request("/slow"))
     time.sleep(0.05)
-    Watched.busy = True
+    CountedReads.busy = True
     client.sendall(request())
     assert [answer(client)[0] for _ in range(2)] == [200, 200]
 
@@ -199,15 +199,15 @@ def test_a_body_that_looks_like_a_request_stays_a_body(client: socket.socket) ->
     hidden = request()
     client.sendall(request("/early", f"Content-Length: {len(hidden)}", body=b""))
     assert answer(client) == (200, b"app")
-    Watched.busy = True
+    CountedReads.busy = True
     client.sendall(hidden)
     client.sendall(request("/other"))
     assert answer(client) == (200, b"app")
-    assert not Watched.counted
+    assert not CountedReads.counted
 
 
 def test_a_request_in_pieces_goes_the_usual_way(client: socket.socket) -> None:
-    Watched.busy = True
+    CountedReads.busy = True
     whole = request()
     client.sendall(whole[:30])
     time.sleep(0.05)
@@ -216,7 +216,7 @@ def test_a_request_in_pieces_goes_the_usual_way(client: socket.socket) -> None:
 
 
 def test_an_idle_connection_is_closed_after_a_refusal_too(client: socket.socket) -> None:
-    Watched.busy = True
+    CountedReads.busy = True
     client.sendall(request())
     assert answer(client) == (429, b"full")
     assert client.recv(1) == b"", "after a second"

@@ -16,19 +16,19 @@ import pandas as pd
 import psutil
 import pytest
 from distributed import Client
+from polarity.pipeline.steps import Fitted
 from prefect import flow, task
 
 from flows import tasks
 from flows.runners import workers
 from flows.score import score
 from flows.tune import tune
-from polarity.config import ScoreConfig, TrainConfig, TuneConfig
-from polarity.doctor import examine
-from polarity.registry import Registry
-from polarity.serving.predictor import Predictor
-from polarity.settings import settings
-from polarity.steps import Fitted
-from polarity.store import Store
+from polarity.config.settings import settings
+from polarity.families.packaging import load_predictor
+from polarity.pipeline.config import ScoreConfig, TrainConfig, TuneConfig
+from polarity.pipeline.store import Store
+from polarity.registry.versions import Registry
+from polarity.upkeep.doctor import examine
 from tests.integration.servers import DaskCluster, dask_cluster, free_port, until
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
@@ -74,7 +74,7 @@ def test_threads_and_dask_give_the_same_logistic_regression_to_the_last_digit(cl
     for config in (configure(runner="threads"), configure(cluster.address)):
         forget_fits()
         (fitted,) = fits(config)
-        found.append((fitted.key, weights(fitted), Predictor.load(fitted.packaged)(TEXTS)))
+        found.append((fitted.key, weights(fitted), load_predictor(fitted.packaged)(TEXTS)))
     assert found[0][:2] == found[1][:2]
     assert found[0][1], "nothing was compared"
     np.testing.assert_array_equal(found[0][2], found[1][2])
@@ -149,7 +149,7 @@ def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home:
         until(lambda: not fit.is_running() or fit.status() == psutil.STATUS_ZOMBIE)  # it dies with its worker
         flow_run.join(300)
     ((fitted,),) = found
-    assert Predictor.load(fitted.packaged)(TEXTS).shape == (6, 2)
+    assert load_predictor(fitted.packaged)(TEXTS).shape == (6, 2)
     half_done = [finding for finding in examine(Registry.open(), Store(settings().store_folder)) if finding.mend]
     for finding in half_done:
         assert "half-done work" in finding.what, "MLflow has no attempt that seems to run"

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from flows.turns import TRAINING, ensure_turns, one_training
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.events import emit_event
 
-from flows.deploy import FILE, POOL, deploy
-from flows.turns import TRAINING, ensure_turns, one_training
-from polarity.config import TrainConfig
+from ops.deploy import FILE, POOL, deploy
+from polarity.pipeline.config import TrainConfig
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 

@@ -13,14 +13,14 @@ import flows.train
 import flows.tune
 from flows.train import train
 from flows.tune import tune
-from polarity.config import TrainConfig, TuneConfig
+from polarity.config.sections import BehaviourLimits
+from polarity.config.settings import settings
 from polarity.data.corpus import generate_tweets
 from polarity.data.splits import Splits
-from polarity.registry import Registry
-from polarity.sections import BehaviourLimits
-from polarity.serving.package import ModelManifest
-from polarity.settings import settings
-from polarity.summary import RunSummary
+from polarity.evaluation.summary import RunSummary
+from polarity.inference.package import ModelManifest
+from polarity.pipeline.config import TrainConfig, TuneConfig
+from polarity.registry.versions import Registry
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
 

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from flows.train import train
-from polarity import doctor, promotion
-from polarity.config import TrainConfig
+from polarity.bento import store as bento_store
+from polarity.config.settings import settings
 from polarity.errors import ConfigurationError
-from polarity.packaging import bento_store
-from polarity.registry import Registry
-from polarity.retention import Retention, prune, removals
-from polarity.settings import settings
-from polarity.store import Store
-from polarity.summary import RunSummary
+from polarity.evaluation.summary import RunSummary
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.store import Store
+from polarity.registry import promotion
+from polarity.registry.versions import Registry
+from polarity.upkeep import doctor
+from polarity.upkeep.retention import Retention, prune, removals
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.timeout(600)]
 

@@ -12,8 +12,8 @@ import pytest
 
 from flows.terminal import run_from_shell, show_summary
 from flows.train import train
-from polarity.config import TrainConfig
-from polarity.registry import Registry
+from polarity.pipeline.config import TrainConfig
+from polarity.registry.versions import Registry
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 

@@ -16,14 +16,13 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from flows.train import train
-from polarity.config import TrainConfig
+from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, ServiceUnavailable
-from polarity.provenance import Fingerprint
-from polarity.registry import Registry
-from polarity.remote_store import RemoteStore
-from polarity.retention import Retention, prune
-from polarity.settings import settings
-from polarity.store import open_store
+from polarity.pipeline.config import TrainConfig
+from polarity.pipeline.fingerprint import Fingerprint
+from polarity.pipeline.remote_store import RemoteStore, open_store
+from polarity.registry.versions import Registry
+from polarity.upkeep.retention import Retention, prune
 
 BUCKET = "tweets"
 RESULT = Fingerprint("probe", {"parameter:value": "a"})
@@ -128,8 +127,8 @@ def test_what_is_forgotten_is_gone_everywhere(url: str, tmp_path: Path) -> None:
 AT_ONCE = """
 import sys, time
 from pathlib import Path
-from polarity.provenance import Fingerprint
-from polarity.remote_store import RemoteStore
+from polarity.pipeline.fingerprint import Fingerprint
+from polarity.pipeline.remote_store import RemoteStore
 
 def slowly(folder):
     time.sleep(0.5)

@@ -12,10 +12,10 @@ import pytest
 
 from flows.score import score, show_scores
 from flows.terminal import run_from_shell
-from polarity.config import ScoreConfig
-from polarity.data.tweets import Tweets
-from polarity.models import make_classifier
-from polarity.sections import LogisticConfig
+from polarity.families.logistic import LogisticConfig
+from polarity.families.registry import family_of
+from polarity.pipeline.config import ScoreConfig
+from polarity.text.tweets import Tweets
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.timeout(300)]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.tim
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tweets = Tweets(["awful sad day", "great happy day"] * 40, np.arange(80) % 2, ("negative", "positive"))
-    classifier = make_classifier("logistic", LogisticConfig(char_ngrams=None, min_df=1), seed=0)
+    classifier = family_of("logistic").classifier(LogisticConfig(char_ngrams=None, min_df=1), name="logistic", seed=0)
     return classifier.fit(tweets, tweets, lambda *_, **__: None).export(tmp_path_factory.mktemp("model")).folder
 
 

@@ -37,21 +37,21 @@ def test_it_is_started_once_and_stopped(tmp_path: Path) -> None:
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     try:
-        first = run("flows.server", home=tmp_path, port=port)
+        first = run("ops.server", home=tmp_path, port=port)
         assert first.returncode == 0, first.stdout + first.stderr
         assert f"It answers at {api}" in first.stdout
         assert httpx.get(f"{api}/health").is_success
-        assert run("flows.server", home=tmp_path, port=port).stdout == f"A Prefect server answers at {api}.\n"
+        assert run("ops.server", home=tmp_path, port=port).stdout == f"A Prefect server answers at {api}.\n"
     finally:
         server = psutil.Process(json.loads((tmp_path / ".state" / "prefect.pid").read_text())["pid"])
-        stopped = run("flows.ui", "stop", home=tmp_path, port=port)
+        stopped = run("ops.ui", "stop", home=tmp_path, port=port)
     assert stopped.stdout == "Stopped prefect.\n"
     assert not server.is_running()
 
 
 def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "not").write_text("a file where a folder should be")
-    refused = run("flows.server", home=tmp_path, port=free_port())
+    refused = run("ops.server", home=tmp_path, port=free_port())
     assert refused.returncode == 1
     assert str(tmp_path / "not") in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -59,7 +59,7 @@ def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        refused = run("flows.server", home=tmp_path, port=taken.getsockname()[1])
+        refused = run("ops.server", home=tmp_path, port=taken.getsockname()[1])
     assert refused.returncode == 1
     assert "prefect did not start; is its port taken?" in refused.stderr
     assert "prefect.log" in refused.stderr

@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polarity.data.tweets import Tweets
+from polarity.config.settings import settings
 from polarity.errors import ArtifactError, ConfigurationError, ServiceUnavailable
 from polarity.evaluation.metrics import Metrics, measure
-from polarity.mlflow_store import connect
-from polarity.models import make_classifier
-from polarity.models.base import History
-from polarity.registry import Registry
-from polarity.sections import LogisticConfig
-from polarity.serving.predictor import Predictor
-from polarity.settings import settings
-from polarity.tracking import Tracker
+from polarity.families.logistic import LogisticConfig
+from polarity.families.packaging import load_predictor
+from polarity.families.protocol import History
+from polarity.families.registry import family_of
+from polarity.registry.mlflow_client import connect
+from polarity.registry.tracking import Tracker
+from polarity.registry.versions import Registry
+from polarity.text.tweets import Tweets
 
 LABELS = ("negative", "positive")
 
@@ -164,7 +164,7 @@ def test_threads_write_side_by_side(tracker: Tracker, metrics: Metrics, package:
 
 def test_two_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
-    script = f"from polarity.tracking import Tracker; Tracker.open('a run', uri={uri!r}).close()"
+    script = f"from polarity.registry.tracking import Tracker; Tracker.open('a run', uri={uri!r}).close()"
     environment = {**os.environ, "POLARITY_HOME": str(tmp_path)}
     starters = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
     assert [starter.wait(120) for starter in starters] == [0, 0]
@@ -213,7 +213,7 @@ def logistic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real packaged model, small."""
     texts = ["great day", "awful day", "so happy", "so sad", "love it", "hate it"] * 20
     tweets = Tweets(texts, np.array([1, 0] * 60), LABELS)
-    classifier = make_classifier("logistic", LogisticConfig(char_ngrams=None, min_df=1), seed=0)
+    classifier = family_of("logistic").classifier(LogisticConfig(char_ngrams=None, min_df=1), name="logistic", seed=0)
     fitted = classifier.fit(tweets, tweets, lambda *_, **__: None)
     return fitted.export(tmp_path_factory.mktemp("logistic")).folder
 
@@ -241,7 +241,7 @@ def test_mlflow_loads_the_champion_by_its_alias_without_a_training_framework(tra
         "columns": ["sentiment", "p_negative", "p_positive"],
         "heavy": [],
     }
-    predictor = Predictor.load(registry.packaged(version))
+    predictor = load_predictor(registry.packaged(version))
     assert predictor.labels == LABELS
 
 

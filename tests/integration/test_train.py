@@ -19,11 +19,11 @@ from prefect.states import State
 
 from flows.evaluate import evaluate
 from flows.train import train
-from polarity.config import EvaluateConfig, TrainConfig
-from polarity.packaging import bento_store as bento
-from polarity.registry import Registry
-from polarity.serving.package import ModelManifest
-from polarity.summary import RunSummary
+from polarity.bento import store as bento
+from polarity.evaluation.summary import RunSummary
+from polarity.inference.package import ModelManifest
+from polarity.pipeline.config import EvaluateConfig, TrainConfig
+from polarity.registry.versions import Registry
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
 
@@ -199,7 +199,7 @@ def test_a_killed_fit_is_tried_again_while_the_others_finish(first: RunSummary) 
 
 
 def _fits() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "polarity.models.fit" in " ".join(_cmdline(p))]
+    return [p for p in psutil.Process().children(recursive=True) if "polarity.families.fit" in " ".join(_cmdline(p))]
 
 
 def _cmdline(process: psutil.Process) -> list[str]:

@@ -11,9 +11,9 @@ import pytest
 
 from flows.train import train
 from flows.tune import Tuning, tune
-from polarity.config import TrainConfig, TuneConfig
-from polarity.mlflow_store import connect
-from polarity.settings import settings
+from polarity.config.settings import settings
+from polarity.pipeline.config import TrainConfig, TuneConfig
+from polarity.registry.mlflow_client import connect
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
 

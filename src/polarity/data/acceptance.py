@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ftfy.badness import is_bad
 
+from polarity.config.sections import GateConfig
 from polarity.data.gates import GateResult, validate
 from polarity.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from polarity.errors import DataRejected
-from polarity.sections import GateConfig
 
 QUARANTINE_FILE = "quarantine.parquet"
 GATE_FILE = "gate.json"

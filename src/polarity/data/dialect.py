@@ -15,9 +15,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from polarity.config.sections import DataConfig, InputConfig
 from polarity.data.columns import SENTIMENT140
 from polarity.errors import ConfigurationError, DataRejected
-from polarity.sections import DataConfig, InputConfig
 
 HEAD_BYTES = 64 * 1024
 _RESERVED = {"row", "key"}  # columns of our own

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polarity.config.settings import PROJECT
 from polarity.errors import ArtifactError, DataRejected
-from polarity.settings import PROJECT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from polarity.config.sections import DataConfig
 from polarity.data.corpus import generate_tweets
 from polarity.data.snapshot import Snapshot, write_snapshot
 from polarity.data.sources import read_tweets
-from polarity.sections import DataConfig
 
 
 def ingest(config: DataConfig, labels: tuple[str, ...], folder: Path) -> Snapshot:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from polarity.config.sections import DataConfig
 from polarity.data.columns import LABEL_NAMES, TEXT_NAMES, find_column, label_mapping
 from polarity.data.dialect import Dialect, opened, own_name, read_head, refuse_binary, sniff, told, unbroken
 from polarity.errors import ConfigurationError, DataRejected
-from polarity.sections import DataConfig
 
 
 def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> pa.Table:

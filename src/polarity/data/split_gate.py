@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from polarity.config.sections import GateConfig, PreparationConfig
 from polarity.data.gates import GateResult, validate
 from polarity.data.splits import SPLIT_NAMES, Splits
-from polarity.sections import GateConfig, PreparationConfig
 
 
 def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfig, docs: Path) -> GateResult:

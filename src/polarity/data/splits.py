@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polarity.config.sections import PreparationConfig
 from polarity.data.snapshot import Snapshot, content_digest
-from polarity.data.tweets import Tweets
 from polarity.errors import ArtifactError
-from polarity.sections import PreparationConfig
-from polarity.text.repair import repair
+from polarity.text.cleaning import repair
+from polarity.text.tweets import Tweets
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from polarity.config.sections import InputConfig
 from polarity.data.dialect import Dialect, opened, own_name, read_head, refuse_binary, sniff, told, unbroken
 from polarity.errors import DataRejected
-from polarity.sections import InputConfig
 
 ROW, REASON = "row", "reason"
 _BLOCK_BYTES = 4 * 2**20

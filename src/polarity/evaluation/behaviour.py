@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from polarity.data.tweets import FloatArray
 from polarity.evaluation.behaviour_tests import BehaviourTest, behaviour_tests
-from polarity.evaluation.predict import Predict
+from polarity.inference.predictor import Predict
+from polarity.text.tweets import FloatArray
 
 # A score that is near its end can only fall, so added praise may lower it by so much.
 TOLERANCE = 0.05

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from polarity.evaluation.predict import Predict
+from polarity.inference.predictor import Predict
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "gender": ("woman", "man", "girl", "boy", "non-binary person", "transgender person"),

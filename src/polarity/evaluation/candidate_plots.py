@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from polarity.evaluation import plots
 from polarity.evaluation.predictions import Predictions
-from polarity.evaluation.telling import telling_words
-from polarity.models.base import History
-from polarity.serving.package import ModelManifest
+from polarity.families.protocol import History
+from polarity.families.registry import family_named
+from polarity.inference.package import ModelManifest
 
 
 def draw_candidate(folder: Path, packaged: Path, history: History, test: Predictions) -> Path:
-    """Draw confusion matrix, ROC, calibration, learning curves and, for the logistic regression, its words.
+    """Draw confusion matrix, ROC, calibration, learning curves and, for a family that has them, the telling words.
 
     Returns
     -------
@@ -30,11 +30,11 @@ def draw_candidate(folder: Path, packaged: Path, history: History, test: Predict
     }
     if history.epochs:
         figures["learning_curves"] = plots.learning_curves({manifest.name: history})
-    if manifest.family == "logistic":
+    words = family_named(manifest.family).telling_words(packaged)
+    if words:
         # matplotlib's font has no emoji
         spelt = {
-            label: [(emoji.demojize(word), weight) for word, weight in words]
-            for label, words in telling_words(packaged).items()
+            label: [(emoji.demojize(word), weight) for word, weight in of_label] for label, of_label in words.items()
         }
         figures["telling_words"] = plots.telling_words(spelt)
     folder.mkdir(parents=True, exist_ok=True)

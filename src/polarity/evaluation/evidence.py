@@ -23,9 +23,9 @@ from polarity.evaluation.behaviour import BehaviourReport
 from polarity.evaluation.bias import BiasReport
 from polarity.evaluation.mistakes import MistakeReport
 from polarity.evaluation.predictions import Predictions
-from polarity.models.base import History
-from polarity.selection import Verdict
-from polarity.summary import ModelSummary, RunSummary
+from polarity.evaluation.summary import ModelSummary, RunSummary
+from polarity.evaluation.verdict import Verdict
+from polarity.families.protocol import History
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from polarity.config.sections import DataConfig
 from polarity.data.sources import read_tweets
 from polarity.errors import DataRejected
-from polarity.sections import DataConfig
-from polarity.text.repair import repair
+from polarity.text.cleaning import repair
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from polarity.evaluation.predict import Predict
+from polarity.inference.predictor import Predict
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from polarity.data.tweets import FloatArray
-from polarity.evaluation.predict import Predict
 from polarity.evaluation.predictions import Predictions
+from polarity.inference.predictor import Predict
+from polarity.text.tweets import FloatArray
 
 WORDS_KEPT = 4
 MOST_WORDS = 60

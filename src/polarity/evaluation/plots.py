@@ -24,7 +24,7 @@ from sklearn.metrics import roc_curve
 from polarity.evaluation.calibration import reliability
 from polarity.evaluation.metrics import confusion_counts
 from polarity.evaluation.predictions import Predictions
-from polarity.models.base import History
+from polarity.families.protocol import History
 
 # Colours that stay apart for colour-blind readers, on light and on dark paper alike.
 PALETTE = ("#3d7dd9", "#d9822b", "#2a9d78", "#a06bd6", "#d1527f", "#8a8f2c")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from polarity.data.tweets import FloatArray, IntArray
 from polarity.errors import ArtifactError, ConfigurationError
 from polarity.evaluation.metrics import Metrics, measure
-from polarity.evaluation.predict import Predict
+from polarity.inference.predictor import Predict
+from polarity.text.tweets import FloatArray, IntArray
 
 PREFIX = "p_"
 CHUNK_ROWS = 4096
@@ -91,7 +91,7 @@ class Predictions:
 def predict_rows(predict: Predict, rows: pd.DataFrame, label_names: Sequence[str]) -> Predictions:
     """Predict the column `text` of labelled `rows` (columns `text`, `label` and any others), in chunks.
 
-    `predict` may be a `polarity.serving.predictor.Predictor` or a fitted
+    `predict` may be a `polarity.inference.predictor.Predictor` or a fitted
     classifier's `predict_proba`.
 
     Raises

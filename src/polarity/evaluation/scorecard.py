@@ -17,7 +17,7 @@ import pandas as pd
 from polarity.evaluation.metrics import Metrics
 from polarity.evaluation.predictions import Predictions, predict_rows
 from polarity.evaluation.slices import slice_metrics
-from polarity.serving.predictor import Predictor
+from polarity.families.packaging import load_predictor
 
 METRICS_FILE = "metrics.json"
 SLICES_FILE = "slices.json"
@@ -76,7 +76,7 @@ def write_scorecard(
     sliced : sequence of str
         Splits that are measured slice by slice, too.
     """
-    predictor = Predictor.load(packaged)
+    predictor = load_predictor(packaged)
     metrics, slices = {}, {}
     for split, path in splits.items():
         rows = pd.read_parquet(path)

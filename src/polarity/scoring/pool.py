@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from polarity.errors import ServiceUnavailable
-from polarity.isolation import die_with_parent
+from polarity.pipeline.isolation import die_with_parent
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, nullcontext
@@ -15,27 +14,24 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from polarity.config import ScoreConfig
+from polarity.config.sections import InputConfig
+from polarity.config.settings import settings
 from polarity.data.columns import TEXT_NAMES, find_column
 from polarity.data.stream import REASON, ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
-from polarity.provenance import file_digest
+from polarity.families.registry import family_named
+from polarity.inference.package import MANIFEST, file_digest
+from polarity.inference.placement import cores
+from polarity.pipeline.config import ScoreConfig
+from polarity.registry.stored_model import StoredModel
 from polarity.scoring.pool import Pool, process_pool
 from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
-from polarity.sections import InputConfig
-from polarity.serving.device import NEURAL
-from polarity.serving.package import MANIFEST
-from polarity.settings import settings
-from polarity.stored_model import StoredModel
 
 MANIFEST_FILE = "scoring.json"
 ENDINGS = (".csv", ".tsv", ".tab", ".parquet")
 ID_NAMES = ("id", "tweet_id", "tweetid", "textid")
 DATE_NAMES = ("date", "created_at", "tweetdate", "timestamp", "time")
-
-# A few seconds of work each.
-_SHARD, _NEURAL_SHARD = 20_000, 2_000
 
 Listener = Callable[[Tally], None]
 
@@ -60,14 +56,14 @@ class Scoring:
     @property
     def workers(self) -> int:
         """Processes that score side by side."""
-        return self.config.workers or _cores()
+        return self.config.workers or cores()
 
     def parts(self) -> Path:
         """The folder of the Parquet files."""
         return self.folder / "scores"
 
 
-def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
+def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
     """Look at the input, and name what comes out of it.
 
     Raises
@@ -84,7 +80,7 @@ def plan(config: ScoreConfig, model: StoredModel) -> Scoring:
         "options": {
             **config.data.model_dump(mode="json", exclude={"path"}),
             **config.model_dump(mode="json", include={"keep"}),
-            "shard_rows": config.shard_rows or (_NEURAL_SHARD if model.manifest.family in NEURAL else _SHARD),
+            "shard_rows": config.shard_rows or family_named(model.manifest.family).traits.shard_rows,
         },
     }
     scoring = Scoring(config, model, files, record, config.output or Path())
@@ -107,7 +103,7 @@ def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None
     Parameters
     ----------
     scoring : Scoring
-        As `plan` gives it.
+        As `open_scoring` gives it.
     listen : callable
         Called with the counts so far after each shard.
     pool : Pool, optional
@@ -128,7 +124,7 @@ def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None
     scoring.parts().mkdir(parents=True, exist_ok=True)
     total, shards = Tally(), []
     model = scoring.model.folder, scoring.record["model"]["digest"], scoring.model.title
-    ours = nullcontext(pool) if pool else process_pool(scoring.workers, _cores())
+    ours = nullcontext(pool) if pool else process_pool(scoring.workers, cores())
     with _alone(scoring.folder), ours as scorers:
         waiting: set[Future[Tally]] = set()
         for shard, table, columns in _shards(scoring):
@@ -222,10 +218,6 @@ def _of_rows(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
             held, count = [joined.slice(rows)], count - rows
     if count:
         yield pa.concat_tables(held)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polarity.data.stream import REASON, ROW
+from polarity.families.packaging import load_predictor
+from polarity.inference.predictor import Predictor
 from polarity.scoring.tally import Tally
-from polarity.serving.predictor import Predictor
-from polarity.text.repair import repair
+from polarity.text.cleaning import repair
 
 NO_TEXT = "no text"
 _KEY, _TALLY = b"polarity.key", b"polarity.tally"
@@ -145,7 +146,7 @@ _reading = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _read(folder: Path, digest: str, threads: int) -> Predictor:
-    return Predictor.load(folder, threads=threads)
+    return load_predictor(folder, threads=threads)
 
 
 def _has_text(text: str | None) -> bool:

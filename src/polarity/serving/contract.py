@@ -8,20 +8,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from polarity.errors import PolarityError, ServiceUnavailable
+from polarity.inference.explanation import explain
+from polarity.inference.package import ModelManifest
+from polarity.record.log_store import Row
+from polarity.record.prediction_id import prediction_id
+from polarity.record.prediction_log import PredictionLog
 from polarity.serving import metrics
 from polarity.serving.batcher import Backend, Busy, ClientGone, Gone, TooSlow, retry_after
-from polarity.serving.explanation import explain
-from polarity.serving.log_store import Row
-from polarity.serving.package import ModelManifest
-from polarity.serving.prediction_id import prediction_id
-from polarity.serving.prediction_log import PredictionLog
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
 
 _logger = logging.getLogger("bentoml.polarity")
@@ -184,8 +184,9 @@ class Contract:
     async def explain(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
         """POST /explain."""
         text = _text(body)
-        explanation = await explain(text, self._backend, self._explainer, gone=gone)
-        answer = explanation.told(self._labels)
+        word_shares = partial(self._explainer.predict, gone=gone) if self._explainer else None
+        explanation = await explain(text, partial(self._backend.predict, gone=gone), word_shares)
+        answer = explanation.to_dict(self._labels)
         return Reply(200, msgspec.json.encode({**answer, "model": self._identity}))
 
     async def predict_batch(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:

@@ -14,8 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from polarity.data.tweets import FloatArray
 from polarity.errors import ConfigurationError
+from polarity.text.tweets import FloatArray
 
 
 @dataclass(frozen=True)

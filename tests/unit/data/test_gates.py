@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from polarity.config.sections import GateConfig, PreparationConfig
 from polarity.data import gates
 from polarity.data.acceptance import accept, read_acceptance
 from polarity.data.corpus import generate_tweets
@@ -19,7 +20,6 @@ from polarity.data.splits import prepare
 from polarity.errors import ArtifactError, DataRejected
 from polarity.evaluation.prediction_gate import check_predictions
 from polarity.evaluation.predictions import Predictions
-from polarity.sections import GateConfig, PreparationConfig
 
 LABELS = ("negative", "positive")
 

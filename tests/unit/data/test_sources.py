@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from polarity.config.sections import DataConfig
 from polarity.data.sources import read_tweets
 from polarity.errors import ConfigurationError, DataRejected, PolarityError
-from polarity.sections import DataConfig
 
 TWO = ("negative", "positive")
 THREE = ("negative", "neutral", "positive")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from polarity.config.sections import PreparationConfig
 from polarity.data.snapshot import write_snapshot
 from polarity.data.splits import SPLIT_NAMES, Splits, normalise, prepare, read_splits
 from polarity.errors import ArtifactError
-from polarity.sections import PreparationConfig
 
 LABELS = ("negative", "positive")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from polarity.config.sections import DataConfig, InputConfig
 from polarity.data import stream
 from polarity.data.sources import read_tweets
 from polarity.data.stream import TweetFile
 from polarity.errors import DataRejected
-from polarity.sections import DataConfig, InputConfig
 
 
 def rows(path: Path, *columns: str, **options: object) -> pd.DataFrame:

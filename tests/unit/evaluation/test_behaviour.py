@@ -11,7 +11,7 @@ import pytest
 from polarity.evaluation.behaviour import BehaviourReport, run_behaviour_tests
 from polarity.evaluation.behaviour_tests import behaviour_tests
 from polarity.evaluation.bias import SENTENCES, BiasReport, check_bias
-from polarity.sections import BehaviourConfig
+from polarity.pipeline.config import BehaviourConfig
 
 from .wordlist import WordList
 

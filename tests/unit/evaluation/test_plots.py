@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from polarity.evaluation import plots
 from polarity.evaluation.predictions import Predictions
-from polarity.models.base import History
+from polarity.families.protocol import History
 
 NAMES = ("negative", "neutral", "positive")
 

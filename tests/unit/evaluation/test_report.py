@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from polarity.config.sections import PolicyConfig
 from polarity.errors import ArtifactError
 from polarity.evaluation.behaviour import run_behaviour_tests
 from polarity.evaluation.bias import check_bias
@@ -21,10 +22,9 @@ from polarity.evaluation.mistakes import find_mistakes
 from polarity.evaluation.predictions import predict_rows
 from polarity.evaluation.report import write_report
 from polarity.evaluation.slices import slice_metrics
-from polarity.models.base import History
-from polarity.sections import PolicyConfig
-from polarity.selection import Candidate, select
-from polarity.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+from polarity.families.protocol import History
+from polarity.selection.policy import Candidate, select
 
 from .wordlist import WordList
 

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from polarity.config import ScoreConfig
 from polarity.errors import ConfigurationError, DataRejected, PolarityError, ServiceUnavailable
-from polarity.scoring.scoring import Scoring, plan, score
-from polarity.serving.predictor import Predictor
-from polarity.stored_model import StoredModel
+from polarity.families.packaging import load_predictor
+from polarity.pipeline.config import ScoreConfig
+from polarity.registry.stored_model import StoredModel
+from polarity.scoring.scoring import Scoring, open_scoring, score
 
 Write = Callable[..., Path]
 TEXTS = ["great day #win", "awful \U0001f622 day", 'the bus, "late"', "  ", "\x07", "&amp; so it goes"]
@@ -41,7 +41,7 @@ def write_tweets(path: Path, count: int) -> Path:
 
 def planned(model: StoredModel, path: Path, output: Path, **options: object) -> Scoring:
     given = {"data": {"path": path}, "output": output, "shard_rows": 50, "workers": 1, **options}
-    return plan(ScoreConfig.model_validate(given), model)
+    return open_scoring(ScoreConfig.model_validate(given), model)
 
 
 def scores(scoring: Scoring) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def test_every_row_comes_out_once_with_what_the_model_says(model: StoredModel, t
     assert frame.loc[blank, ["sentiment", "p_negative", "p_positive"]].isna().all(axis=None)
     assert set(frame.loc[blank, "reason"]) == {"no text"}
     assert frame.loc[~blank, "reason"].isna().all()
-    expected = Predictor.load(model.folder)([TEXTS[i % 6] for i in np.flatnonzero(~blank)])
+    expected = load_predictor(model.folder)([TEXTS[i % 6] for i in np.flatnonzero(~blank)])
     np.testing.assert_allclose(frame.loc[~blank, ["p_negative", "p_neutral", "p_positive"]], expected, atol=1e-6)
     assert frame.loc[~blank, "sentiment"].tolist() == [model.manifest.labels[at] for at in expected.argmax(axis=1)]
     assert tally.rows == 230
@@ -160,7 +160,7 @@ def test_a_wrong_option_is_refused_before_anything_is_scored(
     monkeypatch.chdir(tmp_path)
     write_tweets(tmp_path / "t.txt", 10)
     with pytest.raises(PolarityError, match=told) as refused:
-        plan(ScoreConfig.model_validate({**given, "output": tmp_path / "out"}), model)
+        open_scoring(ScoreConfig.model_validate({**given, "output": tmp_path / "out"}), model)
     assert isinstance(refused.value, ConfigurationError | DataRejected)
     assert not (tmp_path / "out").exists()
 
@@ -174,16 +174,16 @@ def test_two_runs_at_once_are_refused(model: StoredModel, tmp_path: Path) -> Non
 SCRIPT = """
 import sys
 from pathlib import Path
-from polarity.config import ScoreConfig
-from polarity.scoring.scoring import plan, score
-from polarity.serving.package import ModelManifest
-from polarity.stored_model import StoredModel
+from polarity.pipeline.config import ScoreConfig
+from polarity.scoring.scoring import open_scoring, score
+from polarity.inference.package import ModelManifest
+from polarity.registry.stored_model import StoredModel
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     model = StoredModel("logistic (version 1)", folder, ModelManifest.read(folder))
     options = {"data": {"path": sys.argv[2]}, "output": sys.argv[3], "shard_rows": 50, "workers": 2}
-    score(plan(ScoreConfig.model_validate(options), model))
+    score(open_scoring(ScoreConfig.model_validate(options), model))
 """
 
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polarity.errors import ServiceUnavailable
+from polarity.inference.package import ModelManifest
+from polarity.record.log_store import SqliteStore
+from polarity.record.prediction_log import PredictionLog
 from polarity.serving.batcher import Busy, ClientGone, Gone, Rows, TooSlow
 from polarity.serving.contract import Contract, Reply, Served
-from polarity.serving.log_store import SqliteStore
-from polarity.serving.package import ModelManifest
-from polarity.serving.prediction_log import PredictionLog
 
 LABELS = ("negative", "neutral", "positive")
 

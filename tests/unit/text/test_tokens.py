@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polarity.text.repair import repair
+from polarity.text.cleaning import repair
 from polarity.text.tokens import tokenize
 
 

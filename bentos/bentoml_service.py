@@ -1,0 +1,42 @@
+"""The inside of BentoML that the services reach into: its application, and which services its supervisor starts.
+
+Everything here is checked against one version of BentoML; tests/unit/test_adapters.py fails when that moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import bentoml
+
+from bentos.connection import Connection
+from bentos.door import App, Door
+
+BENTOML = "1.4.39"
+
+
+def behind(door: Door, *, without: Collection[str]) -> type[bentoml.Service[Any]]:
+    """A class of services whose application has the door in front of all that BentoML puts around it.
+
+    Parameters
+    ----------
+    door : Door
+        Answers what it can, and passes the rest on.
+    without : collection of str
+        Services of the Bento that are not started. A dependency that was not started is an object in the gateway's
+        own process.
+    """
+
+    class BehindTheDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
+        def all_services(self, exclude_urls: bool = False) -> dict[str, bentoml.Service[Any]]:
+            """The services of the Bento; with `exclude_urls`, those that the supervisor starts."""
+            services: dict[str, bentoml.Service[Any]] = super().all_services(exclude_urls)
+            return {name: one for name, one in services.items() if not (exclude_urls and name in without)}
+
+        def to_asgi(self, is_main: bool = True) -> App:
+            Connection.use()
+            Connection.crowded, Connection.refused = door.crowded, door.refused
+            return door.before(super().to_asgi(is_main))
+
+    return BehindTheDoor

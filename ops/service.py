@@ -1,0 +1,88 @@
+"""Programs that run on in the background, each with a pid file and a log in `.state/` of the project's home."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from polarity.config.settings import PROJECT, settings
+
+PATIENCE_S = 120
+STOP_S = 15
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program in the background."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: Callable[[], bool]
+
+    @property
+    def pid_file(self) -> Path:
+        return settings().home.absolute() / ".state" / f"{self.name}.pid"
+
+    @property
+    def log_file(self) -> Path:
+        return self.pid_file.with_suffix(".log")
+
+    def process(self) -> psutil.Process | None:
+        """The running program; none if it has ended, also where another one has its number by now."""
+        try:
+            record = json.loads(self.pid_file.read_text())
+            process = psutil.Process(record["pid"])
+            same = abs(process.create_time() - record["started"]) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except (OSError, ValueError, KeyError, psutil.Error):
+            return None
+
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, if it does not run, and wait until it is ready.
+
+        Raises
+        ------
+        SystemExit
+            If it ends or is not ready in time.
+        """
+        if self.process() is None:
+            self.pid_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.log_file.open("wb") as log:
+                child = subprocess.Popen(
+                    self.command,
+                    cwd=PROJECT,
+                    env={**os.environ, **(environment or {})},
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            started = psutil.Process(child.pid).create_time()
+            self.pid_file.write_text(json.dumps({"pid": child.pid, "started": started}))
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.ready():
+            if self.process() is None or time.monotonic() > deadline:
+                tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-8:])
+                sys.exit(f"{self.name} did not start; is its port taken? The end of {self.log_file}:\n{tail}")
+            time.sleep(0.5)
+
+    def stop(self) -> bool:
+        """End it with all its children; whether it ran."""
+        process = self.process()
+        if process is not None:
+            family = [process, *process.children(recursive=True)]
+            for one in family:
+                with suppress(psutil.Error):
+                    one.terminate()
+            for one in psutil.wait_procs(family, timeout=STOP_S)[1]:
+                with suppress(psutil.Error):
+                    one.kill()
+        self.pid_file.unlink(missing_ok=True)
+        return process is not None

@@ -1,0 +1,105 @@
+"""`python -m ops.ui [stop]`: the Prefect server with a worker, MLflow and the runs' pages, in the background.
+
+What runs already is left alone.
+"""
+
+import os
+import sys
+from urllib.parse import urlsplit
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from ops.deploy import POOL, deploy
+from ops.server import ensure_server, local_server
+from ops.service import Service
+from polarity.config.settings import PROJECT, settings
+from polarity.registry.mlflow_client import connect
+
+
+def services() -> list[Service]:
+    """What runs beside the Prefect server."""
+    here, mlflow = settings(), urlsplit(settings().mlflow_ui_url)
+    python = (sys.executable, "-m")
+    return [
+        Service(
+            "worker",
+            (*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "polarity"),
+            _worker_is_online,
+        ),
+        Service(
+            "mlflow",
+            (
+                *python,
+                "mlflow",
+                "server",
+                "--backend-store-uri",
+                here.tracking_uri,
+                "--default-artifact-root",
+                here.artifact_root,
+                "--workers",
+                "1",
+                "--host",
+                mlflow.hostname or "127.0.0.1",
+                "--port",
+                str(mlflow.port or 80),
+            ),
+            lambda: _answers(f"{here.mlflow_ui_url}/health"),
+        ),
+        Service("pages", (*python, "ops.pages"), lambda: _answers(f"{here.ui_url}/runs/")),
+    ]
+
+
+def start() -> None:
+    """Bring everything up, deploy, and print where it is."""
+    api = ensure_server()
+    here = settings()
+    here.runs_folder.mkdir(parents=True, exist_ok=True)
+    connect(here.tracking_uri)  # creates the tables before a server and a worker want to do so at once
+    environment = {
+        "PREFECT_API_URL": api,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+    }
+    with temporary_settings({PREFECT_API_URL: api}):
+        os.environ["PREFECT_API_URL"] = api
+        for gone in deploy():
+            print(f"Took away {gone}, which prefect.yaml does not name any more.")
+        for service in services():
+            service.start(environment)
+    print(
+        f"\n  Prefect   {api.removesuffix('/api')}/deployments\n"
+        f"  MLflow    {here.mlflow_ui_url}\n"
+        f"  Runs      {here.ui_url}/runs/\n\n"
+        "`make stop` stops them."
+    )
+
+
+def stop() -> None:
+    """Stop what `start` and `ops.server` started."""
+    for service in [*services(), local_server()]:
+        if service.stop():
+            print(f"Stopped {service.name}.")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _worker_is_online() -> bool:
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}, json={})
+        return any(worker["status"] == "ONLINE" for worker in found.json())
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case []:
+            start()
+        case ["stop"]:
+            stop()
+        case _:
+            sys.exit("Usage: python -m ops.ui [stop]")

@@ -1,0 +1,80 @@
+"""Where things live: read from the environment, never from the configuration of a run."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+class Settings(BaseSettings):
+    """Places and addresses, each settable as POLARITY_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="POLARITY_", frozen=True)
+
+    home: Path = Field(PROJECT, description="Folder under which everything below lives unless set on its own.")
+    runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
+    store: str | None = Field(
+        None, description="Results of steps: a folder, or an fsspec URL (s3://bucket/folder). Default: <home>/store."
+    )
+    store_cache: Path | None = Field(
+        None, description="Local copies of the results behind a URL. Default: <home>/store-cache."
+    )
+    mlflow_uri: str | None = Field(
+        None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
+    )
+    mlflow_artifacts: str | None = Field(
+        None, description="Where MLflow keeps artefacts. Default: <home>/mlruns/artifacts."
+    )
+    ui_url: str = Field("http://127.0.0.1:4280", description="Where `make ui` serves runs and Data Docs.")
+    mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Where `make ui` serves MLflow.")
+
+    @property
+    def runs_folder(self) -> Path:
+        return (self.runs or self.home / "runs").absolute()
+
+    @property
+    def store_url(self) -> str | None:
+        """The store's URL, if it is no folder."""
+        return self.store if self.store and "://" in self.store else None
+
+    @property
+    def store_folder(self) -> Path:
+        """Where results lie on this machine: the store, or its cache."""
+        if self.store_url:
+            return (self.store_cache or self.home / "store-cache").absolute()
+        return Path(self.store or self.home / "store").absolute()
+
+    @property
+    def tracking_uri(self) -> str:
+        if self.mlflow_uri:
+            # without a driver's name SQLAlchemy would look for psycopg 3
+            return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
+        return f"sqlite:///{self.home.absolute() / 'mlruns' / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        return self.mlflow_artifacts or str(self.home.absolute() / "mlruns" / "artifacts")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
+
+
+def shared_places() -> dict[str, str]:
+    """The settings that a flow and whoever works for it on another machine have to have in common."""
+    known = settings()
+    return {
+        "POLARITY_STORE": known.store_url or str(known.store_folder),
+        "POLARITY_STORE_CACHE": str(known.store_folder),
+        "POLARITY_RUNS": str(known.runs_folder),
+        "POLARITY_MLFLOW_URI": known.tracking_uri,
+        "POLARITY_MLFLOW_ARTIFACTS": known.artifact_root,
+    }

@@ -1,0 +1,78 @@
+"""Batches of tweets of about the same length, padded no further than their longest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from polarity.text.tweets import IntArray
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Ids = npt.NDArray[np.int32]
+
+# Lengths are rounded up to a multiple of this, so that few shapes occur; kernels are chosen per shape.
+PAD_TO = 4
+
+
+def bucketed_batches(
+    lengths: IntArray, batch_size: int, *, random: np.random.Generator | None = None
+) -> list[IntArray]:
+    """Positions of the texts, in batches of neighbours by length.
+
+    Parameters
+    ----------
+    lengths : int array of shape (n,)
+        Tokens of each text.
+    batch_size : int
+        Texts in a batch; only the last batch may have fewer.
+    random : Generator, optional
+        Shuffles which of about equal length come together, and the order of
+        the batches. Without it the longest come first, always in the same order.
+    """
+    jitter = random.uniform(-2, 2, len(lengths)) if random else 0
+    order = np.argsort(-(lengths + jitter), kind="stable")
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if random:
+        # the incomplete batch stays last: the size of the first is taken for the size of all
+        batches[:-1] = [batches[place] for place in random.permutation(len(batches) - 1)]
+    return batches
+
+
+def padded(texts: Sequence[Sequence[int]]) -> Ids:
+    """Token ids as one array of shape (n_texts, n_tokens), zeros after the end of each."""
+    longest = max(1, *(len(text) for text in texts)) if texts else 1
+    ids = np.zeros((len(texts), -(-longest // PAD_TO) * PAD_TO), dtype=np.int32)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    return ids
+
+
+def training_dataset(
+    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int
+) -> tf.data.Dataset:
+    """A TensorFlow data set of (ids, labels) without end, bucketed by length and shuffled anew in each epoch.
+
+    Parameters
+    ----------
+    texts : sequence of token ids
+        As many as `labels`.
+    seed : int
+        Of the shuffling.
+    """
+    import tensorflow as tf
+
+    lengths = np.array([len(text) for text in texts])
+
+    def batches() -> Iterator[tuple[Ids, Ids]]:
+        random = np.random.default_rng(seed)
+        while True:
+            for rows in bucketed_batches(lengths, batch_size, random=random):
+                yield padded([texts[row] for row in rows]), labels[rows].astype(np.int32)
+
+    signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)

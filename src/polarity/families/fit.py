@@ -1,0 +1,61 @@
+"""Fit one model and pack it for serving: the work of a fit's own process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from polarity.families.progress import Progress
+from polarity.families.protocol import History
+from polarity.families.registry import family_named
+from polarity.text.tweets import Tweets
+
+PACKAGED = "packaged"
+FIT_FILE = "fit.json"
+
+
+def fit_model(job: dict[str, Any], progress: Progress) -> None:
+    """Fit, export and write down what happened.
+
+    Parameters
+    ----------
+    job : dict
+        `name` and `family` of the model, `section` (its options), `seed`, `labels`, `train` and `validation` (Parquet
+        files), `folder`.
+    progress : callable
+        Called with how far the fit is.
+    """
+    name, folder = job["name"], Path(job["folder"])
+    family = family_named(job["family"])
+    classifier = family.classifier(family.section.model_validate(job["section"]), name=name, seed=job["seed"])
+    train = Tweets.read(Path(job["train"]), job["labels"])
+    validation = Tweets.read(Path(job["validation"]), job["labels"])
+
+    def report(fraction: float, message: str, **metrics: float) -> None:
+        progress(0.95 * fraction, message, **metrics)
+
+    started = perf_counter()
+    fitted = classifier.fit(train, validation, report)
+    seconds = perf_counter() - started
+    progress(0.95, "packing for serving")
+    packaged = fitted.export(folder / PACKAGED)
+    limit = job["section"].get("train_rows") or len(train)
+    record = {
+        "name": name,
+        "family": family.name,
+        "train_seconds": seconds,
+        "train_rows": min(len(train), limit),
+        "size_bytes": packaged.size_bytes,
+        "precision": packaged.precision,
+        "history": asdict(fitted.history),
+    }
+    (folder / FIT_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    progress(1.0, f"packed, {packaged.size_bytes / 1e6:.1f} MB in {packaged.precision}")
+
+
+def read_history(fit: dict[str, Any]) -> History:
+    """The learning curve in a fit's record."""
+    return History(tuple(fit["history"]["epochs"]), fit["history"]["notes"])

@@ -1,0 +1,104 @@
+"""Which families there are: the built-in ones, and those of other packages (entry points, `polarity.families`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+from polarity.errors import ArtifactError
+from polarity.families.protocol import Family, ModelSection
+
+GROUP = "polarity.families"
+
+AnyFamily = Family[Any]
+
+# A family's module is imported when somebody asks for that family, so that a server loads no other.
+_BUILT_IN = {
+    "logistic": "polarity.families.logistic:Logistic",
+    "bilstm": "polarity.families.bilstm:Bilstm",
+    "distilbert": "polarity.families.transformer:Distilbert",
+    "bert": "polarity.families.transformer:Bert",
+}
+
+_logger = logging.getLogger(__name__)
+
+
+@cache
+def families() -> Mapping[str, AnyFamily]:
+    """All families by name, the built-in ones first. One of another package that cannot be loaded is left out."""
+    found = {name: family_named(name) for name in _BUILT_IN}
+    for name, entry in sorted(_entry_points().items()):
+        try:
+            found[name] = family_named(name)
+        except ArtifactError as error:
+            _logger.warning("%s Its models are left out; correct or uninstall %s.", error, _package_of(entry))
+    return MappingProxyType(found)
+
+
+@cache
+def family_named(name: str) -> AnyFamily:
+    """The family of this name.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or its module cannot be imported.
+    """
+    if place := _BUILT_IN.get(name):
+        module, _, attribute = place.partition(":")
+        built_in: AnyFamily = getattr(import_module(module), attribute)()
+        return built_in
+    entry = _entry_points().get(name)
+    if entry is None:
+        raise ArtifactError(
+            f"There is no family {name!r}. Known are {', '.join([*_BUILT_IN, *_entry_points()])}; install the package "
+            f"that brings it (entry point {GROUP})."
+        )
+    try:
+        family: AnyFamily = entry.load()()
+        # what the module forgot is reported here, not where it is first needed
+        if family.name != name or not issubclass(family.section, ModelSection) or not family.models():
+            raise TypeError(f"it must be a Family named {name!r} with a section and at least one model")
+    except Exception as error:
+        raise ArtifactError(
+            f"The family {name!r} of {_package_of(entry)} cannot be loaded from {entry.value}: {error!r}."
+        ) from error
+    return family
+
+
+@cache
+def models() -> Mapping[str, AnyFamily]:
+    """The family of every model that can be trained, by the model's name."""
+    found: dict[str, AnyFamily] = {}
+    for family in families().values():
+        for model in family.models():
+            if model in found:
+                _logger.warning("%s brings a model %r that %s has already; it is left out.", family.name, model,
+                                found[model].name)  # fmt: skip
+                continue
+            found[model] = family
+    return MappingProxyType(found)
+
+
+def family_of(model: str) -> AnyFamily:
+    """The family of a model that can be trained, by the model's name."""
+    return models()[model]
+
+
+def distribution_of(family: AnyFamily) -> EntryPoint | None:
+    """The entry point through which a family of another package was found; None if it is built in."""
+    return None if family.name in _BUILT_IN else _entry_points()[family.name]
+
+
+@cache
+def _entry_points() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN}
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value

@@ -1,0 +1,433 @@
+"""DistilBERT and BERT, fine-tuned through ktrain from a pretrained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from pydantic import Field
+
+from polarity.config.sections import BehaviourLimits, Range
+from polarity.families.batches import training_dataset
+from polarity.families.calibration import fit_temperature
+from polarity.families.learning_curve import LearningCurve
+from polarity.families.network import Network, start_tensorflow
+from polarity.families.packaging import describe_package
+from polarity.families.parity import MAX_ACCURACY_LOSS, accuracy_loss, require_parity
+from polarity.families.progress import Heartbeat, Progress
+from polarity.families.protocol import (
+    ExternalInput,
+    Family,
+    History,
+    ModelSection,
+    PackagedModel,
+    Profiles,
+    SearchSpace,
+)
+from polarity.families.sampling import class_weights, stratified_subsample
+from polarity.inference.package import ModelManifest, Precision, file_digest
+from polarity.inference.placement import Placement
+from polarity.inference.scorers import GRAPH, graph_of
+from polarity.inference.session import Session
+from polarity.inference.softmax import softmax
+from polarity.inference.traits import Traits
+from polarity.text.tweets import FloatArray, Tweets
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tokenizers import Tokenizer
+
+    from polarity.families.onnx_transformer import TransformerWeights
+    from polarity.text.encoders import Encoder, EncoderShape, Layout
+
+TOKENIZER = "tokenizer.json"
+FILES = (GRAPH, TOKENIZER)
+
+
+class TransformerConfig(ModelSection):
+    """A pretrained encoder, fine-tuned through ktrain."""
+
+    encoder: str = "minilm"
+    """`minilm` (comes with the packages), a hub name (`distilbert-base-uncased`), a folder, or `random` (tests)."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training rows."""
+    batch_size: int = Field(32, ge=1)
+    """Tweets per step."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak of the one-cycle schedule."""
+    max_tokens: int = Field(64, ge=8)
+    """WordPieces of a tweet that are read."""
+    class_weight: Literal["balanced"] | None = None
+    """`balanced` weighs classes by the inverse of their frequency."""
+    calibrate: bool = True
+    """Scale the logits by a temperature fitted on validation."""
+    quantise: bool = True
+    """Pack int8 weights where they pass the parity check, else fp32."""
+
+
+class DistilbertConfig(TransformerConfig):
+    """A DistilBERT, fine-tuned through ktrain."""
+
+
+class BertConfig(TransformerConfig):
+    """A BERT, fine-tuned through ktrain."""
+
+
+C = TypeVar("C", bound=TransformerConfig)
+
+
+class _Transformer(Family[C]):
+    """What the two families share: everything but the layout of their weights."""
+
+    layout: ClassVar[Layout]
+    traits = Traits(gpu=True, shard_rows=2_000)
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(low=2e-5, high=3e-4, log=True),
+        "batch_size": [16, 32, 64],
+        "epochs": [1, 2, 3],
+    }
+    behaviour = BehaviourLimits(plain_positive=0.5, plain_negative=0.5, negated=0.3)
+    libraries = (
+        "numpy",
+        "tensorflow",
+        "tf-keras",
+        "ktrain",
+        "transformers",
+        "tokenizers",
+        "onnx",
+        "onnxruntime",
+        "ftfy",
+    )
+
+    def classifier(self, section: C, *, name: str, seed: int) -> TransformerClassifier:
+        return TransformerClassifier(self, section, name=name, seed=seed)
+
+    def scorer(self, folder: Path, manifest: ModelManifest, placement: Placement) -> TransformerScorer:
+        return TransformerScorer(folder, manifest, placement=placement)
+
+    def external_inputs(self, section: C) -> Mapping[str, ExternalInput]:
+        from polarity.text.encoders import resolve_encoder
+
+        encoder = resolve_encoder(section.encoder, self.layout)
+        files = [encoder.tokenizer_file, *(sorted(encoder.folder.glob("*.safetensors")) if encoder.folder else [])]
+        kind = "random" if section.encoder == "random" else "pretrained"
+        return {"encoder": ExternalInput("-".join(file_digest(path) for path in files), kind)}
+
+    def check(self, model: str, section: C) -> list[str]:
+        from polarity.text.encoders import check_encoder
+
+        check_encoder(section.encoder, self.layout)
+        return []
+
+
+class Distilbert(_Transformer[DistilbertConfig]):
+    """A DistilBERT with a classification head."""
+
+    name = layout = "distilbert"
+    section = DistilbertConfig
+    profiles: ClassVar[Profiles] = {
+        "demo": {"distilbert": {"train_rows": 1500, "max_tokens": 32}},
+        "standard": {"distilbert": {"train_rows": 20_000}},
+        "full": {
+            "distilbert": {
+                "encoder": "distilbert-base-uncased",
+                "learning_rate": 5e-5,
+                "batch_size": 128,
+                "epochs": 2,
+            }
+        },
+    }
+
+
+class Bert(_Transformer[BertConfig]):
+    """A BERT with a classification head."""
+
+    name = layout = "bert"
+    section = BertConfig
+    profiles: ClassVar[Profiles] = {
+        "full": {"bert": {"encoder": "bert-base-uncased", "learning_rate": 5e-5, "batch_size": 128, "epochs": 2}}
+    }
+
+
+class TransformerScorer:
+    """An ONNX graph on WordPieces; the tokenizer's file says where texts are cut."""
+
+    def __init__(self, folder: Path, manifest: ModelManifest, *, placement: Placement) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._session = Session(folder / graph_of(manifest, placement), placement=placement)
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """Logits of shape (n_texts, n_labels) for repaired texts; at least one text."""
+        return self._session.logits([encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))])
+
+
+class TransformerClassifier:
+    """How to fine-tune an encoder."""
+
+    def __init__(self, family: _Transformer[Any], config: TransformerConfig, *, name: str, seed: int) -> None:
+        self._family = family
+        self._config = config
+        self._name = name
+        self._seed = seed
+
+    def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
+        """Fine-tune on `train`; `validation` gives the learning curve and the temperature.
+
+        Raises
+        ------
+        ConfigurationError
+            If the encoder cannot be had.
+        """
+        with Heartbeat(progress) as report:
+            return self._fit(train, validation, report)
+
+    def _fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
+        from polarity.text.encoders import resolve_encoder
+
+        config = self._config
+        train = stratified_subsample(train, config.train_rows, seed=self._seed)
+        encoder = resolve_encoder(config.encoder, self._family.layout)
+
+        progress(0.0, "starting TensorFlow")
+        start_tensorflow(seed=self._seed)
+        import ktrain
+        import tensorflow as tf
+        from ktrain.dataset import TFDataset
+        from tokenizers import Tokenizer
+
+        progress(0.03, f"loading the encoder {config.encoder}")
+        tokenizer = Tokenizer.from_str(encoder.tokenizer(max_tokens=config.max_tokens))
+        build = partial(_model, encoder, n_labels=len(train.label_names))
+        network = Network(build())
+        network.keras.compile(
+            # ktrain's one-cycle schedule sets the rate and the momentum of the older Adam
+            optimizer=tf.keras.optimizers.legacy.Adam(config.learning_rate),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        ids = _ids(tokenizer, train.texts)
+        data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed)
+        learner = ktrain.get_learner(
+            network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
+        )
+        curve = LearningCurve(
+            network,
+            _ids(tokenizer, validation.texts),
+            validation.labels,
+            progress,
+            epochs=config.epochs,
+            steps=-(-len(ids) // config.batch_size),
+            start=0.05,
+        )
+        learner.fit_onecycle(
+            config.learning_rate,
+            config.epochs,
+            class_weight=class_weights(train) if config.class_weight else None,
+            callbacks=[curve.callback()],
+            verbose=0,
+        )
+        network, logits = curve.restore_best(build)
+        temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
+        notes = {
+            "encoder": config.encoder,
+            "train_rows": len(train),
+            "best_epoch": curve.best + 1,
+            "temperature": temperature,
+        }
+        progress(1.0, f"fine-tuned on {len(train):,} tweets", **curve.epochs[curve.best])
+        return FittedTransformer(
+            family=self._family,
+            network=network,
+            shape=encoder.shape,
+            tokenizer=tokenizer,
+            max_tokens=config.max_tokens,
+            quantise=config.quantise,
+            temperature=temperature,
+            history=History(tuple(curve.epochs), notes),
+            name=self._name,
+            validation=validation,
+            validation_proba=softmax(logits, temperature=temperature),
+        )
+
+
+@dataclass(frozen=True)
+class FittedTransformer:
+    """The fine-tuned network, its tokenizer and its temperature."""
+
+    family: _Transformer[Any]
+    network: Network
+    shape: EncoderShape
+    tokenizer: Tokenizer
+    max_tokens: int
+    quantise: bool
+    temperature: float
+    history: History
+    name: str
+    validation: Tweets
+    validation_proba: FloatArray
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
+        return softmax(self.network.logits(_ids(self.tokenizer, texts)), temperature=self.temperature)
+
+    def export(self, folder: Path) -> PackagedModel:
+        """Write an ONNX graph and the tokenizer; with int8 weights, if that is wanted and they answer well enough.
+
+        Raises
+        ------
+        ArtifactError
+            If the graph in full precision does not agree with the network on the validation tweets.
+        """
+        from polarity.families.onnx_transformer import write_quantised, write_transformer
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = _weights(self.network.keras, self.family.layout, self.shape)
+        write_transformer(weights, folder / GRAPH)
+        answers, manifest = self._packaged(folder, "fp32")
+        parity = require_parity(self.validation_proba, answers, what=f"'{self.name}' as packaged in '{folder}'")
+        if self.quantise:
+            with TemporaryDirectory(dir=folder.parent) as temporary:
+                draft = Path(temporary)
+                write_quantised(weights, draft / GRAPH)
+                answers, quantised = self._packaged(draft, "int8")
+                parity["int8_accuracy_loss"] = accuracy_loss(self.validation_proba, answers, self.validation.labels)
+                if parity["int8_accuracy_loss"] <= MAX_ACCURACY_LOSS:
+                    (draft / GRAPH).replace(folder / GRAPH)
+                    manifest = quantised
+        manifest.with_card({"parity": parity}).write(folder)
+        return PackagedModel(folder, manifest.size_bytes, manifest.precision)
+
+    def _packaged(self, folder: Path, precision: Precision) -> tuple[FloatArray, ModelManifest]:
+        """Complete the package around the graph in `folder`; its probabilities for the validation tweets."""
+        (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
+        manifest, predictor = describe_package(
+            self.family,
+            folder,
+            FILES,
+            name=self.name,
+            labels=self.validation.label_names,
+            precision=precision,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+        return predictor(self.validation.texts), manifest
+
+
+def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
+    """From token ids, 0 where there is none, to logits."""
+    import tensorflow as tf
+
+    transformers: Any = import_module("transformers")
+    loading: Any = import_module("transformers.modeling_tf_pytorch_utils")
+    shape = encoder.shape
+    if encoder.layout == "distilbert":
+        network = transformers.TFDistilBertForSequenceClassification(
+            transformers.DistilBertConfig(
+                vocab_size=shape.vocabulary,
+                max_position_embeddings=shape.positions,
+                dim=shape.width,
+                hidden_dim=shape.inner_width,
+                n_layers=shape.layers,
+                n_heads=shape.heads,
+                dropout=shape.dropout,
+                attention_dropout=shape.attention_dropout,
+                num_labels=n_labels,
+            )
+        )
+    else:
+        network = transformers.TFBertForSequenceClassification(
+            transformers.BertConfig(
+                vocab_size=shape.vocabulary,
+                max_position_embeddings=shape.positions,
+                hidden_size=shape.width,
+                intermediate_size=shape.inner_width,
+                num_hidden_layers=shape.layers,
+                num_attention_heads=shape.heads,
+                hidden_dropout_prob=shape.dropout,
+                attention_probs_dropout_prob=shape.attention_dropout,
+                num_labels=n_labels,
+            )
+        )
+    ids = tf.keras.Input((None,), dtype="int32")
+    mask = tf.cast(tf.not_equal(ids, 0), tf.int32)
+    logits = network(input_ids=ids, attention_mask=mask).logits
+    weights = encoder.weights()
+    if weights:
+        loading.load_pytorch_state_dict_in_tf2_model(
+            network, weights, allow_missing_keys=True, skip_logger_warnings=True
+        )
+    return tf.keras.Model(ids, tf.cast(logits, tf.float32))
+
+
+# Where each part of a layer is in the TensorFlow model, by the field of `Layer`.
+_LAYER_PREFIX = {"distilbert": "transformer/layer_._{}/", "bert": "encoder/layer_._{}/"}
+_LAYER_DENSE = {
+    "distilbert": {
+        "query": "attention/q_lin",
+        "key": "attention/k_lin",
+        "value": "attention/v_lin",
+        "attended": "attention/out_lin",
+        "inner": "ffn/lin1",
+        "outer": "ffn/lin2",
+    },
+    "bert": {
+        "query": "attention/self/query",
+        "key": "attention/self/key",
+        "value": "attention/self/value",
+        "attended": "attention/output/dense",
+        "inner": "intermediate/dense",
+        "outer": "output/dense",
+    },
+}
+_LAYER_NORMS = {
+    "distilbert": {"attended_norm": "sa_layer_norm", "outer_norm": "output_layer_norm"},
+    "bert": {"attended_norm": "attention/output/LayerNorm", "outer_norm": "output/LayerNorm"},
+}
+
+
+def _weights(model: tf.keras.Model, layout: Layout, shape: EncoderShape) -> TransformerWeights:
+    from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights
+
+    variables: dict[str, FloatArray] = {}
+    for variable in model.variables:
+        # "tf_..._classification/distilbert/embeddings/...:0" and "tf_..._classification/classifier/...:0"
+        _, name = variable.name.removesuffix(":0").split("/", 1)
+        variables[name.removeprefix(f"{layout}/")] = variable.numpy().astype(np.float32)
+
+    def dense(name: str) -> Dense:
+        return Dense(variables[f"{name}/kernel"], variables[f"{name}/bias"])
+
+    def norm(name: str) -> Norm:
+        return Norm(variables[f"{name}/gamma"], variables[f"{name}/beta"])
+
+    def layer(number: int) -> Layer:
+        prefix = _LAYER_PREFIX[layout].format(number)
+        parts: dict[str, Any] = {field: dense(prefix + name) for field, name in _LAYER_DENSE[layout].items()}
+        parts |= {field: norm(prefix + name) for field, name in _LAYER_NORMS[layout].items()}
+        return Layer(**parts)
+
+    positions = variables["embeddings/position_embeddings/embeddings"]
+    if layout == "bert":
+        positions = positions + variables["embeddings/token_type_embeddings/embeddings"][0]
+    return TransformerWeights(
+        words=variables["embeddings/word_embeddings/weight"],
+        positions=positions,
+        norm=norm("embeddings/LayerNorm"),
+        layers=[layer(number) for number in range(shape.layers)],
+        heads=shape.heads,
+        head=dense("pre_classifier" if layout == "distilbert" else "pooler/dense"),
+        head_activation="Relu" if layout == "distilbert" else "Tanh",
+        output=dense("classifier"),
+    )

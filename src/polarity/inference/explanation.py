@@ -1,0 +1,108 @@
+"""Why a text has its sentiment: what each of its words adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any, Literal
+
+from polarity.text.cleaning import repair
+
+Ask = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+"""A row of numbers for each text."""
+
+# So many versions of a text are tried at most; in longer ones, neighbouring words are left out together.
+MAX_OCCLUSIONS = 100
+_LEAST = 1e-7
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What each word of a text adds to how much its label leads.
+
+    Attributes
+    ----------
+    words : list of str
+        The parts of the repaired text between white space.
+    shares : list of float
+        Of each word, in units of the lead: the logarithm of the label's probability less the mean of the others'
+        (with two labels, the log-odds).
+    base : float
+        The lead without any word. Exact shares and it sum up to the lead.
+    """
+
+    probabilities: list[float]
+    words: list[str]
+    shares: list[float]
+    base: float
+    method: Literal["exact", "occlusion"]
+
+    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
+        """As the contract answers it."""
+        winner = _winner(self.probabilities)
+        return {
+            "sentiment": labels[winner],
+            "score": round(self.probabilities[winner], 6),
+            "probabilities": {label: round(p, 6) for label, p in zip(labels, self.probabilities, strict=True)},
+            "method": self.method,
+            "base": round(self.base, 6),
+            "words": [
+                {"word": word, "share": round(share, 6)} for word, share in zip(self.words, self.shares, strict=True)
+            ],
+        }
+
+
+async def explain(text: str, predict: Ask, word_shares: Ask | None) -> Explanation:
+    """Explain one text.
+
+    Parameters
+    ----------
+    predict : async callable
+        Texts to probabilities.
+    word_shares : async callable or None
+        Texts to what each word adds to the logits, as `Predictor.explain` returns it. None: by occlusion (Li, Monroe
+        and Jurafsky, "Understanding neural networks through representation erasure", 2016), which is what the lead
+        loses when a word is left out.
+    """
+    words = repair(text).split()
+    if word_shares is not None:
+        (probabilities,) = await predict((text,))
+        (row,) = await word_shares((text,))
+        width = 1 + len(words)
+        base, *shares = _leads([row[start : start + width] for start in range(0, len(row), width)], probabilities)
+        return Explanation(probabilities, words, shares, base, "exact")
+    bounds = [len(words) * n // MAX_OCCLUSIONS for n in range(MAX_OCCLUSIONS + 1)]
+    pieces = [(start, stop) for start, stop in pairwise(bounds) if start < stop]
+    if len(words) <= MAX_OCCLUSIONS:
+        pieces = [(position, position + 1) for position in range(len(words))]
+    without = [" ".join(words[:start] + words[stop:]) for start, stop in pieces]
+    rows = await predict([text, *without, ""])
+    winner = _winner(rows[0])
+    whole, *others, base = (_lead(row, winner) for row in rows)
+    shares = [
+        (whole - lead) / (stop - start)
+        for lead, (start, stop) in zip(others, pieces, strict=True)
+        for _ in range(start, stop)
+    ]
+    return Explanation(rows[0], words, shares, base, "occlusion")
+
+
+def _winner(probabilities: Sequence[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)
+
+
+def _lead(probabilities: Sequence[float], label: int) -> float:
+    logs = [math.log(max(p, _LEAST)) for p in probabilities]
+    return logs[label] - fmean(log for other, log in enumerate(logs) if other != label)
+
+
+def _leads(logits: Sequence[Sequence[float]], probabilities: Sequence[float]) -> list[float]:
+    """Column by column, the logit of the likeliest label less the mean of the others'."""
+    winner = _winner(probabilities)
+    return [
+        column[winner] - fmean(value for other, value in enumerate(column) if other != winner)
+        for column in zip(*logits, strict=True)
+    ]

@@ -1,0 +1,171 @@
+"""The packaged model: a folder with `model.json` and the files that it names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from polarity.errors import ArtifactError
+
+FORMAT = 1
+MANIFEST = "model.json"
+# The graph in half precision, for GPUs, beside the one that every machine can run.
+HALF_GRAPH = "model.fp16.onnx"
+
+Precision = Literal["float64", "fp32", "fp16", "int8"]
+
+
+class FileDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of the package must be."""
+
+    sha256: str
+    bytes: int
+
+
+class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is in a packaged model's folder, and where it came from.
+
+    Attributes
+    ----------
+    family : str
+        Whose scorer reads the files; see `polarity.families`.
+    name : str
+        The candidate's name, e.g. `bilstm-word2vec`.
+    labels : tuple of str
+        In the order of the probability columns.
+    precision : str
+        Of the weights.
+    temperature : float
+        Divides the logits before the softmax.
+    max_tokens : int or None
+        Tokens of a text that are read; none: all.
+    files : dict
+        Every other file of the folder, with its digest.
+    data_digest, git_commit : str or None
+        Data and code that the model was trained with.
+    created : str
+        When it was packaged: ISO 8601, UTC. No part of the content digest.
+    card : dict
+        The model card: metrics, parameters, parity, whatever is worth telling.
+    """
+
+    format: int = FORMAT
+    family: str
+    name: str
+    labels: tuple[str, ...]
+    precision: Precision
+    temperature: float
+    max_tokens: int | None
+    files: dict[str, FileDigest]
+    data_digest: str | None = None
+    git_commit: str | None = None
+    created: str
+    card: dict[str, Any] = {}
+
+    @classmethod
+    def describe(
+        cls,
+        folder: Path,
+        files: Iterable[str],
+        *,
+        family: str,
+        name: str,
+        labels: tuple[str, ...],
+        precision: Precision,
+        temperature: float,
+        max_tokens: int | None,
+        card: dict[str, Any],
+    ) -> ModelManifest:
+        """The manifest of `files` as they lie in `folder` now."""
+        return cls(
+            family=family,
+            name=name,
+            labels=labels,
+            precision=precision,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            files={name: _digest(folder / name) for name in sorted(files)},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            card=card,
+        )
+
+    @classmethod
+    def read(cls, folder: Path, *, check: bool = True) -> ModelManifest:
+        """Read `model.json` and check every file that it names, unless told not to.
+
+        Raises
+        ------
+        ArtifactError
+            If the manifest or a file is missing, altered or of another format.
+        """
+        path = folder / MANIFEST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"No packaged model in '{folder}': {MANIFEST} cannot be read ({error}).") from error
+        try:
+            manifest = msgspec.json.decode(content, type=cls)
+        except msgspec.DecodeError as error:
+            raise ArtifactError(f"'{path}' is not a model manifest of format {FORMAT}: {error}.") from error
+        if manifest.format != FORMAT:
+            raise ArtifactError(
+                f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package again."
+            )
+        for name, expected in manifest.files.items() if check else ():
+            file = folder / name
+            if not file.is_file():
+                raise ArtifactError(f"'{file}' is missing; {MANIFEST} names it. Package the model again.")
+            found = _digest(file)
+            if found != expected:
+                raise ArtifactError(
+                    f"'{file}' is altered: {found.bytes} bytes, sha256 {found.sha256}; "
+                    f"{MANIFEST} has {expected.bytes} bytes, sha256 {expected.sha256}. Package the model again."
+                )
+        return manifest
+
+    def write(self, folder: Path) -> None:
+        """Write `model.json`, whole or not at all."""
+        draft = folder / f"{MANIFEST}.draft"
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
+        draft.replace(folder / MANIFEST)
+
+    def with_card(
+        self, card: dict[str, Any], *, data_digest: str | None = None, git_commit: str | None = None
+    ) -> ModelManifest:
+        """A copy with `card` merged into the card, and the provenance where it is given."""
+        return msgspec.structs.replace(
+            self,
+            card={**self.card, **card},
+            data_digest=data_digest or self.data_digest,
+            git_commit=git_commit or self.git_commit,
+        )
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of what the package is: its manifest, which names the digests of its files, but for its date.
+
+        A model that is fitted again and comes out the same has the same digest.
+        """
+        return hashlib.sha256(
+            msgspec.json.encode(msgspec.structs.replace(self, created=""), order="sorted")
+        ).hexdigest()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files, without the manifest."""
+        return sum(file.bytes for file in self.files.values())
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(path: Path) -> FileDigest:
+    return FileDigest(file_digest(path), path.stat().st_size)

@@ -1,1 +1,0 @@
-"""From a fitted model to a Bento that answers."""

@@ -1,0 +1,484 @@
+"""The graph of a training, declared once: every step with what it needs, reads and depends on, and what it does.
+
+Flows run these steps (Prefect), `--plan` asks the store for them, the benchmark times them, `--graph` draws them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from polarity.bento import build as bento
+from polarity.bento.probe import probe
+from polarity.bento.store import exists
+from polarity.data.acceptance import Acceptance, accept, read_acceptance
+from polarity.data.gates import SUITES, GateResult
+from polarity.data.ingest import ingest
+from polarity.data.snapshot import Snapshot, read_snapshot
+from polarity.data.sources import source_file
+from polarity.data.split_gate import check_splits
+from polarity.data.splits import SplitName, Splits, prepare, read_splits
+from polarity.evaluation.behaviour import run_behaviour_tests
+from polarity.evaluation.bias import check_bias
+from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.latency import Latency, measure_latency
+from polarity.evaluation.mistakes import find_mistakes
+from polarity.evaluation.prediction_gate import check_predictions
+from polarity.evaluation.scorecard import Scorecard, write_scorecard
+from polarity.evaluation.verdict import Verdict
+from polarity.families.fit import FIT_FILE, PACKAGED, fit_model
+from polarity.families.packaging import load_predictor
+from polarity.inference.package import ModelManifest, file_digest
+from polarity.pipeline.config import LearningConfig, TrainConfig
+from polarity.pipeline.isolation import run_isolated
+from polarity.pipeline.step import Decision, Node, Results, Step
+from polarity.selection.policy import Candidate, select
+
+BENTO_FILE = "bento.json"
+GATE_FILE = "gate.json"
+LATENCY_FILE = "latency.json"
+_ARRAYS = ("numpy", "pandas", "pyarrow")
+_SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The folder of a fit."""
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Of the fit in the store."""
+        return self.folder.name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `polarity.families.fit` wrote down."""
+        record: dict[str, Any] = json.loads((self.folder / FIT_FILE).read_text())
+        return record
+
+    @property
+    def packaged(self) -> Path:
+        """The model as serving loads it."""
+        return self.folder / PACKAGED
+
+    @property
+    def digest(self) -> str:
+        """Of the packaged model: the same for a fit that is made again and comes out the same."""
+        return ModelManifest.read(self.packaged, check=False).digest
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a Bento's model came from; it does not make another Bento of the same model."""
+
+    card: Mapping[str, Any] = field(default_factory=dict)
+    data_digest: str | None = None
+    git_commit: str = ""
+
+
+class Ingest(Step[Snapshot]):
+    """Source -> snapshot."""
+
+    name = "ingest"
+    libraries = ("pyarrow",)
+
+    def inputs(self) -> Mapping[str, str]:
+        data = self.config.data
+        return {"file": file_digest(source_file(data))} if data.source == "file" else {}
+
+    def parameters(self) -> Mapping[str, Any]:
+        data = self.config.data
+        options = data.model_dump(mode="json", exclude={"path"} if data.source == "file" else None)
+        options["file_name"] = data.path.name if data.path else None
+        return {"data": options, "labels": self.config.labels}
+
+    def write(self, folder: Path) -> None:
+        ingest(self.config.data, self.config.labels, folder)
+
+    def read(self, folder: Path) -> Snapshot:
+        return read_snapshot(folder)
+
+
+class Accept(Step[Acceptance]):
+    """Snapshot -> accepted rows and quarantine."""
+
+    name = "accept"
+    needs = (Ingest,)
+    libraries = ("great-expectations", "ftfy", *_ARRAYS)
+    files = (SUITES / "raw_tweets.json",)
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"snapshot": self.result_of(Ingest).manifest.digest}
+
+    def parameters(self) -> Mapping[str, Any]:
+        return self.options("gate", "labels")
+
+    def write(self, folder: Path) -> None:
+        accept(self.result_of(Ingest), self.config.gate, folder)
+
+    def read(self, folder: Path) -> Acceptance:
+        return read_acceptance(folder)
+
+
+class Prepare(Step[Splits]):
+    """Accepted rows -> splits."""
+
+    name = "prepare"
+    needs = (Accept,)
+    libraries = ("ftfy", *_ARRAYS)
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"accepted": self.result_of(Accept).accepted.manifest.digest}
+
+    def parameters(self) -> Mapping[str, Any]:
+        return self.options("preparation", "labels")
+
+    def write(self, folder: Path) -> None:
+        prepare(self.result_of(Accept).accepted, self.config.preparation, folder)
+
+    def read(self, folder: Path) -> Splits:
+        return read_splits(folder)
+
+
+class CheckSplits(Step[GateResult]):
+    """Splits -> the gate's result and Data Docs."""
+
+    name = "check-splits"
+    needs = (Prepare,)
+    libraries = ("great-expectations", *_ARRAYS)
+    files = (SUITES / "prepared_tweets.json",)
+
+    def inputs(self) -> Mapping[str, str]:
+        return self.result_of(Prepare).digests
+
+    def parameters(self) -> Mapping[str, Any]:
+        return self.options("gate", "preparation", "labels")
+
+    def write(self, folder: Path) -> None:
+        splits, config = self.result_of(Prepare), self.config
+        result = check_splits(splits, config.preparation, config.gate, folder / "data_docs")
+        result.refuse("The splits")
+        result.write(folder / GATE_FILE)
+
+    def read(self, folder: Path) -> GateResult:
+        return GateResult.read(folder / GATE_FILE)
+
+
+class Fit(Step[Fitted]):
+    """Train and validation splits -> a fitted model, packed for serving. The test split is not read."""
+
+    name = "fit"
+    needs = (Prepare,)
+    each_model = True
+
+    def inputs(self) -> Mapping[str, str]:
+        splits = self.result_of(Prepare)
+        external = self.family.external_inputs(self.config.section(self.model))
+        return {
+            "train": splits.digests["train"],
+            "validation": splits.digests["validation"],
+            **{option: given.digest for option, given in external.items()},
+        }
+
+    def parameters(self) -> Mapping[str, Any]:
+        section = self.config.section(self.model)
+        external = self.family.external_inputs(section)
+        stand_ins = {option: given.stands_for for option, given in external.items()}
+        options = {**section.model_dump(mode="json"), **stand_ins}
+        return {"options": options, "seed": self.config.seed, "labels": self.result_of(Prepare).labels}
+
+    def libraries_of_family(self) -> tuple[str, ...]:
+        return self.family.libraries
+
+    def write(self, folder: Path) -> None:
+        splits, config = self.result_of(Prepare), self.config
+        job = {
+            "name": self.model,
+            "family": self.family.name,
+            "section": config.section(self.model).model_dump(mode="json"),
+            "seed": config.seed,
+            "labels": splits.labels,
+            "train": str(splits.path("train")),
+            "validation": str(splits.path("validation")),
+            "folder": str(folder),
+        }
+        run_isolated(
+            f"{fit_model.__module__}:{fit_model.__name__}",
+            job,
+            folder=folder / "process",
+            timeout_s=config.faults.fit_timeout_s,
+            listen=self.listen,
+            environment={"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"},
+        )
+
+    def read(self, folder: Path) -> Fitted:
+        return Fitted(folder)
+
+
+class Evaluate(Step[Scorecard]):
+    """A packaged model on train and validation -> its scorecard; its validation predictions go through their gate."""
+
+    name = "evaluate"
+    needs = (Fit, Prepare)
+    each_model = True
+    libraries = ("great-expectations", *_ARRAYS, *_SERVED)
+    files = (SUITES / "predictions.json",)
+
+    def inputs(self) -> Mapping[str, str]:
+        digests = self.result_of(Prepare).digests
+        return {
+            "model": self.result_of(Fit).digest,
+            "train": digests["train"],
+            "validation": digests["validation"],
+        }
+
+    def parameters(self) -> Mapping[str, Any]:
+        config = self.config
+        return {"seed": config.seed, "labels": config.labels, "train_rows": config.evaluation.train_rows}
+
+    def write(self, folder: Path) -> None:
+        splits, config = self.result_of(Prepare), self.config
+        scorecard = write_scorecard(
+            self.result_of(Fit).packaged,
+            {"train": splits.path("train"), "validation": splits.path("validation")},
+            folder,
+            label_names=splits.labels,
+            seed=config.seed,
+            most_rows={"train": config.evaluation.train_rows},
+            sliced=["validation"],
+        )
+        predictions = scorecard.predictions("validation")
+        gate = check_predictions(predictions, folder / "data_docs", rows=splits.rows["validation"])
+        gate.write(folder / GATE_FILE)
+
+    def read(self, folder: Path) -> Scorecard:
+        return Scorecard(folder, self.config.labels)
+
+
+class Examine(Step[Evidence]):
+    """A packaged model -> how it behaves on the project's own sentences: behaviour tests, identity terms swapped."""
+
+    name = "examine"
+    needs = (Fit,)
+    each_model = True
+    libraries = _SERVED
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"model": self.result_of(Fit).digest}
+
+    def parameters(self) -> Mapping[str, Any]:
+        assert isinstance(self.config, TrainConfig)
+        return {"limits": self.config.behaviour.limits(self.family.name)}
+
+    def write(self, folder: Path) -> None:
+        predictor = load_predictor(self.result_of(Fit).packaged)
+        limits, labels = self.parameters()["limits"], self.config.labels
+        behaviour = run_behaviour_tests(predictor, labels, limits)
+        Evidence(behaviour=behaviour, bias=check_bias(predictor, labels)).write(folder)
+
+    def read(self, folder: Path) -> Evidence:
+        return Evidence.read(folder, self.config.labels)
+
+
+class Time(Step[Latency]):
+    """A packaged model -> its latency for one text; to be run while nothing else does."""
+
+    name = "time"
+    needs = (Fit, Prepare)
+    each_model = True
+    libraries = _SERVED
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"model": self.result_of(Fit).digest}
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"seed": self.config.seed}
+
+    def write(self, folder: Path) -> None:
+        texts = self.result_of(Prepare).read("validation").texts
+        latency = measure_latency(load_predictor(self.result_of(Fit).packaged), texts, seed=self.config.seed)
+        (folder / LATENCY_FILE).write_text(json.dumps(asdict(latency)) + "\n")
+
+    def read(self, folder: Path) -> Latency:
+        return Latency(**json.loads((folder / LATENCY_FILE).read_text()))
+
+
+class Select(Decision[Verdict]):
+    """What is measured of all models -> the verdict of the policy, on validation alone."""
+
+    name = "select"
+    needs = (Fit, Evaluate, Examine, Time)
+
+    @classmethod
+    def decide(cls, config: TrainConfig, results: Mapping[str, Results]) -> Verdict:
+        candidates = [candidate(model, of) for model, of in results.items()]
+        return select(candidates, config.select, seed=config.seed)
+
+
+class _OnOneSplit(Step[Scorecard]):
+    """A packaged model on one split -> its scorecard."""
+
+    needs = (Fit, Prepare)
+    each_model = True
+    libraries = (*_ARRAYS, *_SERVED)
+    split: ClassVar[SplitName]
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"model": self.result_of(Fit).digest, self.split: self.result_of(Prepare).digests[self.split]}
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {"seed": self.config.seed, "labels": self.config.labels}
+
+    def write(self, folder: Path) -> None:
+        splits = self.result_of(Prepare)
+        write_scorecard(
+            self.result_of(Fit).packaged,
+            {self.split: splits.path(self.split)},
+            folder,
+            label_names=splits.labels,
+            seed=self.config.seed,
+            sliced=[self.split],
+        )
+
+    def read(self, folder: Path) -> Scorecard:
+        return Scorecard(folder, self.config.labels)
+
+
+class Test(_OnOneSplit):
+    """A packaged model on the test split -> its scorecard: for the record, never for the choice."""
+
+    name = "test"
+    split = "test"
+
+
+class Validate(_OnOneSplit):
+    """A trial of a search on validation -> its scorecard. No part of a training."""
+
+    name = "validate"
+    split = "validation"
+
+
+class Mistakes(Step[Evidence]):
+    """A packaged model and its test predictions -> its most confident errors, and labels that look wrong."""
+
+    name = "mistakes"
+    needs = (Test, Fit, Prepare)
+    each_model = True
+    libraries = _SERVED
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"model": self.result_of(Fit).digest, "test": self.result_of(Prepare).digests["test"]}
+
+    def write(self, folder: Path) -> None:
+        predictor = load_predictor(self.result_of(Fit).packaged)
+        Evidence(mistakes=find_mistakes(predictor, self.result_of(Test).predictions("test"))).write(folder)
+
+    def read(self, folder: Path) -> Evidence:
+        return Evidence.read(folder, self.config.labels)
+
+
+class Package(Step[str]):
+    """The chosen model -> a Bento under a candidate's name that has answered real requests."""
+
+    name = "package"
+    needs = (Select, Fit)
+    libraries = ("bentoml",)
+
+    provenance = Provenance()
+
+    # the families' files count one by one, as code: a Bento carries all of them and runs one
+    files = tuple(path for path in bento.sources() if path.parent.name != "families")
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"model": self.result_of(Fit).digest}
+
+    def write(self, folder: Path) -> None:
+        packed, origin = folder / PACKAGED, self.provenance
+        shutil.copytree(self.result_of(Fit).packaged, packed)
+        manifest = ModelManifest.read(packed)
+        msgspec.structs.replace(
+            manifest,
+            card={**manifest.card, **origin.card},
+            data_digest=origin.data_digest,
+            git_commit=origin.git_commit,
+        ).write(packed)
+        tag = bento.build(packed)
+        probe(tag)
+        (folder / BENTO_FILE).write_text(json.dumps({"tag": tag}) + "\n")
+
+    def read(self, folder: Path) -> str:
+        tag: str = json.loads((folder / BENTO_FILE).read_text())["tag"]
+        return tag
+
+    def is_usable(self, result: str) -> bool:
+        return exists(result)
+
+
+PREPARATION: tuple[type[Step[Any]], ...] = (Ingest, Accept, Prepare, CheckSplits)
+"""What every flow that learns begins with."""
+
+GRAPH: tuple[type[Node], ...] = (*PREPARATION, Fit, Evaluate, Examine, Time, Select, Test, Mistakes, Package)
+"""All of a training, each after what it needs."""
+
+
+def nodes(config: LearningConfig) -> Iterator[tuple[type[Node], str | None]]:
+    """The graph for the models of a configuration, each node after what it needs."""
+    for node in GRAPH:
+        for model in config.models if node.each_model else [None]:
+            yield node, model
+
+
+def candidate(model: str, results: Results) -> Candidate:
+    """What the policy wants to know of a model that was fitted, evaluated, examined and timed."""
+    fitted: Fitted = results[Fit.name]
+    scorecard: Scorecard = results[Evaluate.name]
+    return Candidate(
+        name=model,
+        family=fitted.record["family"],
+        latency_ms_p95=results[Time.name].p95_ms,
+        size_bytes=fitted.record["size_bytes"],
+        validation=scorecard.predictions("validation"),
+        objections=objections(scorecard, results[Examine.name]),
+    )
+
+
+def objections(scorecard: Scorecard, examined: Evidence) -> tuple[str, ...]:
+    """Why a model must not be chosen whatever its score."""
+    return (*refused_predictions(scorecard), *(examined.behaviour.objections if examined.behaviour else ()))
+
+
+def refused_predictions(scorecard: Scorecard) -> tuple[str, ...]:
+    """What the gate said of predictions that are none, in words."""
+    failures = GateResult.read(scorecard.folder / GATE_FILE).failures
+    return tuple(f"its predictions were refused: {check.message}" for check in failures)
+
+
+def mermaid() -> str:
+    """The graph as a picture: text for Mermaid, boxes for steps, diamonds for decisions."""
+    each = [node for node in GRAPH if node.each_model]
+    lines = ["flowchart TD"]
+    lines += [f"    {_shape(node)}" for node in GRAPH if not node.each_model]
+    lines += ['    subgraph each["for each model"]', *(f"        {_shape(node)}" for node in each), "    end"]
+    lines += [f"    {need.name} --> {node.name}" for node in GRAPH for need in _direct(node)]
+    return "\n".join(lines) + "\n"
+
+
+def _shape(node: type[Node]) -> str:
+    return f"{node.name}{{{node.name}}}" if issubclass(node, Decision) else f"{node.name}[{node.name}]"
+
+
+def _direct(node: type[Node]) -> list[type[Node]]:
+    """What it needs, without what it gets through something else that it needs."""
+    return [need for need in node.needs if not any(need in _all_needs(other) for other in node.needs)]
+
+
+def _all_needs(node: type[Node]) -> set[type[Node]]:
+    return {need for direct in node.needs for need in (direct, *_all_needs(direct))}

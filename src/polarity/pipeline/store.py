@@ -1,0 +1,195 @@
+"""Results of steps, kept by fingerprint, so that only what changed runs again.
+
+<store>/<step>/<key>/           what the step wrote
+<store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that
+                                a folder without it is an abandoned partial result and counts for nothing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from polarity.errors import ArtifactError
+from polarity.inference.package import file_digest
+from polarity.pipeline.fingerprint import Fingerprint
+from polarity.pipeline.stored import Stored, StoreRecord, data_digests, size_bytes, write_atomically
+
+DRAFT_PREFIX = "."
+
+
+class Store:
+    """A folder of step results that several flows may use at once."""
+
+    elsewhere = False
+    """Whether what is here is a copy of what is somewhere else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def recall(self, fingerprint: Fingerprint) -> Stored | None:
+        """The result of a step with this fingerprint, if it is there, whole and unaltered."""
+        folder = self._folder(fingerprint)
+        record = self._record(fingerprint)
+        if record is None:
+            return None
+        files = record["files"]
+        if sorted(files) != sorted(_files(folder)):
+            return None
+        if any(file_digest(folder / name) != digest for name, digest in files.items()):
+            return None
+        with suppress(OSError):  # a store that can only be read
+            os.utime(folder.with_suffix(".json"))
+        return Stored(folder, fingerprint.key, cached=True)
+
+    def fetch(self, result: StoreRecord) -> Path | None:
+        """The folder of a result, if it is whole and unaltered."""
+        stored = self.recall(Fingerprint(result.step, result.parts))
+        return stored.folder if stored else None
+
+    def run(self, fingerprint: Fingerprint, work: Callable[[Path], object]) -> Stored:
+        """The result with this fingerprint: recalled, or made by `work(folder)`.
+
+        `work` gets an empty folder that becomes the result only once it returns. A second flow that wants
+        the same result waits for the first and then finds it.
+        """
+        with self._alone(fingerprint):
+            if stored := self._find(fingerprint):
+                return stored
+            final = self._folder(fingerprint)
+            draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{fingerprint.key}.", dir=final.parent))
+            try:
+                work(draft)
+                files = {name: file_digest(draft / name) for name in _files(draft)}
+                shutil.rmtree(final, ignore_errors=True)
+                os.replace(draft, final)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            record = {
+                "step": fingerprint.step,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "parts": dict(fingerprint.parts),
+                "files": files,
+                "bytes": size_bytes(final, files),
+                "data": data_digests(final, files),
+            }
+            write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
+            self._publish(fingerprint)
+            return Stored(final, fingerprint.key, cached=False)
+
+    def forget(self, fingerprint: Fingerprint) -> None:
+        """Drop a result, so that it is made again."""
+        with self._alone(fingerprint):
+            self._forget_here(fingerprint)
+
+    def results(self) -> list[StoreRecord]:
+        """All results that are there, whole or not."""
+        found = []
+        for path in sorted(self.folder.glob("*/*.json")):
+            with suppress(OSError, ValueError, KeyError):  # damaged, or just removed
+                record, used = json.loads(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                found.append(StoreRecord.read(record, path.with_suffix(""), used))
+        return found
+
+    def leftovers(self) -> list[Path]:
+        """Abandoned partial results: drafts, folders without a record, locks without a result."""
+        folders = [
+            path
+            for path in self.folder.glob("*/*")
+            if path.is_dir() and (path.name.startswith(DRAFT_PREFIX) or not path.with_suffix(".json").exists())
+        ]
+        locks = [path for path in self.folder.glob("*/*.lock") if not path.with_suffix(".json").exists()]
+        return [path for path in sorted(folders) + sorted(locks) if self.is_free(path)]
+
+    def is_free(self, path: Path) -> bool:
+        """Whether nobody works on the result that a folder, a draft or a lock belongs to."""
+        lock = _lock_of(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        lock.release()
+        return True
+
+    def remove(self, result: StoreRecord) -> bool:
+        """Drop a result, unless a flow holds it; whether it is gone."""
+        folder = result.folder
+        lock = _lock_of(folder)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            folder.with_suffix(".json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it sees that and makes another
+        finally:
+            lock.release()
+        return True
+
+    def latest_parts(self, step: str) -> dict[str, str] | None:
+        """The parts of the newest result of a step, to say what has changed since."""
+        records = sorted((self.folder / step).glob("*.json"), key=lambda path: path.stat().st_mtime)
+        if not records:
+            return None
+        parts: dict[str, str] = json.loads(records[-1].read_text())["parts"]
+        return parts
+
+    def _find(self, fingerprint: Fingerprint) -> Stored | None:
+        """As `recall`, for whoever is alone with this result."""
+        return Store.recall(self, fingerprint)
+
+    def _publish(self, fingerprint: Fingerprint) -> None:
+        """Let others have a result; those who share the folder have it."""
+
+    def _forget_here(self, fingerprint: Fingerprint) -> None:
+        self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
+        shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
+
+    def _folder(self, fingerprint: Fingerprint) -> Path:
+        return self.folder / fingerprint.step / fingerprint.key
+
+    def _record(self, fingerprint: Fingerprint) -> dict[str, Any] | None:
+        try:
+            record: dict[str, Any] = json.loads(self._folder(fingerprint).with_suffix(".json").read_text())
+            return record
+        except (OSError, ValueError):
+            return None
+
+    @contextmanager
+    def _alone(self, fingerprint: Fingerprint) -> Iterator[None]:
+        folder = self._folder(fingerprint)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            raise ArtifactError(
+                f"The store {self.folder} cannot be written ({error}); free it, or name another with POLARITY_STORE."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _lock_of(path: Path) -> FileLock:
+    key = path.name.removeprefix(DRAFT_PREFIX).split(".")[0]
+    return FileLock(path.with_name(f"{key}.lock"))
+
+
+def _files(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]

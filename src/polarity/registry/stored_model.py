@@ -1,0 +1,48 @@
+"""Find a model that was trained before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from polarity.errors import ConfigurationError
+from polarity.inference.package import MANIFEST, ModelManifest
+from polarity.registry.versions import Registry
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A packaged model, and what to call it."""
+
+    title: str
+    folder: Path
+    manifest: ModelManifest
+
+
+def find_model(name: str) -> StoredModel:
+    """The model that `name` means.
+
+    Parameters
+    ----------
+    name : str
+        `champion`, the number of a registered version, or a folder with a packaged model.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such model; the message lists the versions that there are.
+    """
+    folder = Path(name)
+    if (folder / MANIFEST).is_file():
+        return StoredModel(str(folder), folder, ModelManifest.read(folder))
+    registry = Registry.open()
+    versions = {str(version.number): version for version in registry.versions()}
+    version = registry.champion() if name == "champion" else versions.get(name)
+    if version is None:
+        there = ", ".join(f"{number} ({found.name})" for number, found in versions.items()) or "none yet; train first"
+        raise ConfigurationError(
+            f"There is no model {name!r}. Give `champion`, a registered version or the folder of a packaged model. "
+            f"Versions: {there}."
+        )
+    packaged = registry.packaged(version)
+    return StoredModel(str(version), packaged, ModelManifest.read(packaged))

@@ -1,0 +1,361 @@
+"""The record in MLflow: one parent run per flow run, one child per candidate."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from polarity.config.settings import settings
+from polarity.evaluation.metrics import Metrics
+from polarity.families.protocol import History
+from polarity.registry.mlflow_client import connect, lock, talks_to_mlflow
+
+EXPERIMENT = "polarity"
+PARENT = "mlflow.parentRunId"
+PROCESS = "polarity.process"
+BATCH = 100
+PARAM_LENGTH = 500
+NOTE_LENGTH = 5000
+LIBRARIES = (
+    "polarity", "prefect", "bentoml", "great-expectations", "mlflow", "scikit-learn", "tensorflow", "tf-keras",
+    "ktrain", "transformers", "gensim", "numpy", "pandas", "scipy", "onnx", "onnxruntime", "tokenizers",
+    "skops", "ftfy",
+)  # fmt: skip
+SERVING_LIBRARIES = ("numpy", "pandas", "scikit-learn", "skops", "onnxruntime", "tokenizers", "ftfy", "msgspec")
+
+T = TypeVar("T")
+Outcome = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """The record of one flow run. Holds addresses only, so that tasks in any thread or process can use it.
+
+    Parameters
+    ----------
+    uri : str
+        Of MLflow's tracking store.
+    experiment_id : str
+    run_id : str
+        Of the parent run.
+    process : str
+        Machine and id of the flow's process: what it writes for is given up when that is gone, wherever a task runs.
+    """
+
+    uri: str
+    experiment_id: str
+    run_id: str
+    process: str
+
+    @classmethod
+    @talks_to_mlflow
+    def open(
+        cls,
+        run_name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        experiment: str = EXPERIMENT,
+        uri: str | None = None,
+    ) -> Self:
+        """Start the parent run of a flow run.
+
+        Parameters
+        ----------
+        run_name : str
+        params : mapping, optional
+            Options of the run; nested mappings become dotted names.
+        tags : mapping, optional
+            For example `data_digest`, `git_commit`, `git_clean`.
+        experiment : str
+            Made if it is not there.
+        uri : str, optional
+            Default: `polarity.config.settings`.
+
+        Raises
+        ------
+        ServiceUnavailable
+            If MLflow does not answer.
+        """
+        uri = uri or settings().tracking_uri
+        client = connect(uri)
+        with lock(uri):
+            found = client.get_experiment_by_name(experiment)
+            experiment_id = (
+                found.experiment_id
+                if found
+                else client.create_experiment(experiment, artifact_location=_artifact_location(uri))
+            )
+        process = f"{platform.node()}/{os.getpid()}"
+        run = client.create_run(experiment_id, run_name=run_name, tags=_tags({PROCESS: process, **(tags or {})}))
+        tracker = cls(uri, experiment_id, run.info.run_id, process)
+        tracker.log_params(run.info.run_id, params or {})
+        client.log_dict(run.info.run_id, library_versions(), "environment.json")
+        return tracker
+
+    @talks_to_mlflow
+    def close(self, outcome: Outcome = "FINISHED") -> None:
+        """End the parent run, and the attempts that nobody goes on with since their worker died."""
+        client = connect(self.uri)
+        left = f"tags.`{PARENT}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        for attempt in client.search_runs([self.experiment_id], left):
+            client.set_terminated(attempt.info.run_id, "KILLED")
+        client.set_terminated(self.run_id, outcome)
+
+    @talks_to_mlflow
+    def start_candidate(
+        self, name: str, *, family: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    ) -> str:
+        """Start a candidate's child run and return its id. Each attempt of a retried fit gets one of its own."""
+        kept = {
+            PARENT: self.run_id,
+            PROCESS: self.process,
+            "candidate": name,
+            "family": family,
+            "cached": "false",
+            **(tags or {}),
+        }
+        run = connect(self.uri).create_run(self.experiment_id, run_name=name, tags=_tags(kept))
+        run_id: str = run.info.run_id
+        self.log_params(run_id, params)
+        return run_id
+
+    @talks_to_mlflow
+    def record_cached(
+        self,
+        name: str,
+        *,
+        family: str,
+        original_run_id: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, Metrics],
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write the child run of a candidate that was not fitted again, and return its id.
+
+        Its artefacts stay with the run that made them, `original_run_id`.
+        """
+        known = {"cached": "true", "original_run_id": original_run_id, **(tags or {})}
+        run_id = self.start_candidate(name, family=family, params=params, tags=known)
+        self.log_metrics(run_id, metrics)
+        self.finish(run_id)
+        return run_id
+
+    @contextmanager
+    def system_metrics(self, run_id: str, *, interval_s: float = 2.0) -> Iterator[None]:
+        """Log this machine's CPU, memory, disk, network and GPU to a run while the block lasts (MLflow's monitor)."""
+        from mlflow.system_metrics import system_metrics_monitor
+
+        connect(self.uri)
+        watch: Any = system_metrics_monitor.SystemMetricsMonitor
+        monitor = watch(run_id, sampling_interval=interval_s, tracking_uri=self.uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            # MLflow writes after each interval, so what ends within the first would have nothing. As in MLflow's own
+            # monitor, nobody's work fails for these figures.
+            with suppress(Exception):
+                monitor.collect_metrics()
+                monitor.publish_metrics(monitor.aggregate_metrics())
+            monitor.finish()
+
+    @talks_to_mlflow
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log options; nested mappings become dotted names, long values are cut."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in _flat(params)]
+        for batch in _batches(flat):
+            connect(self.uri).log_batch(run_id, params=batch)
+
+    @talks_to_mlflow
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, Metrics], figures: Mapping[str, float] | None = None
+    ) -> None:
+        """Log figures of splits as `<split>_<figure>`, e.g. `validation_accuracy`; `figures` as they are named.
+
+        A finished run takes them too, so that the test split can be measured after the choice.
+        """
+        numbers = dict(figures or {})
+        for split, measured in metrics.items():
+            numbers |= measured.scalars(split)
+        self._log_numbers(run_id, [(name, value, 0) for name, value in numbers.items()])
+
+    @talks_to_mlflow
+    def log_history(self, run_id: str, history: History) -> None:
+        """Log the learning curve as `curve/<figure>`, one step an epoch."""
+        points = [
+            (f"curve/{name}", value, step)
+            for step, epoch in zip(epoch_numbers(history), history.epochs, strict=True)
+            for name, value in epoch.items()
+            if name != "epoch"
+        ]
+        self._log_numbers(run_id, points)
+
+    @talks_to_mlflow
+    def log_artifacts(self, run_id: str, path: Path, *, to: str | None = None) -> None:
+        """Keep a copy of a file, or of all files in a folder, under `to`."""
+        if path.is_dir():
+            connect(self.uri).log_artifacts(run_id, str(path), to)
+        else:
+            connect(self.uri).log_artifact(run_id, str(path), to)
+
+    @talks_to_mlflow
+    def log_model(self, run_id: str, folder: Path, *, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """Keep the packaged model in `folder` as an MLflow model of the run, loadable as a pyfunc.
+
+        Returns
+        -------
+        str
+            `models:/<id>`, which `polarity.registry.versions.register` takes.
+        """
+        import mlflow.pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        client = connect(self.uri)
+        with tempfile.TemporaryDirectory() as scratch:
+            saved = Path(scratch, "model")
+            mlflow.pyfunc.save_model(
+                saved,
+                loader_module="polarity.pyfunc",
+                data_path=str(folder),
+                # Named here, or MLflow loads the model in a new process to find them out.
+                pip_requirements=[f"{library}=={version(library)}" for library in SERVING_LIBRARIES],
+                signature=ModelSignature(inputs=Schema([ColSpec("string", "text")])),
+            )
+            model = client.create_logged_model(
+                self.experiment_id, name=name, source_run_id=run_id, tags=dict(tags or {}), model_type="classifier"
+            )
+            client.log_model_artifacts(model.model_id, str(saved))
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        uri: str = model.model_uri
+        return uri
+
+    @talks_to_mlflow
+    def finish(self, run_id: str, outcome: Outcome = "FINISHED", *, message: str | None = None) -> None:
+        """End a candidate's run; `message` says why it failed."""
+        client = connect(self.uri)
+        if message:
+            client.set_tag(run_id, "mlflow.note.content", message[:NOTE_LENGTH])
+        client.set_terminated(run_id, outcome)
+
+    @talks_to_mlflow
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        from mlflow.entities import RunTag
+
+        connect(self.uri).log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def link(self, run_id: str | None = None) -> str:
+        """Address of a run (default: the parent) in MLflow's user interface."""
+        return f"{settings().mlflow_ui_url}/#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
+
+    def write_id(self, folder: Path, run_id: str, *, model_version: int | None = None) -> Path:
+        """Write `mlflow_id.json` into a candidate's folder of the run."""
+        path = folder / "mlflow_id.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {
+            "run_id": run_id,
+            "parent_run_id": self.run_id,
+            "experiment_id": self.experiment_id,
+            "model_version": model_version,
+            "link": self.link(run_id),
+        }
+        path.write_text(json.dumps(known, indent=2) + "\n")
+        return path
+
+    def _log_numbers(self, run_id: str, numbers: Sequence[tuple[str, float, int]]) -> None:
+        from mlflow.entities import Metric
+
+        now_ms = time.time_ns() // 1_000_000
+        for batch in _batches([Metric(name, float(value), now_ms, step) for name, value, step in numbers]):
+            connect(self.uri).log_batch(run_id, metrics=batch)
+
+
+def epoch_numbers(history: History) -> list[int]:
+    """The number of each epoch: its figure `epoch` where it has one, else its place."""
+    return [int(epoch.get("epoch", place)) for place, epoch in enumerate(history.epochs, 1)]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that MLflow believes to be running.
+
+    `process` is the id of the process that writes it, none if that is on another machine; `started_s` is when it
+    began, in seconds since the epoch.
+    """
+
+    uri: str
+    run_id: str
+    name: str
+    process: int | None
+    started_s: float
+
+    @talks_to_mlflow
+    def kill(self) -> None:
+        """Note in MLflow that nobody goes on with it."""
+        connect(self.uri).set_terminated(self.run_id, "KILLED")
+
+
+@talks_to_mlflow
+def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
+    """All runs of the experiment that have not ended."""
+    client = connect(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    attempts = []
+    for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        host, _, process = run.data.tags.get(PROCESS, "").partition("/")
+        here = int(process) if host == platform.node() and process.isdigit() else None
+        attempts.append(Attempt(uri, run.info.run_id, run.info.run_name, here, run.info.start_time / 1000))
+    return attempts
+
+
+def library_versions() -> dict[str, str]:
+    """Version of each library that can change a result; those that are not installed are left out."""
+    found: dict[str, str] = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Where runs keep artefacts: a server knows its own place, a database must be told."""
+    return None if uri.startswith("http") else settings().artifact_root
+
+
+def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    kept = {key: str(value) for key, value in (tags or {}).items()}
+    if commit := kept.get("git_commit"):
+        kept["mlflow.source.git.commit"] = commit
+    return kept
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,1 @@
+"""Looking after what the flows keep: consistency checks, retention, and reproducing past runs."""

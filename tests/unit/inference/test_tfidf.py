@@ -1,0 +1,76 @@
+"""TF-IDF without scikit-learn: text by text or together, and word by word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polarity.inference.tfidf import NgramBlock, TfidfModel
+from polarity.text.cleaning import repair
+from polarity.text.ngrams import character_ngrams, placed_word_ngrams, word_ngrams
+
+TEXTS = ["not so good, is it?", "so so so bad :( I don't like it", "", "unseen", "GOOD good\u3000day", "!!! ^ $"]
+TWEETS = st.lists(st.sampled_from([*" ".join(TEXTS).split(), "n't", "not", "_", "\x1c", "é"])).map(" ".join)
+
+
+def model() -> TfidfModel:
+    words = sorted({gram for text in TEXTS[:3] for gram in word_ngrams(text, shortest=1, longest=2)})
+    characters = sorted({gram for text in TEXTS for gram in character_ngrams(text, shortest=2, longest=4)})
+    random = np.random.default_rng(5)
+    n_columns = len(words) + len(characters)
+    return TfidfModel(
+        [NgramBlock("words", 1, 2, words), NgramBlock("characters", 2, 4, characters)],
+        idf=random.uniform(1, 5, n_columns).astype(np.float32),
+        coefficients=random.normal(size=(3, n_columns)).astype(np.float32),
+        intercepts=random.normal(size=3).astype(np.float32),
+    )
+
+
+def test_logits_are_sublinear_tfidf_times_the_weights(tmp_path: Path) -> None:
+    block = NgramBlock("words", 1, 1, ["a", "b"])
+    one = TfidfModel(
+        [block],
+        idf=np.array([2.0, 3.0], np.float32),
+        coefficients=np.array([[1.0, 0.0], [0.0, 1.0]], np.float32),
+        intercepts=np.array([0.5, -0.5], np.float32),
+    )
+    repeated, single = 2 * (1 + np.log(2)), 3.0
+    length = np.hypot(repeated, single)
+    expected = [[0.5 + repeated / length, -0.5 + single / length], [0.5, -0.5]]
+    np.testing.assert_allclose(one.logits(["a b a", "c"]), expected, rtol=1e-6)
+    one.save(tmp_path)
+    np.testing.assert_array_equal(TfidfModel.load(tmp_path).logits(["a b a"]), one.logits(["a b a"]))
+
+
+def test_a_text_alone_has_the_logits_that_it_has_among_others() -> None:
+    one = model()
+    together = one.logits(TEXTS)
+    for row, text in enumerate(TEXTS):
+        np.testing.assert_allclose(one.logits([text])[0], together[row], atol=1e-6)
+
+
+@given(st.one_of(TWEETS, st.text(max_size=40)))
+def test_the_shares_of_the_words_sum_up_to_the_logits(text: str) -> None:
+    one, repaired = model(), repair(text)
+    shares = one.shares(repaired)
+    assert shares.shape == (3, 1 + len(repaired.split()))
+    np.testing.assert_allclose(shares.sum(axis=1), one.logits([repaired])[0], atol=1e-4)
+
+
+def test_a_word_that_no_ngram_knows_adds_nothing() -> None:
+    shares = model().shares("good 龍龍龍")
+    assert np.abs(shares[:, 1]).min() > 0
+    # Only the pairs of words that it stands in could count, and none of them is known.
+    assert shares[:, 2] == pytest.approx(0)
+
+
+@given(st.one_of(TWEETS, st.text()))
+def test_placed_ngrams_are_the_same_ngrams(text: str) -> None:
+    for shortest, longest in ((1, 1), (1, 2), (2, 3)):
+        placed = placed_word_ngrams(text, shortest=shortest, longest=longest)
+        assert [gram for gram, _ in placed] == word_ngrams(text, shortest=shortest, longest=longest)
+        assert all(0 <= part < len(text.split()) for _, parts in placed for part in parts)
