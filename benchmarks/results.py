@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polarity.serving.topology import cores, gpus
+from polarity.inference.placement import cores
+from polarity.serving.topology import gpus
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -110,7 +110,7 @@ def score(file: Path, model: Path, workers: int, folder: Path) -> dict[str, Any]
     with watched(memory, os.getpid()):
         started = time.perf_counter()
         with process_pool(workers, cores=workers) as pool:
-            tally = scoring.score(scoring.plan(config, find_model(str(model))), pool=pool)
+            tally = scoring.score(scoring.open_scoring(config, find_model(str(model))), pool=pool)
         seconds = time.perf_counter() - started
     return {
         "workers": workers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import get_run_logger
@@ -83,11 +82,13 @@ def publish(
 
 def _evidence(model: ModelRun) -> Evidence:
     """What the report shows of a model beyond its figures."""
-    return replace(
-        model.evidence,
+    return Evidence(
         test=model.test.predictions("test"),
         history=read_history(model.fitted.record),
         words=family_of(model.name).telling_words(model.fitted.packaged),
+        behaviour=model.examined.behaviour,
+        bias=model.examined.bias,
+        mistakes=model.mistakes,
     )
 
 

@@ -23,7 +23,7 @@ from polarity.config.settings import settings
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
-from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.examination import Examination
 from polarity.evaluation.scorecard import Scorecard
 from polarity.families.registry import family_of
 from polarity.pipeline.config import LearningConfig
@@ -289,9 +289,8 @@ def _show_evaluation(run: Run, made: Outcome[Scorecard], _: Results, model: str)
         log.warning("%s cannot be chosen: %s", model, objection)
 
 
-def _show_behaviour(run: Run, made: Outcome[Evidence], _: Results, model: str) -> None:
-    behaviour = made.result.behaviour
-    for objection in behaviour.objections if behaviour else ():
+def _show_behaviour(run: Run, made: Outcome[Examination], _: Results, model: str) -> None:
+    for objection in made.result.behaviour.objections:
         get_run_logger().warning("%s cannot be promoted: %s", model, objection)
 
 

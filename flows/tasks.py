@@ -13,8 +13,9 @@ from polarity.bento import store as bento
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
 from polarity.evaluation.candidate_plots import draw_candidate
-from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.examination import Examination
 from polarity.evaluation.latency import Latency
+from polarity.evaluation.mistakes import MistakeReport
 from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.evaluation.verdict import Verdict
@@ -36,10 +37,10 @@ class ModelRun:
     name: str
     fitted: TrackedFit
     scorecard: Scorecard
-    examined: Evidence
+    examined: Examination
     latency: Latency
     test: Scorecard
-    mistakes: Evidence
+    mistakes: MistakeReport
     mlflow_run_id: str | None = None
     version: Version | None = None
 
@@ -64,11 +65,6 @@ class ModelRun:
         """The family's name."""
         family: str = self.fitted.record["family"]
         return family
-
-    @property
-    def evidence(self) -> Evidence:
-        """What is known of it beyond its figures."""
-        return replace(self.examined, mistakes=self.mistakes.mistakes)
 
 
 def choose(steps: Steps) -> Verdict:

@@ -13,16 +13,17 @@ from typing import Any
 import msgspec
 
 from polarity.families.packaging import load_predictor
+from polarity.families.registry import family_named
 from polarity.serving.batcher import Batcher, Busy
-from polarity.serving.local import LocalModel, form_of
+from polarity.serving.local import LocalModel
 
 predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
 predictor.warm_up()
-form = form_of(predictor.manifest.family)
+execution = family_named(predictor.manifest.family).traits.execution
 batcher = Batcher(
-    LocalModel(predictor).run,
-    max_batch=form.max_batch,
-    room=form.room,
+    LocalModel(predictor, inline=execution.inline).run,
+    max_batch=execution.max_batch,
+    room=execution.queue_room,
     max_wait_s=0.5,
     max_queue=20_000,
     deadline_s=30.0,

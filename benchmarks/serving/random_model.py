@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_quantised
+from polarity.families.transformer import FILES, TOKENIZER
 from polarity.inference.package import ModelManifest
-from polarity.inference.scorers import GRAPH, TOKENIZER, TRANSFORMER_FILES
+from polarity.inference.scorers import GRAPH
 from polarity.text.encoders import resolve_encoder
 from polarity.text.tweets import FloatArray
 
@@ -50,7 +51,7 @@ def write_random_distilbert(folder: Path, labels: tuple[str, ...] = ("negative",
     (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     ModelManifest.describe(
         folder,
-        TRANSFORMER_FILES,
+        FILES,
         family="distilbert",
         name="distilbert-base-random",
         labels=labels,

@@ -28,12 +28,15 @@ from benchmarks.serving.arrivals import PATTERNS, put_arrivals
 from benchmarks.serving.load import put_load
 from benchmarks.serving.random_model import write_random_distilbert
 from benchmarks.serving.servers import BATCHED, BENTO, PEER, Running, Server, servers
-from polarity.bento import build as bento
+from polarity.bento.build import build
+from polarity.bento.store import latest, model_folder
 from polarity.data.corpus import generate_tweets
 from polarity.families.packaging import load_predictor
+from polarity.families.registry import family_named
 from polarity.inference.package import ModelManifest
+from polarity.inference.placement import Placement
 from polarity.serving.rules import refuse
-from polarity.serving.topology import NEURAL, Place, gpus
+from polarity.serving.topology import gpus
 
 CONNECTIONS = (1, 64)
 # Texts a request, and connections, where a server takes many texts at once.
@@ -83,9 +86,9 @@ def _errors(statuses: dict[str, int]) -> int:
     return sum(count for status, count in statuses.items() if status not in ("200", "429", "503", "504"))
 
 
-def model_limit(model: Path, texts: Sequence[str], place: Place) -> list[dict[str, Any]]:
+def model_limit(model: Path, texts: Sequence[str], placement: Placement) -> list[dict[str, Any]]:
     """Texts a second of the model alone, by batch size."""
-    predictor = load_predictor(model, place=place)
+    predictor = load_predictor(model, placement=placement)
     predictor.warm_up()
     found = []
     for size in BATCHES:
@@ -189,13 +192,13 @@ def compare(model: Path, options: argparse.Namespace) -> None:
     manifest, described = ModelManifest.read(model), machine()
     rows = generate_tweets(rows=3000, labels=manifest.labels, seed=11).to_pylist()
     texts = [row["text"] for row in rows if refuse(row["text"]) is None]
-    neural = manifest.family in NEURAL
-    place = Place(options.device, memory_bytes=_GPU_MEMORY_BYTES)
-    limit = model_limit(model, texts, place)
+    neural = family_named(manifest.family).traits.gpu
+    placement = Placement(options.device, memory_bytes=_GPU_MEMORY_BYTES)
+    limit = model_limit(model, texts, placement)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     ready: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        tag = bento.build(model)
+        tag = build(model)
         chosen = servers(
             model,
             tag,
@@ -241,7 +244,7 @@ def _of_bulk(texts: list[str]) -> list[list[str]]:
 
 
 def _champion() -> Path:
-    tag = bento.latest()
+    tag = latest()
     if tag is None:
         sys.exit("There is no champion yet: `make demo` makes one; or name the folder of a packaged model.")
-    return bento.model_folder(tag)
+    return model_folder(tag)

@@ -19,19 +19,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from polarity.pipeline.steps import Fitted, Work
+from typing import Any
 
 from benchmarks.results import machine, table, write
 from polarity.config.command_line import parse_options
-from polarity.data.acceptance import read_acceptance
-from polarity.data.snapshot import read_snapshot
-from polarity.data.splits import read_splits
-from polarity.evaluation.scorecard import Scorecard
-from polarity.pipeline import steps
+from polarity.inference.placement import cores
 from polarity.pipeline.config import TrainConfig
-from polarity.pipeline.store import Store, Stored
-from polarity.serving.topology import cores
+from polarity.pipeline.graph import Package, Time, nodes
+from polarity.pipeline.step import Step, perform
+from polarity.pipeline.store import Store
 
 OVER, MORE_S, AGAIN = 1.10, 10.0, 0.05  # to stay within
 
@@ -46,39 +42,26 @@ class Cost:
 
 
 def run_by_hand(config: TrainConfig, home: Path) -> tuple[list[Cost], float]:
-    """The cost of every step, and the seconds of the longest chain of them."""
+    """The cost of every step, and the seconds of the longest chain of them.
+
+    A chain is as long as what it needs; the latencies, which are measured one after another, are one link.
+    """
     store, costs = Store(home / "store"), []
-
-    def do(work: Work) -> tuple[Stored, float]:
-        wall, cpu = time.perf_counter(), _cpu_s()
-        stored = store.run(work.fingerprint, work.write)
-        costs.append(Cost(work.fingerprint.step, time.perf_counter() - wall, _cpu_s() - cpu))
-        return stored, costs[-1].wall_s
-
-    made, common = do(steps.ingest_work(config))
-    snapshot = read_snapshot(made.folder)
-    made, seconds = do(steps.accept_work(snapshot, config))
-    accepted, common = read_acceptance(made.folder).accepted, common + seconds
-    made, seconds = do(steps.prepare_work(accepted, config))
-    splits, common = read_splits(made.folder), common + seconds
-    common += do(steps.check_splits_work(splits, config))[1]
-
-    fitted, side_by_side = {}, []
-    for model in config.models:
-        made, chain = do(steps.fit_work(splits, config, model))
-        fit = fitted[model] = Fitted(made.folder, made.key)
-        chain += do(steps.evaluate_work(fit, splits, config, on=("train", "validation")))[1]
-        chain += do(steps.examine_work(fit, config))[1]
-        side_by_side.append(chain)
-    alone = 0.0  # what the flow does one after another, too
-    for fit in fitted.values():
-        alone += do(steps.time_work(fit, splits, config))[1]
-    for fit in fitted.values():
-        made, seconds = do(steps.evaluate_work(fit, splits, config, on=("test",)))
-        scorecard, alone = Scorecard(made.folder, splits.labels), alone + seconds
-        alone += do(steps.mistakes_work(fit, scorecard, splits))[1]
-    alone += do(steps.package_work(fit, card={}, data_digest=None, git_commit=""))[1]
-    return costs, common + max(side_by_side) + alone
+    made: dict[str, Any] = {}
+    ended: dict[str, float] = {}
+    for node, model in nodes(config):
+        own_s = 0.0
+        if issubclass(node, Step):
+            chosen = config.models[-1] if node is Package else model  # a Bento costs the same whatever it carries
+            step = node(config, {need.name: made.get(need.key(chosen)) for need in node.needs}, chosen)
+            wall, cpu = time.perf_counter(), _cpu_s()
+            made[node.key(model)] = perform(step, store).result
+            own_s = time.perf_counter() - wall
+            costs.append(Cost(node.key(model), own_s, _cpu_s() - cpu))
+        of = [model] if model else config.models
+        needed = [ended[need.key(one)] for need in node.needs for one in of]
+        ended[node.key(model)] = own_s + max(ended.values() if node is Time else needed, default=0.0)
+    return costs, max(ended.values())
 
 
 def _cpu_s() -> float:

@@ -78,6 +78,7 @@ def measure(frame: pd.DataFrame, rows: int, options: LogisticConfig) -> dict[str
             draw_tweets(frame, size, seed=seed).to_parquet(folder / f"{split}.parquet")
         job = {
             "name": "logistic",
+            "family": "logistic",
             "section": options.model_dump(mode="json"),
             "seed": SEED,
             "labels": LABELS,
@@ -85,7 +86,9 @@ def measure(frame: pd.DataFrame, rows: int, options: LogisticConfig) -> dict[str
             "validation": str(folder / "validation.parquet"),
             "folder": str(folder),
         }
-        run_isolated("polarity.families.fit", job, folder=folder / "process", timeout_s=3600, listen=lambda *_: None)
+        run_isolated(
+            "polarity.families.fit:fit_model", job, folder=folder / "process", timeout_s=3600, listen=lambda *_: None
+        )
         fit = json.loads((folder / "fit.json").read_text())
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {

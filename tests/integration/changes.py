@@ -43,6 +43,8 @@ class Change:
     """A file of the data, and what is added to it."""
     library: str | None = None
     """A library that has another version."""
+    forget: str | None = None
+    """A step whose results are taken from the store, so that it runs again and makes the same."""
     real: bool = False
     """The real flow proves it in `make test`, with the logistic regression alone; in `make soak` it does so for all."""
 
@@ -137,7 +139,7 @@ CHANGES = (
     # code
     Change(
         "a cleaning rule",
-        edit=("src/polarity/text/repair.py", 'r"\\s+"', 'r"[\\s]+"'),
+        edit=("src/polarity/text/cleaning.py", 'r"\\s+"', 'r"[\\s]+"'),
         runs={"prepare"},
         follow=AFTER_THE_SPLITS,
     ),
@@ -159,16 +161,83 @@ CHANGES = (
         runs=of(*MODELS, steps=("mistakes",)),
     ),
     Change("the colour of a plot", edit=("src/polarity/evaluation/plots.py", "#3d7dd9", "#3d7dd8"), real=True),
-    Change("a comment in an unrelated module", edit=("src/polarity/registry.py", "CHAMPION =", "# who\nCHAMPION =")),
+    Change(
+        "a comment in an unrelated module",
+        edit=("src/polarity/registry/versions.py", "CHAMPION =", "# who\nCHAMPION ="),
+    ),
     Change(
         "a docstring",
-        edit=("src/polarity/models/logistic.py", '"""scikit-learn callback', '"""A callback of scikit-learn'),
+        edit=("src/polarity/families/logistic.py", '"""scikit-learn callback', '"""A callback of scikit-learn'),
     ),
     Change("a flow", edit=("flows/train.py", "def run_training(", "SIDE_BY_SIDE = True\n\n\ndef run_training(")),
     Change(
         "the Bento's service",
         edit=("bentos/service.py", "door = Door(", "SERVED = True\ndoor = Door("),
         runs={"package"},
+        real=True,
+    ),
+    Change(
+        "an option of the server",
+        edit=(
+            "src/polarity/serving/options.py",
+            '    api_key: str = ""',
+            '    greeting: str = ""\n    api_key: str = ""',
+        ),
+        runs={"package"},
+    ),
+    Change(
+        "the batcher",
+        edit=("src/polarity/serving/batcher.py", "_TICK_S = 0.05", "_TICK_S = 0.06"),
+        runs={"package"},
+        real=True,
+    ),
+    Change(
+        "the contract",
+        edit=("src/polarity/serving/contract.py", "_PROBLEMS_SHOWN = 10", "_PROBLEMS_SHOWN = 11"),
+        runs={"package"},
+    ),
+    Change(
+        "a metric of the server",
+        edit=("src/polarity/serving/metrics.py", '"Texts in a batch."', '"Texts of a batch."'),
+        runs={"package"},
+    ),
+    Change(
+        "the prediction log",
+        edit=("src/polarity/record/prediction_log.py", "_ROWS_AT_ONCE = 1_000", "_ROWS_AT_ONCE = 2_000"),
+        runs={"package"},
+    ),
+    Change(
+        "the n-grams, which the logistic regression alone reads",
+        edit=("src/polarity/text/ngrams.py", "NEGATION_REACH = 4", "NEGATION_REACH = 5"),
+        runs=fits("logistic"),
+        follow=of("logistic") | {"package"},
+        real=True,
+    ),
+    Change(
+        "a family's own file",
+        edit=("src/polarity/families/bilstm.py", "clipnorm=1.0", "clipnorm=2.0"),
+        runs=fits("bilstm"),
+        follow=of("bilstm"),
+        real=True,
+    ),
+    Change(
+        "the body of a step",
+        edit=(
+            "src/polarity/pipeline/graph.py",
+            "        find_mistakes(predictor, ",
+            "        assert folder.is_dir()\n        find_mistakes(predictor, ",
+        ),
+        runs=of(*MODELS, steps=("mistakes",)),
+        real=True,
+    ),
+    Change(
+        "how a store keeps results",
+        edit=("src/polarity/pipeline/store.py", 'DRAFT_PREFIX = "."', 'KEPT = True\nDRAFT_PREFIX = "."'),
+    ),
+    Change(
+        "nothing, but a fit is made again with the same outcome",
+        forget="fit-logistic",
+        runs=fits("logistic"),
         real=True,
     ),
     # libraries

@@ -91,9 +91,17 @@ class Project:
             name = change.library
             record = self.checkout.folder / "src" / f"{name.replace('-', '_')}-99.dist-info" / "METADATA"
             write(record, f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
+        forgotten = [*(self.checkout.home / "store" / change.forget).glob("*.json")] if change.forget else []
+        for record in forgotten:
+            record.rename(record.with_suffix(".forgotten"))
         try:
             yield
         finally:
+            for record in forgotten:
+                if record.exists():  # it was made again
+                    record.with_suffix(".forgotten").unlink()
+                else:
+                    record.with_suffix(".forgotten").rename(record)
             for path, text in before.items():
                 if text is None:
                     path.unlink()

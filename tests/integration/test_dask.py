@@ -16,16 +16,16 @@ import pandas as pd
 import psutil
 import pytest
 from distributed import Client
-from polarity.pipeline.steps import Fitted
 from prefect import flow, task
 
-from flows import tasks
 from flows.runners import workers
 from flows.score import score
+from flows.steps import begin, prepare_tweets, recorded
 from flows.tune import tune
 from polarity.config.settings import settings
 from polarity.families.packaging import load_predictor
 from polarity.pipeline.config import ScoreConfig, TrainConfig, TuneConfig
+from polarity.pipeline.graph import Fit, Fitted
 from polarity.pipeline.store import Store
 from polarity.registry.versions import Registry
 from polarity.upkeep.doctor import examine
@@ -52,12 +52,11 @@ def configure(address: str | None = None, *, runner: str = "dask", **options: ob
 @flow
 def fits(config: TrainConfig) -> list[Fitted]:
     """The training flow as far as its fits."""
-    run = tasks.begin.submit(config).result()
-    snapshot = tasks.ingest.submit(run).result()
-    splits = tasks.prepare.submit(run, tasks.gate_raw_tweets.submit(run, snapshot).result()).result()
-    with tasks.recorded(run, snapshot) as tracker, workers(config) as heavy:
-        started = [tasks.fit(run, splits, model, tracker, heavy) for model in config.models]
-        return [future.result().fitted for future in started]
+    steps = begin(config)
+    snapshot, _, _ = prepare_tweets(steps)
+    with recorded(steps.run, snapshot) as tracker, workers(config) as heavy:
+        steps.side_by_side(Fit, tracker=tracker, workers=heavy)
+        return [steps.result(Fit, model) for model in config.models]
 
 
 def forget_fits() -> None:
@@ -152,7 +151,7 @@ def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home:
     assert load_predictor(fitted.packaged)(TEXTS).shape == (6, 2)
     half_done = [finding for finding in examine(Registry.open(), Store(settings().store_folder)) if finding.mend]
     for finding in half_done:
-        assert "half-done work" in finding.what, "MLflow has no attempt that seems to run"
+        assert "abandoned partial result" in finding.what, "MLflow has no attempt that seems to run"
 
 
 def test_a_cluster_of_its_own_from_a_shell(module_home: Path, tmp_path: Path) -> None:

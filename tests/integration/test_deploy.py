@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from flows.turns import TRAINING, ensure_turns, one_training
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.events import emit_event
 
+from flows.lease import TRAINING, ensure_limit, one_training
 from ops.deploy import FILE, POOL, deploy
 from polarity.pipeline.config import TrainConfig
 
@@ -80,8 +80,8 @@ def see_that_drift_starts_a_training(client: SyncPrefectClient) -> None:
 
 
 def test_two_trainings_never_overlap(client: SyncPrefectClient) -> None:
-    ensure_turns()
-    ensure_turns()
+    ensure_limit()
+    ensure_limit()
     assert client.read_global_concurrency_limit_by_name(TRAINING).limit == 1
     inside: list[str] = []
     context = contextvars.copy_context()  # it knows the server

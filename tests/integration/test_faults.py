@@ -57,7 +57,7 @@ def test_a_killed_flow_leaves_nothing_that_the_next_run_and_the_doctor_cannot_me
     examined = polarity("doctor")
     assert examined.returncode == 1
     assert "no process any more" in examined.stdout
-    assert "half-done work" in examined.stdout
+    assert "abandoned partial result" in examined.stdout
     mended = polarity("doctor", "--mend")
     assert mended.returncode == 0, mended.stdout
     assert polarity("doctor").stdout == "All is well.\n"

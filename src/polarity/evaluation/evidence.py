@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 from polarity.errors import ArtifactError
 from polarity.evaluation.behaviour import BehaviourReport
 from polarity.evaluation.bias import BiasReport
+from polarity.evaluation.examination import BEHAVIOUR, BIAS
 from polarity.evaluation.mistakes import MistakeReport
 from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.summary import ModelSummary, RunSummary
@@ -32,8 +33,6 @@ T = TypeVar("T")
 TEST = "test.parquet"
 HISTORY = "history.json"
 WORDS = "words.json"
-BEHAVIOUR = "behaviour.json"
-BIAS = "bias.json"
 MISTAKES = "mistakes.json"
 VERDICT = "verdict.json"
 SEEDS = "seeds.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -64,6 +66,15 @@ class MistakeReport:
     def from_dict(cls, report: Mapping[str, Any]) -> Self:
         """The report as `to_dict` wrote it."""
         return TypeAdapter(cls).validate_python(report)
+
+    def write(self, path: Path) -> None:
+        """Keep the report as JSON."""
+        path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote."""
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def find_mistakes(predict: Predict, predictions: Predictions, *, shown: int = 20) -> MistakeReport:

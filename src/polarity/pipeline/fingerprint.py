@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,10 @@ from polarity.inference.package import file_digest
 # the switchboard that picks a family (the family's own module counts).
 _CANNOT_CHANGE_A_RESULT = ("polarity.config", "polarity.pipeline")
 _SWITCHBOARDS = frozenset({"polarity", "polarity.errors", "polarity.families.registry"})
+
+# Two threads that parse at once can meet in the interpreter's one recursion counter: "SystemError: AST constructor
+# recursion depth mismatch" (python/cpython#106905, mended in 3.12).
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,9 @@ def module_tree(module: str) -> ast.Module:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"{module} is no module with a source file.")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    with _PARSING:
+        return ast.parse(source)
 
 
 def _bare(tree: ast.AST) -> ast.AST:

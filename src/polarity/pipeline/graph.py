@@ -24,11 +24,9 @@ from polarity.data.snapshot import Snapshot, read_snapshot
 from polarity.data.sources import source_file
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare, read_splits
-from polarity.evaluation.behaviour import run_behaviour_tests
-from polarity.evaluation.bias import check_bias
-from polarity.evaluation.evidence import Evidence
+from polarity.evaluation.examination import Examination, examine
 from polarity.evaluation.latency import Latency, measure_latency
-from polarity.evaluation.mistakes import find_mistakes
+from polarity.evaluation.mistakes import MistakeReport, find_mistakes
 from polarity.evaluation.prediction_gate import check_predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.evaluation.verdict import Verdict
@@ -43,6 +41,7 @@ from polarity.selection.policy import Candidate, select
 BENTO_FILE = "bento.json"
 GATE_FILE = "gate.json"
 LATENCY_FILE = "latency.json"
+MISTAKES_FILE = "mistakes.json"
 _ARRAYS = ("numpy", "pandas", "pyarrow")
 _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
 
@@ -263,7 +262,7 @@ class Evaluate(Step[Scorecard]):
         return Scorecard(folder, self.config.labels)
 
 
-class Examine(Step[Evidence]):
+class Examine(Step[Examination]):
     """A packaged model -> how it behaves on the project's own sentences: behaviour tests, identity terms swapped."""
 
     name = "examine"
@@ -280,12 +279,10 @@ class Examine(Step[Evidence]):
 
     def write(self, folder: Path) -> None:
         predictor = load_predictor(self.result_of(Fit).packaged)
-        limits, labels = self.parameters()["limits"], self.config.labels
-        behaviour = run_behaviour_tests(predictor, labels, limits)
-        Evidence(behaviour=behaviour, bias=check_bias(predictor, labels)).write(folder)
+        examine(predictor, self.config.labels, self.parameters()["limits"]).write(folder)
 
-    def read(self, folder: Path) -> Evidence:
-        return Evidence.read(folder, self.config.labels)
+    def read(self, folder: Path) -> Examination:
+        return Examination.read(folder)
 
 
 class Time(Step[Latency]):
@@ -366,7 +363,7 @@ class Validate(_OnOneSplit):
     split = "validation"
 
 
-class Mistakes(Step[Evidence]):
+class Mistakes(Step[MistakeReport]):
     """A packaged model and its test predictions -> its most confident errors, and labels that look wrong."""
 
     name = "mistakes"
@@ -379,10 +376,10 @@ class Mistakes(Step[Evidence]):
 
     def write(self, folder: Path) -> None:
         predictor = load_predictor(self.result_of(Fit).packaged)
-        Evidence(mistakes=find_mistakes(predictor, self.result_of(Test).predictions("test"))).write(folder)
+        find_mistakes(predictor, self.result_of(Test).predictions("test")).write(folder / MISTAKES_FILE)
 
-    def read(self, folder: Path) -> Evidence:
-        return Evidence.read(folder, self.config.labels)
+    def read(self, folder: Path) -> MistakeReport:
+        return MistakeReport.read(folder / MISTAKES_FILE)
 
 
 class Package(Step[str]):
@@ -450,9 +447,9 @@ def candidate(model: str, results: Results) -> Candidate:
     )
 
 
-def objections(scorecard: Scorecard, examined: Evidence) -> tuple[str, ...]:
+def objections(scorecard: Scorecard, examined: Examination) -> tuple[str, ...]:
     """Why a model must not be chosen whatever its score."""
-    return (*refused_predictions(scorecard), *(examined.behaviour.objections if examined.behaviour else ()))
+    return (*refused_predictions(scorecard), *examined.behaviour.objections)
 
 
 def refused_predictions(scorecard: Scorecard) -> tuple[str, ...]:

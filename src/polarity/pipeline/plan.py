@@ -86,4 +86,6 @@ class _Planner:
 
     def _results(self, node: type[Node], model: str) -> dict[str, Any] | None:
         keys = {need.name: need.key(model) for need in node.needs}
-        return {name: self.known[key] for name, key in keys.items()} if keys.values() <= self.known.keys() else None
+        return (
+            {name: self.known[key] for name, key in keys.items()} if set(keys.values()) <= self.known.keys() else None
+        )

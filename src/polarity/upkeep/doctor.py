@@ -85,7 +85,7 @@ def is_alive(attempt: Attempt) -> bool:
 def _results(store: Store) -> Iterator[Finding]:
     for path in store.leftovers():
         if path.name.startswith(DRAFT_PREFIX):
-            yield Finding(f"{path} is half-done work that nobody goes on with.", _removal(path))
+            yield Finding(f"{path} is an abandoned partial result.", _removal(path))
         elif path.is_dir():
             yield Finding(f"{path} has no record of what it is.", _removal(path))
 
