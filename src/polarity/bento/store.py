@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polarity.bento import bentoml_store
 from polarity.errors import ArtifactError
 from polarity.inference.package import ModelManifest
 
 if TYPE_CHECKING:
-    from bentoml import Bento, Tag
-    from bentoml._internal.bento import BentoStore
+    from bentoml import Bento
 
 CHAMPION = "sentiment"
 MODEL_FOLDER = "model"
@@ -69,40 +69,35 @@ def promote(tag: str) -> str:
 
 def latest(name: str = CHAMPION) -> str | None:
     """The tag behind `NAME:latest`, or None if there is none."""
-    from bentoml.exceptions import BentoMLException
-
-    try:
-        return str(_store().get(f"{name}:latest").tag)
-    except BentoMLException:
-        return None
+    found = bentoml_store.find(home(), f"{name}:latest")
+    return str(found.tag) if found else None
 
 
 def exists(tag: str) -> bool:
     """Whether the Bento is there and whole."""
-    from bentoml.exceptions import BentoMLException
-
     try:
         ModelManifest.read(model_folder(tag))
-        return str(_store().get(tag).tag) == tag
-    except (ArtifactError, BentoMLException, OSError):
+    except (ArtifactError, OSError):
         return False
+    found = bentoml_store.find(home(), tag)
+    return found is not None and str(found.tag) == tag
 
 
 def tags(name: str = CHAMPION) -> list[str]:
-    """All whole Bentos of a name, the newest first."""
-    from bentoml.exceptions import BentoMLException
-
-    try:
-        bentos = _store().list(name)
-    except BentoMLException:
-        return []
-    bentos.sort(key=lambda bento: bento.creation_time, reverse=True)
-    return [str(bento.tag) for bento in bentos]
+    """All Bentos of a name that can be read, the newest first."""
+    found = sorted(bentoml_store.list_all(home(), name), key=lambda bento: bento.creation_time, reverse=True)
+    return [str(bento.tag) for bento in found]
 
 
 def made(tag: str) -> datetime:
-    """When a Bento was built, or promoted last."""
-    time: datetime = _store().get(tag).creation_time
+    """When a Bento was built, or promoted last.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not there.
+    """
+    time: datetime = _get(tag).creation_time
     return time.replace(tzinfo=time.tzinfo or UTC)
 
 
@@ -113,12 +108,8 @@ def half_copies() -> list[Path]:
 
 def delete(tag: str) -> None:
     """Remove a Bento; what is not there is no error."""
-    from bentoml.exceptions import BentoMLException
-
-    try:
-        _store().delete(tag)
-    except BentoMLException:
-        # Half a Bento has no description that BentoML could read.
+    if not bentoml_store.delete(home(), tag):
+        # a partial Bento has no description that BentoML could read
         shutil.rmtree(bento_folder(tag), ignore_errors=True)
 
 
@@ -136,14 +127,6 @@ def place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _store() -> BentoStore:
-    from bentoml._internal.bento import BentoStore
-
-    folder = home() / "bentos"
-    folder.mkdir(parents=True, exist_ok=True)
-    return BentoStore(folder)
-
-
 def bento_folder(tag: str) -> Path:
     """Where BentoML keeps a Bento."""
     name, _, version = tag.partition(":")
@@ -154,9 +137,16 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
+def _get(tag: str) -> Bento:
+    found = bentoml_store.find(home(), tag)
+    if found is None:
+        raise ArtifactError(f"Got {tag!r}, which the Bento store '{home()}' does not have. Package again.")
+    return found
+
+
 def _copy(tag: str, champion: str) -> None:
     """Make the Bento `champion` of the Bento `tag`, whole or not at all."""
-    bento = _store().get(tag)
+    bento = _get(tag)
     target = bento_folder(champion)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside `bentos`, where BentoML looks for nothing, and on the same file system.
@@ -164,7 +154,7 @@ def _copy(tag: str, champion: str) -> None:
     try:
         for file in _files(Path(bento.path)):
             place(file, draft / file.relative_to(bento.path))
-        _describe(bento, draft, _tag(champion))
+        _describe(bento, draft, champion)
         draft.chmod(0o755)
         draft.rename(target)
     finally:
@@ -173,30 +163,20 @@ def _copy(tag: str, champion: str) -> None:
 
 def _point_latest(champion: str) -> None:
     """Point `latest` at a Bento, by BentoML's rule (the newest) and by its pointer."""
-    store = _store()
-    bento, current = store.get(champion), latest()
-    if current != champion:
-        _describe(bento, Path(bento.path), bento.tag)
-        pointer = home() / "bentos" / bento.tag.latest_path()
-        draft = pointer.with_name(f".latest-{os.getpid()}")
-        draft.write_text(str(bento.tag.version))
-        draft.replace(pointer)
+    if latest() == champion:
+        return
+    bento = _get(champion)
+    _describe(bento, Path(bento.path), champion)
+    pointer = bentoml_store.latest_pointer(home(), bento.tag.name)
+    draft = pointer.with_name(f".latest-{os.getpid()}")
+    draft.write_text(str(bento.tag.version))
+    draft.replace(pointer)
 
 
-def _describe(bento: Bento, folder: Path, tag: Tag) -> None:
+def _describe(bento: Bento, folder: Path, tag: str) -> None:
     """Write a Bento's description with another tag, as the newest of its name."""
-    import attr
-
-    others = [other.creation_time for other in _store().list(tag.name)] if tags(tag.name) else []
+    others = [other.creation_time for other in bentoml_store.list_all(home(), tag.partition(":")[0])]
     newest = max([datetime.now(UTC), *(time + timedelta(milliseconds=1) for time in others)])
-    info = attr.evolve(bento.info, tag=tag, creation_time=newest)
     draft = folder / ".bento.yaml"
-    with draft.open("w") as file:
-        info.dump(file)
+    bentoml_store.describe_as(bento, draft, tag, newest)
     draft.replace(folder / "bento.yaml")
-
-
-def _tag(text: str) -> Tag:
-    from bentoml import Tag
-
-    return Tag.from_str(text)

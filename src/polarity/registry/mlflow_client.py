@@ -1,4 +1,8 @@
-"""The connection to MLflow: opened once a process, its errors told in the project's words."""
+"""The connection to MLflow: opened once per process, with its errors in the project's words.
+
+Also the inside of MLflow that the project reaches into (system metrics, artifact repositories); checked against one
+version, and tests/unit/test_adapters.py fails when that moves.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import sqlite3
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+MLFLOW = "3.17.2"
 
 PROBE_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 300.0
@@ -66,7 +72,7 @@ def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
     """Let `function` raise `ServiceUnavailable` where MLflow or its database does not answer or is locked."""
 
     @functools.wraps(function)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except Exception as error:
@@ -79,13 +85,40 @@ def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
                 ) from error
             raise
 
-    return told
+    return wrapper
 
 
 def lock(uri: str) -> FileLock:
     """A lock that one process of this machine at a time holds for the store at `uri`."""
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     return FileLock(Path(tempfile.gettempdir()) / f"polarity-mlflow-{os.getuid()}-{name}.lock", timeout=LOCK_TIMEOUT_S)
+
+
+@contextmanager
+def system_metrics(run_id: str, uri: str, *, interval_s: float) -> Iterator[None]:
+    """Log this machine's CPU, memory, disk, network and GPU to a run while the block lasts (MLflow's monitor)."""
+    from mlflow.system_metrics import system_metrics_monitor
+
+    monitor_class: Any = system_metrics_monitor.SystemMetricsMonitor
+    monitor = monitor_class(run_id, sampling_interval=interval_s, tracking_uri=uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        # MLflow writes after each interval, so what ends within the first would have nothing. As in MLflow's own
+        # monitor, nobody's work fails for these figures.
+        with suppress(Exception):
+            monitor.collect_metrics()
+            monitor.publish_metrics(monitor.aggregate_metrics())
+        monitor.finish()
+
+
+def delete_artifacts(location: str) -> None:
+    """Delete everything under an artifact location; no client of MLflow's does that for a logged model."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(location)
+    repository.delete_artifacts()
 
 
 def _select(uri: str) -> None:
@@ -126,7 +159,7 @@ def _probe(uri: str) -> None:
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ConfigurationError(f"MLflow's database {path} cannot be written; set POLARITY_MLFLOW_URI or _HOME.")
         if path.exists():
-            _see_that_it_is_not_locked(path)
+            _require_unlocked(path)
     elif kind in ("http", "https"):
         import httpx
 
@@ -154,7 +187,7 @@ def _probe(uri: str) -> None:
         )
 
 
-def _see_that_it_is_not_locked(path: Path) -> None:
+def _require_unlocked(path: Path) -> None:
     with closing(sqlite3.connect(path, timeout=PROBE_TIMEOUT_S)) as database:
         try:
             database.execute("SELECT count(*) FROM sqlite_master")

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 from polarity.config.settings import settings
 from polarity.evaluation.metrics import Metrics
 from polarity.families.protocol import History
-from polarity.registry.mlflow_client import connect, lock, talks_to_mlflow
+from polarity.registry.mlflow_client import connect, lock, system_metrics, talks_to_mlflow
 
 EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
@@ -153,21 +153,9 @@ class Tracker:
     @contextmanager
     def system_metrics(self, run_id: str, *, interval_s: float = 2.0) -> Iterator[None]:
         """Log this machine's CPU, memory, disk, network and GPU to a run while the block lasts (MLflow's monitor)."""
-        from mlflow.system_metrics import system_metrics_monitor
-
         connect(self.uri)
-        watch: Any = system_metrics_monitor.SystemMetricsMonitor
-        monitor = watch(run_id, sampling_interval=interval_s, tracking_uri=self.uri)
-        monitor.start()
-        try:
+        with system_metrics(run_id, self.uri, interval_s=interval_s):
             yield
-        finally:
-            # MLflow writes after each interval, so what ends within the first would have nothing. As in MLflow's own
-            # monitor, nobody's work fails for these figures.
-            with suppress(Exception):
-                monitor.collect_metrics()
-                monitor.publish_metrics(monitor.aggregate_metrics())
-            monitor.finish()
 
     @talks_to_mlflow
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polarity.config.settings import settings
 from polarity.errors import ArtifactError
-from polarity.registry.mlflow_client import connect, lock, talks_to_mlflow
+from polarity.registry.mlflow_client import connect, delete_artifacts, lock, talks_to_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -131,16 +131,13 @@ class Registry:
         ValueError
             If it is the champion.
         """
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         if version == self.champion():
             raise ValueError(f"Got {version}, which is the champion; it is not removed.")
         client = connect(self.uri)
         model_id = client.get_model_version(MODEL, str(version.number)).model_id
         client.delete_model_version(MODEL, str(version.number))
         if model_id:
-            files: Any = get_artifact_repository(client.get_logged_model(model_id).artifact_location)
-            files.delete_artifacts()
+            delete_artifacts(client.get_logged_model(model_id).artifact_location)
             client.delete_logged_model(model_id)
 
     @talks_to_mlflow

@@ -30,6 +30,7 @@ from polarity.config.sections import Range, SearchConfig
 from polarity.errors import ConfigurationError
 from polarity.families.protocol import ModelSection, SearchSpace
 from polarity.families.registry import family_of
+from polarity.selection.optuna_trials import options_of, running_trial
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TRIALS_BEFORE_PRUNING = 3  # a median of fewer says little
@@ -134,10 +135,9 @@ class Search:
     def is_hopeless(self, trial: Trial, epoch: int, validation_loss: float) -> bool:
         """Write down the loss after an epoch, and say whether the trial may be given up."""
         storage = self._storage()
-        study, study_id = self._study(storage), storage.get_study_id_from_name(self.model)
-        running = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
+        running = running_trial(self._study(storage), storage, trial.number)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fit that was killed and is retried tells its epochs again
+            warnings.simplefilter("ignore")  # a fit that was killed and is retried reports its epochs again
             running.report(validation_loss, epoch)
         return self.prune and bool(running.should_prune())  # NumPy has a bool of its own
 
@@ -163,7 +163,7 @@ class Search:
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
         tried = study.get_trials(deepcopy=False, states=[*FINISHED, TrialState.WAITING])
-        known = [trial.params or trial.system_attrs.get("fixed_params") for trial in tried]
+        known = [options_of(trial) for trial in tried]
         for first in self._first(present):
             if first not in known:
                 study.enqueue_trial(first)
@@ -200,8 +200,7 @@ class Search:
 
     def _study(self, storage: JournalStorage | None = None) -> optuna.Study:
         storage = storage or self._storage()
-        study_id = storage.get_study_id_from_name(self.model)
-        asked = len(storage.get_all_trials(study_id, deepcopy=False))
+        asked = len(optuna.load_study(study_name=self.model, storage=storage).get_trials(deepcopy=False))
         return optuna.load_study(
             study_name=self.model,
             storage=storage,

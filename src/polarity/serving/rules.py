@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
+
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 MAX_CHARACTERS = 2_000
 MAX_TEXTS = 1_000
@@ -168,6 +172,7 @@ def message(code: str, language: Language) -> str:
     return _MESSAGES[code][language]
 
 
+@lru_cache(maxsize=256)
 def language_of(accept_language: str | None) -> Language:
     """French, or English where `Accept-Language` prefers it to French.
 
@@ -176,14 +181,5 @@ def language_of(accept_language: str | None) -> Language:
     accept_language : str or None
         The header's value (RFC 9110, 12.5.4); what cannot be read counts as absent.
     """
-    weights: dict[str, float] = {}
-    for part in (accept_language or "")[:500].split(","):
-        tag, _, weight = part.strip().partition(";")
-        try:
-            quality = float(weight.strip().removeprefix("q=")) if weight else 1.0
-        except ValueError:
-            continue
-        name = tag.strip().lower().split("-")[0]
-        weights[name] = max(quality, weights.get(name, 0.0))
-    english = weights.get("en", 0.0)
-    return "en" if english > weights.get("fr", weights.get("*", 0.0)) else "fr"
+    accepted = parse_accept_header((accept_language or "")[:500], LanguageAccept)
+    return "en" if accepted["en"] > accepted["fr"] else "fr"

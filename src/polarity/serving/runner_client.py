@@ -14,6 +14,7 @@ from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+import httptools
 import msgspec
 
 from polarity.errors import ServiceUnavailable
@@ -27,6 +28,7 @@ _BEAT_S = 1.0
 # A runner that does not say how it is for so long hangs, or has not started yet.
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.1
+_READ_BYTES = 65_536
 _STARTING = "The model's process is starting."
 _GONE = "The model's process is gone; it is being started again."
 # The runner closes what has been idle for 5 s. A request on its way just then would be taken for a runner that is gone.
@@ -87,7 +89,7 @@ class RunnerLink:
 
     async def _watch(self) -> None:
         while True:
-            with suppress(OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
+            with suppress(OSError, ValueError, asyncio.IncompleteReadError, TimeoutError, httptools.HttpParserError):
                 await self._follow()
             if not self.state.trouble:
                 self._tell(State(trouble=_GONE))
@@ -118,12 +120,36 @@ class RunnerLink:
         writer.write(
             b"POST /state HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         )
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = next(line.partition(b":")[2] for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
-        body = await reader.readexactly(int(length))
-        if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        answer = _Answer()
+        while not answer.complete:
+            if not (data := await reader.read(_READ_BYTES)):
+                raise asyncio.IncompleteReadError(bytes(answer.body), None)
+            answer.feed(data)
+        if answer.status != 200:
             return State(trouble="The model's process does not say how it is.")
-        return msgspec.json.decode(body, type=State)
+        return msgspec.json.decode(answer.body, type=State)
+
+
+class _Answer:
+    """One answer of a runner, as httptools reads it."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+        self.complete = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    @property
+    def status(self) -> int:
+        return int(self._parser.get_status_code())
+
+    def feed(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete = True
 
 
 class RunnerLost(ServiceUnavailable):

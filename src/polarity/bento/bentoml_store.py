@@ -1,0 +1,67 @@
+"""The inside of BentoML's store that a promotion needs and the public API does not have.
+
+`bentoml.bentos` has get, list and delete, but reads BENTOML_HOME once per process, and has no way to copy a Bento
+under another tag or to point `latest` at one. Checked against one version of BentoML; tests/unit/test_adapters.py
+fails when that moves.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bentoml.bentos
+from bentoml.exceptions import BentoMLException
+
+if TYPE_CHECKING:
+    from bentoml import Bento
+
+BENTOML = "1.4.39"
+
+
+def find(home: Path, tag: str) -> Bento | None:
+    """The Bento of a tag (`NAME:VERSION` or `NAME:latest`) in a home; None if there is none that can be read."""
+    try:
+        return bentoml.bentos.get(tag, _bento_store=_store(home))
+    except BentoMLException:
+        return None
+
+
+def list_all(home: Path, name: str) -> list[Bento]:
+    """All Bentos of a name, in no order."""
+    try:
+        return list(bentoml.bentos.list(name, _bento_store=_store(home)))
+    except BentoMLException:
+        return []
+
+
+def delete(home: Path, tag: str) -> bool:
+    """Remove a Bento; whether there was one that can be read."""
+    try:
+        bentoml.bentos.delete(tag, _bento_store=_store(home))
+    except BentoMLException:
+        return False
+    return True
+
+
+def describe_as(bento: Bento, path: Path, tag: str, created: datetime) -> None:
+    """Write a Bento's description with another tag and time of creation."""
+    import attr
+
+    info = attr.evolve(bento.info, tag=bentoml.Tag.from_str(tag), creation_time=created)
+    with path.open("w") as file:
+        info.dump(file)
+
+
+def latest_pointer(home: Path, name: str) -> Path:
+    """The file that names the latest version of a name."""
+    return home / "bentos" / bentoml.Tag(name).latest_path()
+
+
+def _store(home: Path) -> object:
+    from bentoml._internal.bento import BentoStore
+
+    folder = home / "bentos"
+    folder.mkdir(parents=True, exist_ok=True)
+    return BentoStore(folder)
