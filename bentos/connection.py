@@ -27,6 +27,7 @@ _LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
 _SPECIAL = re.compile(
     rb"^(?:accept-language|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
+UVICORN = "0.54.0"
 _MOST_HEAD = 2048
 _UVICORNS_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
 

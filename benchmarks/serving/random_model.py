@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from polarity.families.encoders import resolve_encoder
 from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_quantised
 from polarity.families.transformer import FILES, TOKENIZER
 from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import GRAPH
-from polarity.text.encoders import resolve_encoder
 from polarity.text.tweets import FloatArray
 
 # config.json of distilbert-base-uncased; its vocabulary is minilm's

@@ -18,10 +18,11 @@ import pytest
 from polarity.bento import build as bento
 from polarity.bento.server import BentoServer, served
 from polarity.data.corpus import generate_tweets
+from polarity.families.bilstm import FILES as BILSTM_FILES
 from polarity.families.logistic import LogisticClassifier, LogisticConfig
 from polarity.families.onnx_bilstm import BilstmWeights, write_bilstm
 from polarity.inference.package import ModelManifest
-from polarity.inference.scorers import BILSTM_FILES, GRAPH
+from polarity.inference.scorers import GRAPH
 from polarity.text.cleaning import repair
 from polarity.text.tweets import FloatArray, Tweets
 from polarity.text.vocabulary import VOCABULARY, Vocabulary

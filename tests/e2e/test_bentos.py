@@ -16,7 +16,9 @@ import httpx
 import pytest
 from bentoml._internal.bento import BentoStore
 
-from polarity.bento import build as bento
+from polarity.bento import build
+from polarity.bento import store as bento
+from polarity.bento.probe import probe
 from polarity.bento.server import served
 from polarity.errors import ArtifactError
 from polarity.inference.package import ModelManifest
@@ -37,13 +39,13 @@ def stocked(store: Path, tag: str, bentoml_home: Path) -> Callable[[str], str]:
 
     def put(version: str) -> str:
         candidate = bentoml_home / "bentos" / tag.replace(":", "/")
-        folder = store / bento.CANDIDATE / version
+        folder = store / build.CANDIDATE / version
         shutil.copytree(candidate, folder)
         description = folder / "bento.yaml"
         description.write_text(
             description.read_text().replace(f"version: {tag.partition(':')[2]}", f"version: {version}")
         )
-        return f"{bento.CANDIDATE}:{version}"
+        return f"{build.CANDIDATE}:{version}"
 
     return put
 
@@ -97,13 +99,13 @@ def test_a_bento_serves_with_its_own_code_and_loads_no_training_framework(tag: s
 def test_the_same_model_is_built_once_and_another_is_another(
     tag: str, packaged: Path, train: Callable[[Path, int], Path], tmp_path: Path
 ) -> None:
-    before = bento.tags(bento.CANDIDATE)
-    assert bento.build(packaged) == tag
-    assert bento.tags(bento.CANDIDATE) == before
-    other = bento.build(train(tmp_path / "other", 2))
+    before = bento.tags(build.CANDIDATE)
+    assert build.build(packaged) == tag
+    assert bento.tags(build.CANDIDATE) == before
+    other = build.build(train(tmp_path / "other", 2))
     assert other != tag
     with pytest.raises(ArtifactError, match="another model"):
-        bento.build(packaged, version=other.partition(":")[2])
+        build.build(packaged, version=other.partition(":")[2])
     bento.delete(other)
 
 
@@ -112,7 +114,7 @@ def test_half_a_bento_is_built_again(tag: str, packaged: Path, bentoml_home: Pat
     next((folder / "src" / "model").glob("*.npz")).unlink()
     (folder / "bento.yaml").unlink()
     assert not bento.exists(tag)
-    assert bento.build(packaged, labels={"purpose": "test"}) == tag
+    assert build.build(packaged, labels={"purpose": "test"}) == tag
     assert bento.exists(tag)
 
 
@@ -121,12 +123,12 @@ def test_an_altered_package_is_not_built(packaged: Path, tmp_path: Path, store: 
     with next((tmp_path / "altered").glob("*.npz")).open("ab") as file:
         file.write(b"x")
     with pytest.raises(ArtifactError, match="altered"):
-        bento.build(tmp_path / "altered")
+        build.build(tmp_path / "altered")
 
 
 def test_the_sources_alone_make_no_bento(tmp_path: Path) -> None:
     """`bentoml build` without a model says what is missing, and leaves nothing."""
-    for source in bento.sources():
+    for source in build.sources():
         target = tmp_path / "context" / source.relative_to(bento.BENTOFILE.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
@@ -201,17 +203,17 @@ def test_a_promoted_bento_is_the_candidate_under_another_name(store: Path, stock
 
 
 def test_a_good_bento_passes_the_probe(tag: str) -> None:
-    report = bento.probe(tag)
+    report = probe(tag)
     assert report.tag == tag and report.requests > 30 and report.latency_ms > 0
 
 
 def test_a_bento_that_cannot_start_is_told_with_its_log(store: Path, stocked: Callable[[str], str]) -> None:
     candidate = stocked("broken")
-    (bento.model_folder(candidate).parent / "polarity" / "serving" / "predictor.py").write_text(
+    (bento.model_folder(candidate).parent / "polarity" / "inference" / "predictor.py").write_text(
         "raise OSError('no disk')"
     )
     with pytest.raises(ArtifactError, match="no disk"):
-        bento.probe(candidate)
+        probe(candidate)
 
 
 def test_a_bento_that_answers_wrongly_fails_the_probe(store: Path, stocked: Callable[[str], str]) -> None:
@@ -219,7 +221,7 @@ def test_a_bento_that_answers_wrongly_fails_the_probe(store: Path, stocked: Call
     rules = bento.model_folder(candidate).parent / "polarity" / "serving" / "rules.py"
     rules.write_text(rules.read_text() + "\ndef refuse(text: object) -> Refusal | None:\n    return None\n")
     with pytest.raises(ArtifactError, match="POST"):
-        bento.probe(candidate)
+        probe(candidate)
 
 
 def test_a_server_ends_with_its_parent(tag: str, bentoml_home: Path, tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from tokenizers import Tokenizer
 
+    from polarity.families.encoders import Encoder, EncoderShape, Layout
     from polarity.families.onnx_transformer import TransformerWeights
-    from polarity.text.encoders import Encoder, EncoderShape, Layout
 
 TOKENIZER = "tokenizer.json"
 FILES = (GRAPH, TOKENIZER)
@@ -112,7 +112,7 @@ class _Transformer(Family[C]):
         return TransformerScorer(folder, manifest, placement=placement)
 
     def external_inputs(self, section: C) -> Mapping[str, ExternalInput]:
-        from polarity.text.encoders import resolve_encoder
+        from polarity.families.encoders import resolve_encoder
 
         encoder = resolve_encoder(section.encoder, self.layout)
         files = [encoder.tokenizer_file, *(sorted(encoder.folder.glob("*.safetensors")) if encoder.folder else [])]
@@ -120,7 +120,7 @@ class _Transformer(Family[C]):
         return {"encoder": ExternalInput("-".join(file_digest(path) for path in files), kind)}
 
     def check(self, model: str, section: C) -> list[str]:
-        from polarity.text.encoders import check_encoder
+        from polarity.families.encoders import check_encoder
 
         check_encoder(section.encoder, self.layout)
         return []
@@ -190,7 +190,7 @@ class TransformerClassifier:
             return self._fit(train, validation, report)
 
     def _fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
-        from polarity.text.encoders import resolve_encoder
+        from polarity.families.encoders import resolve_encoder
 
         config = self._config
         train = stratified_subsample(train, config.train_rows, seed=self._seed)

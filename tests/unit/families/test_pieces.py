@@ -209,7 +209,7 @@ HEAVY = ("tensorflow", "tf_keras", "keras", "ktrain", "transformers", "torch", "
         (
             "polarity.families.registry, polarity.families.logistic, polarity.families.bilstm, "
             "polarity.families.transformer, polarity.pipeline.graph, "
-            "polarity.text.embeddings, polarity.text.encoders, polarity.text.word2vec, polarity.families.parity",
+            "polarity.text.embeddings, polarity.families.encoders, polarity.text.word2vec, polarity.families.parity",
             (),
         ),
         ("polarity.inference.predictor, polarity.text.tokens", ("pandas", "sklearn", "scipy", "matplotlib")),

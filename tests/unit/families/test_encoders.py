@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from polarity.errors import ConfigurationError
-from polarity.text import encoders
-from polarity.text.encoders import check_encoder, resolve_encoder
+from polarity.families import encoders
+from polarity.families.encoders import check_encoder, resolve_encoder
 
 
 @pytest.fixture
