@@ -129,7 +129,7 @@ def test_an_altered_package_is_not_built(packaged: Path, tmp_path: Path, store: 
 def test_the_sources_alone_make_no_bento(tmp_path: Path) -> None:
     """`bentoml build` without a model says what is missing, and leaves nothing."""
     for source in build.sources():
-        target = tmp_path / "context" / source.relative_to(bento.BENTOFILE.parent)
+        target = tmp_path / "context" / source.relative_to(build.BENTOFILE.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
     done = subprocess.run(
