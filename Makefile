@@ -45,10 +45,11 @@ demo: $(VENV)/.runtime server  ## The whole system on a generated corpus: train,
 test: $(VENV)/.dev  ## All tests, two files at a time
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.dev  ## Formatter, linter and type checker
+lint: $(VENV)/.dev  ## Formatter, linter, type checker and the contracts between the rooms
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports --no-cache
 
 server: $(VENV)/.runtime  ## Start a local Prefect server if none answers
 	@python -m ops.server

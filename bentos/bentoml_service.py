@@ -36,7 +36,7 @@ def behind(door: Door, *, without: Collection[str]) -> type[bentoml.Service[Any]
 
         def to_asgi(self, is_main: bool = True) -> App:
             Connection.use()
-            Connection.crowded, Connection.refused = door.crowded, door.refused
+            Connection.gate = door
             return door.before(super().to_asgi(is_main))
 
     return BehindTheDoor

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -60,13 +59,23 @@ class _Transport:
         return getattr(self._transport, name)
 
 
+class Gate(Protocol):
+    """Knows when there is too much at once."""
+
+    def crowded(self, path: str, coming: int) -> Reply | None:
+        """The refusal that any body posted to `path` would get, with so many let in before it on their way."""
+        ...
+
+    def refused(self, path: str, reply: Reply) -> None:
+        """Count a request that was refused."""
+        ...
+
+
 class Connection(HttpToolsProtocol):
     """One client's connection to the gateway."""
 
-    crowded: ClassVar[Callable[[str, int], Reply | None]] = staticmethod(lambda path, coming: None)
-    """The refusal that any body posted to a path would get, with so many let in before it on their way."""
-    refused: ClassVar[Callable[[str, Reply], None]] = staticmethod(lambda path, reply: None)
-    """Told of each request that was refused here."""
+    gate: ClassVar[Gate | None] = None
+    """Refuses at once what would be refused whatever its body."""
 
     _coming: ClassVar[int] = 0
     """What this turn of the event loop has read: all of it comes by here before the first is looked at."""
@@ -113,9 +122,11 @@ class Connection(HttpToolsProtocol):
             return None
         head, end, body = data.partition(b"\r\n\r\n")
         path, length = _simple(head) if len(head) <= _MOST_HEAD else ("", 0)
-        if not path or not end or length != len(body) or (reply := self.crowded(path, self._coming)) is None:
+        if not path or not end or length != len(body) or self.gate is None:
             return None
-        self.refused(path, reply)
+        if (reply := self.gate.crowded(path, self._coming)) is None:
+            return None
+        self.gate.refused(path, reply)
         line, rest = _raw(reply)
         return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
 

@@ -168,8 +168,9 @@ class Door:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            if (reply := self._contract.crowded(headers)) is not None:
+            if (refusal := self._contract.crowded(headers)) is not None:
                 metrics.refused("too_many")
+                reply = refusal
             else:
                 reply = await self._contract.answer(handler, body, headers, gone)
         await _send(reply, send)

@@ -67,7 +67,7 @@ def polarity_task(
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
-        return task(
+        return task(  # type: ignore[no-any-return,call-overload]  # options come as a dictionary
             translate_errors(_limited(function) if limited else function),
             name=name,
             cache_policy=NO_CACHE,

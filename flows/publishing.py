@@ -23,10 +23,10 @@ from polarity.data.splits import Splits
 from polarity.evaluation.evidence import Evidence
 from polarity.evaluation.report import write_report
 from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
+from polarity.evaluation.verdict import Verdict
 from polarity.families.fit import read_history
 from polarity.families.registry import family_of
 from polarity.registry.tracking import Tracker
-from polarity.selection.policy import Verdict
 
 
 @polarity_task("publish")

@@ -79,8 +79,11 @@ class Workers:
         for future in self._sent:
             sent = future.wrapped_future  # type: ignore[attr-defined]  # it is Dask's
             if sent.status == "cancelled":
-                return FutureCancelledError(sent.key, "the scheduler is gone")
-            if sent.status == "error" and isinstance(error := sent.exception(), KilledWorker):
+                cancelled: BaseException = FutureCancelledError(sent.key, "the scheduler is gone")
+                return cancelled
+            error: BaseException | None = sent.exception() if sent.status == "error" else None
+            killed: bool = isinstance(error, KilledWorker)
+            if killed:
                 return error
         return None
 

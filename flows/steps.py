@@ -23,6 +23,7 @@ from polarity.config.settings import settings
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
+from polarity.errors import DataRejected
 from polarity.evaluation.examination import Examination
 from polarity.evaluation.scorecard import Scorecard
 from polarity.families.registry import family_of
@@ -261,7 +262,8 @@ def _show_acceptance(run: Run, made: Outcome[Acceptance], *_: Any) -> None:
         get_run_logger().warning(
             "%d rows are quarantined, with reasons: %s", acceptance.quarantined, run.folder / "quarantine.parquet"
         )
-    _ = acceptance.accepted  # raises if the set was refused
+    if acceptance.refusal:
+        raise DataRejected(acceptance.refusal)
 
 
 def _show_splits(run: Run, made: Outcome[Splits], *_: Any) -> None:

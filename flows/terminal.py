@@ -92,7 +92,7 @@ def run_from_shell(
         if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
             stack.enter_context(temporary_settings({PREFECT_API_URL: LOCAL_SERVER}))
         try:
-            state = flow(config, return_state=True)
+            state: Any = flow(config, return_state=True)
         except Exception as error:
             api = PREFECT_API_URL.value()
             if not api or (not isinstance(error, httpx.HTTPError) and answers(api)):

@@ -121,7 +121,7 @@ def _ended(started: dict[PrefectFuture[Trial], Trial]) -> Trial:
     """The trial that ends next. One that failed for good has no loss: the others go on."""
     future = next(iter(as_completed(list(started))))
     asked = started.pop(future)
-    result = future.result(raise_on_failure=False)
+    result: Any = future.result(raise_on_failure=False)
     if isinstance(result, Trial):
         return result
     get_run_logger().warning("Trial %d failed for good: %s", asked.number, result)

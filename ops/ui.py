@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import WorkerStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from ops.deploy import POOL, deploy
@@ -91,8 +92,7 @@ def _answers(url: str) -> bool:
 
 def _worker_is_online() -> bool:
     with get_client(sync_client=True) as client:
-        found = client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}, json={})
-        return any(worker["status"] == "ONLINE" for worker in found.json())
+        return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(POOL))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from bentoml.exceptions import BentoMLException
 
 if TYPE_CHECKING:
     from bentoml import Bento
+    from bentoml._internal.bento import BentoStore
 
 BENTOML = "1.4.39"
 
@@ -56,10 +57,10 @@ def describe_as(bento: Bento, path: Path, tag: str, created: datetime) -> None:
 
 def latest_pointer(home: Path, name: str) -> Path:
     """The file that names the latest version of a name."""
-    return home / "bentos" / bentoml.Tag(name).latest_path()
+    return home / "bentos" / bentoml.Tag(name, None).latest_path()
 
 
-def _store(home: Path) -> object:
+def _store(home: Path) -> BentoStore:
     from bentoml._internal.bento import BentoStore
 
     folder = home / "bentos"

@@ -122,9 +122,11 @@ class Step(Node, ABC, Generic[T]):
 
     def fingerprint(self) -> Fingerprint:
         """What its result depends on. The code of a model's family counts for all that is done with the model."""
-        modules, libraries = (), self.libraries
+        modules: tuple[str, ...] = ()
+        libraries = self.libraries
         if self._model is not None:
-            modules, libraries = (type(self.family).__module__,), (*libraries, *self.libraries_of_family())
+            modules = (type(self.family).__module__,)
+            libraries = (*libraries, *self.libraries_of_family())
         return fingerprint(
             self.key(self._model),
             inputs=self.inputs(),
