@@ -1,52 +1,82 @@
-"""`python -m ops.pages`: the runs' folders over HTTP, so that links in the Prefect UI open."""
+"""`python -m ops.pages`: the folders of the runs over HTTP, so that links in the Prefect UI open."""
 
-import html
 from datetime import datetime
+from os import PathLike, stat_result
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import uvicorn
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from polarity.config.settings import settings
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; width: 100% }} td {{ padding: .3rem .6rem; border-top: 1px solid #8883 }}
-td + td {{ text-align: right; white-space: nowrap; opacity: .7 }} a {{ text-decoration: none }}
-a:hover {{ text-decoration: underline }} h1 {{ font-size: 1.3rem; overflow-wrap: anywhere }}
-:root {{ color-scheme: light dark }}</style><h1>{title}</h1><table>{rows}</table></html>
-"""
-TEXT = {".md", ".log", ".json", ".txt", ".toml"}
+LISTING = Environment(autoescape=True).from_string("""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>{{ title }}</title><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% } td { padding: .3rem .6rem; border-top: 1px solid #8883 }
+td + td { text-align: right; white-space: nowrap; opacity: .7 } a { text-decoration: none }
+a:hover { text-decoration: underline } h1 { font-size: 1.3rem; overflow-wrap: anywhere }
+:root { color-scheme: light dark }</style><h1>{{ title }}</h1><table>
+{% if above %}<tr><td><a href="../">one up</a></td><td></td><td></td></tr>{% endif %}
+{% for entry in entries %}<tr><td><a href="{{ entry.address }}">{{ entry.name }}</a></td><td>{{ entry.size }}</td>
+<td>{{ entry.changed }}</td></tr>
+{% endfor %}</table></html>
+""")
+SHOWN_AS_TEXT = {".md", ".log", ".json", ".txt", ".toml"}
 
 
-def show(request: Request) -> Response:
-    """A file of a run, or what is in a folder, the newest first."""
-    root = settings().runs_folder.resolve()
-    path = (root / request.path_params.get("path", "")).resolve()
-    if not path.is_relative_to(root) or not path.exists():
-        raise HTTPException(404, "There is no such file in any run.")
-    if path.is_file():
-        return FileResponse(path, media_type="text/plain; charset=utf-8" if path.suffix in TEXT else None)
-    if not request.url.path.endswith("/"):
-        return RedirectResponse(f"{request.url.path}/")
-    found = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    found.sort(key=lambda entry: (entry.is_dir(), entry.stat().st_mtime), reverse=True)
-    above = [] if path == root else ['<tr><td><a href="../">one up</a></td><td></td><td></td></tr>']
-    title = f"runs/{path.relative_to(root).as_posix()}" if path != root else "runs"
-    return HTMLResponse(PAGE.format(title=html.escape(title), rows="".join([*above, *map(_row, found)])))
+class RunFiles(StaticFiles):
+    """Starlette's static files, with a listing of each folder, the newest entry first."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, a listing, or for a folder without a slash at its end the address with one."""
+        try:
+            full_path, status = self.lookup_path(path)
+        except (ValueError, OSError):  # a NUL in it, or longer than the file system takes
+            raise HTTPException(404) from None
+        if status is None or not Path(full_path).is_dir():
+            return await super().get_response(path, scope)
+        if not scope["path"].endswith("/"):
+            return RedirectResponse(f"{quote(scope['path'].rsplit('/', 1)[-1])}/")
+        return self._listing(Path(full_path))
+
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Show text as text: a browser would download some of it."""
+        if Path(full_path).suffix in SHOWN_AS_TEXT:
+            return FileResponse(full_path, status_code, media_type="text/plain; charset=utf-8", stat_result=stat_result)
+        return super().file_response(full_path, stat_result, scope, status_code)
+
+    def _listing(self, folder: Path) -> Response:
+        assert self.directory is not None
+        root = Path(self.directory)
+        found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.exists()]
+        found.sort(key=lambda entry: (entry.is_dir(), entry.stat().st_mtime), reverse=True)
+        inside = folder.relative_to(root.resolve()).as_posix()
+        return HTMLResponse(
+            LISTING.render(
+                title="runs" if inside == "." else f"runs/{inside}",
+                above=inside != ".",
+                entries=[_described(entry) for entry in found],
+            )
+        )
 
 
-def _row(entry: Path) -> str:
+def _described(entry: Path) -> dict[str, str]:
     status, name = entry.stat(), entry.name + ("/" if entry.is_dir() else "")
-    size = "" if entry.is_dir() else _size(status.st_size)
-    changed = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M")
-    return f'<tr><td><a href="{quote(name)}">{html.escape(name)}</a></td><td>{size}</td><td>{changed}</td></tr>'
+    return {
+        "name": name,
+        "address": quote(name),
+        "size": "" if entry.is_dir() else _size(status.st_size),
+        "changed": datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M"),
+    }
 
 
 def _size(size_bytes: float) -> str:
@@ -57,14 +87,24 @@ def _size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} GB"
 
 
-app = Starlette(
-    routes=[
-        Route("/", lambda _: RedirectResponse("/runs/")),
-        Route("/runs", lambda _: RedirectResponse("/runs/")),
-        Route("/runs/{path:path}", show),
-    ]
-)
+def application(runs: Path) -> Starlette:
+    """The pages of the runs in a folder."""
+
+    async def not_found(_: object, __: Exception) -> Response:
+        return HTMLResponse("<p>There is no such file in any run. <a href='/runs/'>All runs</a></p>", 404)
+
+    return Starlette(
+        routes=[
+            Route("/", lambda _: RedirectResponse("/runs/")),
+            Mount("/runs", RunFiles(directory=runs)),
+        ],
+        exception_handlers={404: not_found},
+    )
+
 
 if __name__ == "__main__":
     place = urlsplit(settings().ui_url)
-    uvicorn.run(app, host=place.hostname or "127.0.0.1", port=place.port or 80, log_level="warning")
+    uvicorn.run(
+        application(settings().runs_folder), host=place.hostname or "127.0.0.1", port=place.port or 80,
+        log_level="warning",
+    )  # fmt: skip

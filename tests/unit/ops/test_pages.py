@@ -1,0 +1,55 @@
+"""The pages of the runs: files, listings, and nothing outside the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from ops.pages import application
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    run = tmp_path / "runs" / "20260101 5% #1?"
+    run.mkdir(parents=True)
+    (run / "summary.json").write_text('{"text": "é"}')
+    (run / "report.html").write_text("<p>a report")
+    (run / "<b>.txt").write_text("x")
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "runs" / "outside").symlink_to(tmp_path)
+    (tmp_path / "runs" / "dangling").symlink_to(tmp_path / "nowhere")
+    return TestClient(application(tmp_path / "runs"))
+
+
+RUN = "/runs/20260101%205%25%20%231%3F"
+
+
+def test_a_folder_is_listed_and_its_names_are_escaped(client: TestClient) -> None:
+    page = client.get(RUN)
+    assert page.status_code == 200 and page.url.path.endswith("/"), "the links in it are relative"
+    assert "&lt;b&gt;.txt" in page.text and "<b>" not in page.text
+    assert 'href="%3Cb%3E.txt"' in page.text
+    assert client.get(f"{RUN}/%3Cb%3E.txt").text == "x"
+
+
+def test_text_is_shown_and_pages_are_pages(client: TestClient) -> None:
+    assert client.get(f"{RUN}/summary.json").headers["content-type"] == "text/plain; charset=utf-8"
+    assert client.get(f"{RUN}/report.html").headers["content-type"].startswith("text/html")
+    assert client.head(f"{RUN}/report.html").status_code == 200
+
+
+def test_the_start_leads_to_the_runs(client: TestClient) -> None:
+    assert client.get("/").url.path == client.get("/runs").url.path == "/runs/"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/runs/none", "/runs/%2e%2e/secret.txt", "/runs/outside/secret.txt", "/runs/dangling", "/runs/%00",
+     f"/runs/{'a' * 5000}", "/else"],
+)  # fmt: skip
+def test_what_is_not_a_file_of_a_run_is_404(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "secret" not in answer.text
