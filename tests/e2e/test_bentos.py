@@ -63,8 +63,10 @@ def test_a_bento_holds_what_serves_and_nothing_that_trains(tag: str, bentoml_hom
     folder = bentoml_home / "bentos" / tag.replace(":", "/")
     assert ModelManifest.read(folder / "src" / "model") == ModelManifest.read(packaged)
     code = {path.relative_to(folder / "src").as_posix() for path in (folder / "src").rglob("*.py")}
-    assert {"bentos/service.py", "polarity/serving/predictor.py"} <= code
-    assert not [name for name in code if name.startswith(("polarity/models", "polarity/packaging", "flows", "tests"))]
+    assert {"bentos/service.py", "polarity/inference/predictor.py", "polarity/families/logistic.py"} <= code
+    rooms = {name.split("/")[1] for name in code if name.count("/") > 1}
+    assert rooms == {"config", "families", "inference", "record", "serving", "text"}
+    assert not [name for name in code if name.startswith(("flows", "ops", "tests"))]
     requirements = (folder / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in requirements and "index" not in requirements
     assert not [

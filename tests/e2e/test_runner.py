@@ -97,5 +97,5 @@ def test_a_gpu_that_was_promised_and_is_not_there_is_told(neural: Path) -> None:
 
 
 def test_a_gpu_for_a_model_that_has_no_use_for_one_stops_the_start(serve: Any) -> None:
-    with pytest.raises(ArtifactError, match="cpu or auto is right"), serve(POLARITY_DEVICE="gpu"):
+    with pytest.raises(ArtifactError, match="use cpu or auto for this family"), serve(POLARITY_DEVICE="gpu"):
         raise AssertionError("unreachable")

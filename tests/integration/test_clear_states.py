@@ -125,5 +125,5 @@ def test_the_next_run_ends_complete(shell: Shell) -> None:
 def test_a_fit_that_takes_too_long(shell: Shell) -> None:
     code, told = shell.train("--logistic.c", "0.7", "--faults.fit_timeout_s", "0.1", "--faults.retries", "0")
     assert code == 1
-    assert told.startswith("polarity.families.fit (process ")
+    assert told.startswith("polarity.families.fit:fit_model (process ")
     assert "was killed after its 0.1 s" in told

@@ -45,7 +45,7 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="demo")
     assert nightly.parameters["config"]["data"]["source"] == "generated"
     properties = there["score/on-demand"].parameter_openapi_schema["definitions"]["ScoreConfig"]["properties"]
-    assert "default: 20,000" in properties["shard_rows"]["description"].lower()
+    assert "default: by family" in properties["shard_rows"]["description"].lower()
     assert "kill" in properties["shard_rows"]["description"]
     automations = client.request("POST", "/automations/filter", json={}).json()
     assert [one["trigger"]["expect"] for one in automations] == [["polarity.drift"]]

@@ -67,24 +67,22 @@ def hidden() -> Iterator[_Hidden]:
 
 def test_nothing_reads_the_test_split_before_the_verdict(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file is gone from the first fit to the end of the choice; only then is it put back."""
-    fit, select = flows.train.tasks.fit, flows.train.tasks.select
+    prepare, choose = flows.train.prepare_tweets, flows.train.tasks.choose
     seen = []
 
-    def fit_without(run: Any, splits: Splits, *rest: Any) -> Any:
-        if hidden.path is None:
-            hidden.hide(splits)
-        return fit(run, splits, *rest)
+    def prepare_and_hide(steps: Any) -> Any:
+        prepared = prepare(steps)
+        hidden.hide(prepared[-1])
+        return prepared
 
-    class SelectThenBringBack:
-        @staticmethod
-        def submit(*arguments: Any) -> Any:
-            choice = select.submit(*arguments)
-            seen.append((choice.result().selected, hidden.path is not None and not hidden.path.exists()))
-            hidden.bring_back()
-            return choice
+    def choose_and_bring_back(steps: Any) -> Any:
+        choice = choose(steps)
+        seen.append((choice.selected, hidden.path is not None and not hidden.path.exists()))
+        hidden.bring_back()
+        return choice
 
-    monkeypatch.setattr(flows.train.tasks, "fit", fit_without)
-    monkeypatch.setattr(flows.train.tasks, "select", SelectThenBringBack)
+    monkeypatch.setattr(flows.train, "prepare_tweets", prepare_and_hide)
+    monkeypatch.setattr(flows.train.tasks, "choose", choose_and_bring_back)
     summary = run(seed=5)
     assert seen == [("logistic", True)]
     assert summary.models[0].test["rows"] > 100

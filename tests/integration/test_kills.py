@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,7 @@ def test_after_postgresql_was_killed_the_same_command_ends_complete(system: Syst
 
 
 def test_after_the_prefect_server_was_killed_it_goes_on_from_what_was_finished(system: System) -> None:
+    shutil.rmtree(system.home / "store" / "package", ignore_errors=True)  # the same model may have been packaged before
     flow = system.start(seed=2)
     until(lambda: list((system.home / "store").glob("package/.*")) or flow.poll() is not None)
     assert flow.poll() is None, flow.communicate()[0]

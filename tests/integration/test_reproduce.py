@@ -34,7 +34,7 @@ def test_a_past_run_comes_back_with_its_code_its_data_and_its_figures(tmp_path: 
     then = json.loads((folder / "summary.json").read_text())
     assert (then["git_commit"], then["git_clean"]) == (commit, True)
 
-    checkout.edit("src/polarity/models/logistic.py", '"sublinear_tf": True', '"sublinear_tf": False')
+    checkout.edit("src/polarity/families/tfidf.py", '"sublinear_tf": True', '"sublinear_tf": False')
     checkout.commit("another model")
     tweets.unlink()
     again = checkout.python("-m", "flows.train", "--reproduce", folder.name)

@@ -28,7 +28,7 @@ _CANNOT_CHANGE_A_RESULT = ("polarity.config", "polarity.pipeline")
 _SWITCHBOARDS = frozenset({"polarity", "polarity.errors", "polarity.families.registry"})
 
 # Two threads that parse at once can meet in the interpreter's one recursion counter: "SystemError: AST constructor
-# recursion depth mismatch" (python/cpython#106905, mended in 3.12).
+# recursion depth mismatch" (python/cpython#106905).
 _PARSING = threading.Lock()
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
 MAX_CHARACTERS = 2_000
@@ -181,5 +180,8 @@ def language_of(accept_language: str | None) -> Language:
     accept_language : str or None
         The header's value (RFC 9110, 12.5.4); what cannot be read counts as absent.
     """
-    accepted = parse_accept_header((accept_language or "")[:500], LanguageAccept)
-    return "en" if accepted["en"] > accepted["fr"] else "fr"
+    weights: dict[str, float] = {}
+    for tag, quality in parse_accept_header((accept_language or "")[:500]):
+        language = tag.lower().partition("-")[0]  # `best_match` would take en;q=0.5 before fr-CA
+        weights[language] = max(quality, weights.get(language, 0.0))
+    return "en" if weights.get("en", 0.0) > weights.get("fr", weights.get("*", 0.0)) else "fr"
