@@ -1,1 +1,1 @@
-"""Measurements, as ratios within one run on one machine."""
+"""Benchmarks. Results are ratios measured within one run on one machine."""

@@ -1,4 +1,4 @@
-"""What a process and its children use."""
+"""Resource usage of a process and its children."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds of a process and its children so far."""
+    """Return the CPU seconds used so far by a process and its children."""
     used = 0.0
     for process in _family(pid):
         with suppress(psutil.NoSuchProcess):
@@ -22,7 +22,7 @@ def cpu_s(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children; one that has just ended has none."""
+    """Return the resident memory of a process and its children; processes that have just ended count as 0."""
     size = 0
     for process in _family(pid):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Where a benchmark's table and figures go, and what they were measured on."""
+"""Writes benchmark results, and describes the machine they were measured on."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """The machine, and how busy it is now."""
+    """Describe the machine and its current load."""
     return f"{cores()} cores, {gpus()} GPUs, {platform.machine()}, load average {os.getloadavg()[0]:.1f} at the start"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Format a Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
 def write(name: str, text: str, figures: Mapping[str, Any]) -> None:
-    """Print the text, and keep it and the figures beside each other."""
+    """Print the text, and save it as Markdown and the figures as JSON."""
     print(text)
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.md").write_text(text)

@@ -1,11 +1,11 @@
-"""Scoring a file beside the packaged model alone, and with twice the workers.
+"""Scoring a file, compared with the bare packaged model, and with two workers compared with one.
 
     python -m benchmarks.scoring [MODEL] [--tweets FILE] [--rows 5000000]
 
-MODEL is what `python -m flows.score --model` takes (default: the champion). Tweets are drawn with replacement
-from FILE (default: the generated corpus) into a CSV file; one worker gets a fifth of them, two get all. The model
-alone gets texts that are in memory already, in batches of several sizes. Everything has one thread. Memory is the
-largest sum of resident sets of the process that reads and those that score: what they share counts twice.
+MODEL is any value of `python -m flows.score --model` (default: the champion). Tweets are sampled with replacement
+from FILE (default: the generated corpus) into CSV files: one worker scores a fifth of them, two workers score all.
+The bare model gets texts already in memory, in several batch sizes. Every process has one thread. Memory is the peak
+sum of the resident sets of the reading and the scoring processes, so shared pages count more than once.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from polarity.registry.stored_model import find_model
 from polarity.scoring import scoring
 from polarity.scoring.pool import process_pool
 
-SHARE, TWICE, MEMORY_GIB = 0.90, 1.7, 2.0  # to stay within
+MODEL_SHARE, TWO_WORKERS, MEMORY_GIB = 0.90, 1.7, 2.0  # limits
 BATCHES = (64, 512, 4096)
 MODEL_S = 10.0
 LABELS = ("negative", "positive")
 SEED = 19
-_WRITTEN_AT_ONCE = 100_000
+_ROWS_PER_WRITE = 100_000
 
 
-def draw(tweets: Path | None, rows: int, file: Path) -> None:
-    """Write `rows` tweets drawn with replacement to `file`."""
+def write_sample(tweets: Path | None, rows: int, file: Path) -> None:
+    """Write `rows` tweets, sampled with replacement, to `file`."""
     if tweets is None:
         source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
     else:
@@ -54,16 +54,16 @@ def draw(tweets: Path | None, rows: int, file: Path) -> None:
     texts = source.column("text").drop_null()
     random = np.random.default_rng(SEED)
     with pa_csv.CSVWriter(file, pa.schema([("text", pa.string())])) as writer:
-        for start in range(0, rows, _WRITTEN_AT_ONCE):
-            picked = random.integers(0, len(texts), min(_WRITTEN_AT_ONCE, rows - start))
+        for start in range(0, rows, _ROWS_PER_WRITE):
+            picked = random.integers(0, len(texts), min(_ROWS_PER_WRITE, rows - start))
             drawn = texts.take(picked).combine_chunks()
             writer.write_table(pa.table({"text": drawn}))
 
 
-def model_alone(folder: Path, file: Path) -> dict[int, float]:
-    """Texts a second by batch size, on one thread.
+def bare_model_rates(folder: Path, file: Path) -> dict[int, float]:
+    """Measure texts per second by batch size, on one thread.
 
-    Each row goes once where the file has enough of them: a model remembers words that it has seen lately.
+    Rows are not repeated if the file has enough of them, because models cache recently seen words.
     """
     texts = pa_csv.read_csv(file, parse_options=pa_csv.ParseOptions(newlines_in_values=True))["text"].to_pylist()
     predictor = load_predictor(folder, threads=1)
@@ -79,35 +79,35 @@ def model_alone(folder: Path, file: Path) -> dict[int, float]:
 
 
 @contextmanager
-def watched(found: list[float], pid: int) -> Iterator[None]:
-    """Appends the largest memory, in GiB, of a process and its children meanwhile."""
-    over, most = threading.Event(), 0
+def record_peak_memory(peaks_gib: list[float], pid: int) -> Iterator[None]:
+    """Append the peak memory of a process and its children during the block, in GiB."""
+    stopped, peak = threading.Event(), 0
 
     def watch() -> None:
-        nonlocal most
-        while not over.wait(0.2):
-            most = max(most, resident_bytes(pid))
+        nonlocal peak
+        while not stopped.wait(0.2):
+            peak = max(peak, resident_bytes(pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         watcher.join()
-        found.append(most / 2**30)
+        peaks_gib.append(peak / 2**30)
 
 
 def score(file: Path, model: Path, workers: int, folder: Path) -> dict[str, Any]:
-    """Score the file; seconds from the first look at it to the last shard, the model's loading included.
+    """Score the file, and time it from opening the file to the last shard, including loading the model.
 
-    The model is named by its folder: what MLflow takes to open its registry is not the scoring's.
+    The model is named by its folder, to exclude the time that MLflow takes to open its registry.
     """
     config = ScoreConfig.model_validate(
         {"data": {"path": file}, "model": str(model), "workers": workers, "output": folder / f"scores-{workers}"}
     )
     memory: list[float] = []
-    with watched(memory, os.getpid()):
+    with record_peak_memory(memory, os.getpid()):
         started = time.perf_counter()
         with process_pool(workers, cores=workers) as pool:
             tally = scoring.score(scoring.open_scoring(config, find_model(str(model))), pool=pool)
@@ -132,14 +132,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     described, model = machine(), find_model(options.model)
     with (
         tempfile.TemporaryDirectory() as name,
-        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as apart,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as isolated,
     ):
         files = {workers: Path(name, f"tweets-{workers}.csv") for workers in (1, 2)}
-        draw(options.tweets, options.rows // 5, files[1])
-        draw(options.tweets, options.rows, files[2])
-        rates = apart.submit(model_alone, model.folder, files[1]).result()
+        write_sample(options.tweets, options.rows // 5, files[1])
+        write_sample(options.tweets, options.rows, files[2])
+        rates = isolated.submit(bare_model_rates, model.folder, files[1]).result()
         found = [
-            apart.submit(score, file, model.folder, workers, Path(name)).result() for workers, file in files.items()
+            isolated.submit(score, file, model.folder, workers, Path(name)).result() for workers, file in files.items()
         ]
     best = max(rates.values())
     for one in found:
@@ -152,15 +152,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         for one in found
     ]  # fmt: skip
-    head = ["workers, of one thread", "rows", "seconds", "rows/s", "of the model's best, a worker", "peak GiB"]
+    head = ["single-threaded workers", "rows", "seconds", "rows/s", "share of the model's best, per worker", "peak GiB"]
     batches = table(["batch", "texts/s"], [[str(size), f"{rate:,.0f}"] for size, rate in rates.items()])
     write(
         f"scoring-{model.manifest.name}",
         f"# Scoring with '{model.manifest.name}' ({model.manifest.family}, {model.manifest.precision})\n\n"
-        f"{described}. Tweets drawn from {options.tweets.name if options.tweets else 'the generated corpus'}, one CSV "
-        f"file a row.\n\n{table(head, rows)}\n\nTwo workers do {times:.2f} times what one does. To stay within: "
-        f"{SHARE:g} of the model's best, {TWICE:g} times, {MEMORY_GIB:g} GiB.\n\n"
-        f"The model alone, on one thread:\n\n{batches}\n",
+        f"{described}. Tweets sampled from {options.tweets.name if options.tweets else 'the generated corpus'}; one "
+        f"CSV file per number of workers.\n\n{table(head, rows)}\n\n"
+        f"Two workers are {times:.2f} times as fast as one. Limits: at least {MODEL_SHARE:g} of the "
+        f"model's best, at least {TWO_WORKERS:g} times, at most {MEMORY_GIB:g} GiB.\n\n"
+        f"The bare model, on one thread:\n\n{batches}\n",
         {"machine": described, "model": model.title, "model_alone": rates, "scorings": found, "times": times},
     )
 

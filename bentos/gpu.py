@@ -10,7 +10,7 @@ from pathlib import Path
 from polarity.bento import build as bento
 from polarity.data.corpus import generate_tweets
 from polarity.errors import PolarityError
-from polarity.families.half_precision import with_half
+from polarity.families.half_precision import add_half_precision
 from polarity.inference.package import ModelManifest
 
 NAME = "sentiment-gpu"
@@ -29,7 +29,7 @@ def main() -> None:
     else:
         texts = [row["text"] or "" for row in generate_tweets(rows=_GENERATED, labels=labels, seed=5).to_pylist()]
     with tempfile.TemporaryDirectory(prefix="polarity-half-") as folder:
-        manifest = with_half(options.packaged, Path(folder) / "model", texts)
+        manifest = add_half_precision(options.packaged, Path(folder) / "model", texts)
         tag = bento.build(Path(folder) / "model", name=NAME, device="gpu")
     half = manifest.card["half"]
     verdict = "fp16" if half["kept"] else "fp32, for fp16 disagrees too often"

@@ -2,6 +2,6 @@
 
 import gc
 
-# The libraries of a flow make some million objects that stay; by default the collector looks through them again and
-# again while they are imported, which takes a fifth of a flow's start.
+# Importing a flow's libraries allocates about a million long-lived objects. At the default threshold the garbage
+# collector keeps scanning them, which takes a fifth of a flow's startup time.
 gc.set_threshold(10_000)

@@ -1,6 +1,6 @@
-"""How this project uses Prefect: tasks that retry what is worth it, end in time, and fail in words.
+"""How this project uses Prefect: tasks that retry transient errors, time out, and fail with a readable message.
 
-Also the inside of Prefect that the flows reach into; tests/unit/test_adapters.py fails when its version moves.
+Uses some Prefect internals; tests/unit/test_adapters.py fails when the pinned version changes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ R = TypeVar("R")
 PREFECT = "3.8.8"
 
 EXPECTED = (ConfigurationError, DataRejected, ArtifactError)
-"""What the user can mend by other options, other data or another folder."""
+"""Errors that the user can fix with different options, different data or a different folder."""
 
 
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """End a failure that we know as a Failed state that says what to do, without a logged traceback."""
+    """Turn a known error into a Failed state whose message says what to do, without logging a traceback."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -52,22 +52,22 @@ def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
 def polarity_task(
     name: str | None = None, *, limited: bool = True, **options: Any
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task of ours: retried with backoff and jitter if its error is worth it, and never cached by Prefect.
+    """Define a task: retried with backoff and jitter if its error is transient, never cached by Prefect.
 
-    What may be reused is decided by the fingerprint of a step (`polarity.pipeline.step`).
+    The fingerprint of a step (`polarity.pipeline.step`) decides what may be reused.
 
     Parameters
     ----------
     name : str, optional
-        Default: the function's.
+        Defaults to the function's name.
     limited : bool
-        End a task that gets a configuration with `faults` after its `step_timeout_s`.
+        Whether a task whose arguments include a configuration with `faults` times out after its `step_timeout_s`.
     **options
-        As Prefect's `task` takes them.
+        Passed on to Prefect's `task`.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
-        return task(  # type: ignore[no-any-return,call-overload]  # options come as a dictionary
+        return task(  # type: ignore[no-any-return,call-overload]  # options are passed as a dictionary
             translate_errors(_limited(function) if limited else function),
             name=name,
             cache_policy=NO_CACHE,
@@ -85,18 +85,18 @@ def polarity_task(
 
 
 def results(*stages: Sequence[PrefectFuture[R]]) -> list[R]:
-    """The results of the last stage of tasks that depend on one another.
+    """Return the results of the last of several stages of dependent tasks.
 
     Raises
     ------
     Exception
-        The first failure of the earliest stage: what depends on it only says that it did not run.
+        The first failure of the earliest stage; the tasks that depend on it only report that they did not run.
     """
     return [[future.result() for future in stage] for stage in stages][-1]
 
 
 def as_cached(result: R, *, cached: bool) -> R:
-    """Give `result` to Prefect: as a state named Cached if the store had it."""
+    """Return `result` to Prefect, wrapped in a state named Cached if it came from the store."""
     if not cached:
         return result
     message = "Nothing that this step depends on has changed."
@@ -104,12 +104,12 @@ def as_cached(result: R, *, cached: bool) -> R:
 
 
 def call_parameters(task: Task[..., Any], arguments: Sequence[Any]) -> dict[str, Any]:
-    """Arguments by name, as a task runner takes them."""
+    """Map arguments to parameter names, as a task runner expects them."""
     return get_call_parameters(task.fn, tuple(arguments), {})
 
 
 def limit_of(*arguments: object) -> float | None:
-    """Seconds that a task may take, by the configuration among its arguments or in one of them."""
+    """Return the timeout in seconds from the first argument that is, or holds, a configuration with `faults`."""
     for argument in arguments:
         faults = getattr(getattr(argument, "config", argument), "faults", None)
         if isinstance(faults, FaultConfig):
@@ -118,15 +118,15 @@ def limit_of(*arguments: object) -> float | None:
 
 
 def within(limit_s: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function` in a thread of its own, with this thread's context, and wait for so long.
+    """Call `function` in a separate thread, with this thread's context, and wait at most `limit_s` seconds.
 
-    Prefect's own timeout cannot stop a task in a thread while it waits for a disk, a server or a child process, which
-    is when a limit is needed; here the caller goes on, and what hangs is left behind and ends with the process.
+    Prefect's own timeout cannot interrupt a threaded task that is blocked on a disk, a server or a child process, which
+    is when a timeout is needed. Here the caller continues; the hanging thread is a daemon and ends with the process.
 
     Raises
     ------
     PolarityError
-        If it has not ended by then. Not worth a retry: whatever hangs goes on hanging.
+        If the call times out. This is not retried: what hangs once usually hangs again.
     """
     ended: Future[R] = Future()
 
@@ -142,10 +142,10 @@ def within(limit_s: float, function: Callable[P, R], *args: P.args, **kwargs: P.
         return ended.result(limit_s)
     except TimeoutError as error:
         if ended.done():
-            raise  # its own
+            raise  # the function's own TimeoutError
         raise PolarityError(
-            f"It did not end within {limit_s:g} s, so it was given up. If it only needs longer, raise "
-            "--faults.step_timeout_s; else see what it waits for (a disk, a server). What is finished is kept."
+            f"The step timed out after {limit_s:g} s. If it only needs more time, raise --faults.step_timeout_s; "
+            "otherwise check what it is waiting for (a disk, a server). Finished steps are kept."
         ) from error
 
 

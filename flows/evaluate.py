@@ -1,4 +1,4 @@
-"""Measure a stored model: `python -m flows.evaluate --model champion --data.path FILE`, or its deployment."""
+"""Evaluate a stored model: `python -m flows.evaluate --model champion --data.path FILE`, or its deployment."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from polarity.registry.stored_model import StoredModel, find_model
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and where it lies."""
+    """The metrics of a stored model on a labelled file, and the folder with the details."""
 
     model: str
     source: str
@@ -32,7 +32,7 @@ class Evaluation:
     folder: Path
 
     def table(self) -> list[dict[str, str]]:
-        """A row as people read it."""
+        """Return the metrics as a one-row table, formatted for display."""
         figures = self.metrics
         return [
             {
@@ -52,16 +52,16 @@ class Evaluation:
 @flow(
     name="evaluate",
     flow_run_name="evaluate-{config.model_name}",
-    description="Measure a stored model on a labelled file.",
+    description="Evaluate a stored model on a labelled file.",
 )
 @translate_errors
 def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Measure any stored model, or the champion, on a labelled file.
+    """Evaluate the champion, or any other stored model, on a labelled file.
 
     Parameters
     ----------
     config : EvaluateConfig
-        Which model, and which file.
+        The model and the file.
     """
     model = find.submit(config).result()
     folder = settings().runs_folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-evaluate-{uuid4().hex[:4]}"
@@ -72,23 +72,23 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 @polarity_task("find model")
 def find(config: EvaluateConfig) -> StoredModel:
-    """The stored model that the configuration names."""
+    """Look up the stored model that the configuration names."""
     return find_model(config.model)
 
 
 @polarity_task("read tweets")
 def read(config: EvaluateConfig, model: StoredModel, folder: Path) -> LabelledFile:
-    """The rows of the file that can be measured."""
+    """Read the rows that have a text and a known label."""
     folder.mkdir(parents=True, exist_ok=True)
     tweets = read_labelled(config.data, model.manifest.labels, folder / "tweets.parquet")
     if tweets.left_out:
-        get_run_logger().warning("%d rows without a text or a known label are left out", tweets.left_out)
+        get_run_logger().warning("%d rows without a text or a known label are skipped", tweets.left_out)
     return tweets
 
 
 @polarity_task("measure")
 def measure(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, folder: Path) -> Scorecard:
-    """Let the model predict every row."""
+    """Predict every row and compute the metrics."""
     return write_scorecard(
         model.folder,
         {"file": tweets.path},
@@ -115,8 +115,8 @@ def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, sc
 
 
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The figures on the terminal."""
-    print_table(console, f"{evaluation.source}, {evaluation.left_out} rows left out", evaluation.table())
+    """Print the metrics."""
+    print_table(console, f"{evaluation.source}, {evaluation.left_out} rows skipped", evaluation.table())
     console.print(f"Predictions, slices and plots are in {evaluation.folder}")
 
 

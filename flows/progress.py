@@ -1,4 +1,4 @@
-"""How far a fit is, for the terminal and for the Prefect UI."""
+"""Progress of a fit, in the log and in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPORT_EVERY_S = 5.0
 
 
 class FitProgress:
-    """Passes a fit's progress on: a line in the log every few seconds, and a progress artifact."""
+    """Reports the progress of a fit: a log line every few seconds, and a progress artifact."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -27,10 +27,10 @@ class FitProgress:
             return
         self._last = now
         figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
-        told = f"{message} ({figures})" if figures else message
-        self._log.info("%s %3.0f %%  %s", self._model, 100 * fraction, told)
+        summary = f"{message} ({figures})" if figures else message
+        self._log.info("%s %3.0f %%  %s", self._model, 100 * fraction, summary)
         if self._artifact is None:
-            created = create_progress_artifact(progress=0.0, key=f"fit-{self._model}", description=told)
+            created = create_progress_artifact(progress=0.0, key=f"fit-{self._model}", description=summary)
             self._artifact = created if isinstance(created, UUID) else None
         if self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=100 * fraction, description=told)
+            update_progress_artifact(self._artifact, progress=100 * fraction, description=summary)

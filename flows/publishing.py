@@ -1,4 +1,4 @@
-"""The last task of a training run: what it leaves in its folder, and what the Prefect UI shows of it."""
+"""The last task of a training run: writes its record and publishes it in the Prefect UI and in MLflow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def publish(
     bento: str | None,
     tracker: Tracker,
 ) -> RunSummary:
-    """Write `summary.json`, the verdict and the report; link them from the Prefect run and keep them in MLflow."""
+    """Write `summary.json`, the verdict and the report, link them from the Prefect run and log them to MLflow."""
     summary = RunSummary(
         run_id=run.run_id,
         profile=run.config.profile,
@@ -81,7 +81,7 @@ def publish(
 
 
 def _evidence(model: ModelRun) -> Evidence:
-    """What the report shows of a model beyond its figures."""
+    """Collect what the report shows of a model besides its metrics."""
     return Evidence(
         test=model.test.predictions("test"),
         history=read_history(model.fitted.record),
@@ -113,11 +113,11 @@ def _summary_of(model: ModelRun) -> ModelSummary:
 
 def _show(run: Run, summary: RunSummary, tracker: Tracker) -> None:
     create_link_artifact(
-        key="report", link=run.link("report.html"), link_text="Report", description="The run in a page"
+        key="report", link=run.link("report.html"), link_text="Report", description="The run on one page"
     )
     links = {"Report": run.link("report.html"), "Summary": run.link("summary.json"), "MLflow run": tracker.link()}
     create_table_artifact(key="comparison", table=summary.table(), description="The candidates side by side")
-    create_markdown_artifact(key="summary", markdown=summary.markdown(links), description="The run in a page")
+    create_markdown_artifact(key="summary", markdown=summary.markdown(links), description="The run on one page")
     create_link_artifact(key="run-folder", link=run.link(""), link_text="The run's folder")
     if summary.verdict.selected:
         create_image_artifact(

@@ -1,4 +1,4 @@
-"""`python -m flows.train --reproduce RUN_ID`: a past run again, and both side by side."""
+"""`python -m flows.train --reproduce RUN_ID`: repeat a past run and compare the two."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import os
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
-from flows.terminal import LOCAL_SERVER, answers, print_table
+from flows.terminal import LOCAL_SERVER, is_responding, print_table
 from polarity.config.settings import settings
 from polarity.pipeline.remote_store import open_store
-from polarity.upkeep.reproduce import find_run, find_snapshot, remarks, reproduce
+from polarity.upkeep.reproduce import caveats, find_run, find_snapshot, reproduce
 
 
 def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -> bool:
-    """Run a past run again and show both; whether they agree."""
+    """Repeat a past run and print both side by side; return whether they agree."""
     past = find_run(run_id, settings().runs_folder)
-    for remark in remarks(past):
-        console.print(f"[yellow]{remark}[/]", soft_wrap=True)
+    for caveat in caveats(past):
+        console.print(f"[yellow]{caveat}[/]", soft_wrap=True)
     snapshot = find_snapshot(open_store(), past.summary.data.digest)
-    if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
+    if not PREFECT_API_URL.value() and is_responding(LOCAL_SERVER):
         os.environ["PREFECT_API_URL"] = LOCAL_SERVER
     console.print(
         f"Commit {past.summary.git_commit[:12]} on {snapshot.manifest.rows:,} tweets of {run_id}", style="bold"
     )
     reproduction = reproduce(past, snapshot, promote=promote)
-    print_table(console, f"{run_id}, then and now", reproduction.table())
+    print_table(console, f"{run_id}: original and reproduction", reproduction.table())
     console.print(f"The reproduction is in {reproduction.folder}")
     verdict = "agree" if reproduction.agrees else "[bold red]do not agree[/]"
     console.print(f"Both runs {verdict}: logistic regression to the last digit, networks within their intervals.")
@@ -33,5 +33,5 @@ def show_reproduction(console: Console, run_id: str, *, promote: bool = False) -
 
 
 def show_restoration(console: Console, run_id: str) -> bool:
-    """As `show_reproduction`, but registered, and promoted if the policy says so, as any run."""
+    """Like `show_reproduction`, but also register the model, and promote it if the policy allows it."""
     return show_reproduction(console, run_id, promote=True)

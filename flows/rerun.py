@@ -1,10 +1,10 @@
-"""`python -m flows.rerun CONFIG SNAPSHOT OUTCOME`: a training on tweets that were read before.
+"""`python -m flows.rerun CONFIG SNAPSHOT OUTCOME`: train on an existing snapshot of tweets.
 
-Other versions of the project start this one's code by it (`--reproduce`), so the command stays as it is:
+Other versions of the project call this command (`--reproduce`), so its interface must not change:
 
 CONFIG    a run's `config.json`
-SNAPSHOT  the folder of a snapshot, which takes the place of what the configuration would read
-OUTCOME   a file that is written: {"folder": of the run} or {"kind": name of the error, "error": message}
+SNAPSHOT  the folder of a snapshot, used instead of the data source in the configuration
+OUTCOME   the file to write: {"folder": of the run} or {"kind": name of the error, "error": message}
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from polarity.pipeline.store import Store
 
 
 def main(config_file: Path, snapshot: Path, outcome: Path) -> None:
-    """Put the snapshot where the ingest step will find it, train, and write down how that ended."""
+    """Store the snapshot as the result of the ingest step, train, and write the outcome."""
     code = Path.cwd().resolve()
     if not Path(str(polarity.__file__)).resolve().is_relative_to(code):
         sys.exit(f"polarity was loaded from {polarity.__file__}, not from the work tree {code}.")

@@ -1,7 +1,7 @@
 """Where heavy work runs: on this machine, or on Dask workers.
 
-The runner belongs to the configuration of a run, not to the flow: a shell, a schedule and a form can each choose
-another, so the flow asks for it here and not in its decorator.
+The runner is an option of a run: a command line, a schedule and a form in the UI can each choose a different one.
+The flow therefore creates it here rather than in its decorator.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ GPU = "GPU"
 CONNECT_S = 10.0
 
 
-class Spread(Protocol):
-    """A configuration that says where its heavy work runs."""
+class RunnerOptions(Protocol):
+    """A configuration that selects where heavy work runs."""
 
     @property
     def runner(self) -> str: ...
@@ -45,22 +45,22 @@ class Spread(Protocol):
 
 @dataclass(frozen=True)
 class Workers:
-    """Who takes heavy tasks off the flow; without Dask, the flow's own threads do them."""
+    """Runs heavy tasks, on Dask if configured and in the flow's own threads otherwise."""
 
     dask: DaskTaskRunner | None = None
     _sent: list[PrefectFuture[Any]] = field(default_factory=list)
 
     def submit(self, task: Task[..., R], *arguments: Any, gpu: bool = False) -> PrefectFuture[R]:
-        """Start a task.
+        """Submit a task.
 
         Parameters
         ----------
         task : Task
-            Its module and its arguments must be importable on the workers.
+            Its module and the classes of its arguments must be importable on the workers.
         *arguments
-            As the task takes them.
+            The positional arguments of the task.
         gpu : bool
-            Keep a GPU to itself, where a worker declares one (`--resources GPU=1`).
+            Reserve a GPU for the task, if any worker declares one (`--resources GPU=1`).
         """
         if self.dask is None:
             return task.submit(*arguments)
@@ -72,12 +72,12 @@ class Workers:
         return future
 
     def lost(self) -> BaseException | None:
-        """Why Dask gave a task up, if it did: its worker died every time it was tried, or the scheduler is gone."""
+        """Return why Dask gave up on a task, if it did: its workers kept dying, or the scheduler is gone."""
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
         for future in self._sent:
-            sent = future.wrapped_future  # type: ignore[attr-defined]  # it is Dask's
+            sent = future.wrapped_future  # type: ignore[attr-defined]  # a Dask future
             if sent.status == "cancelled":
                 cancelled: BaseException = FutureCancelledError(sent.key, "the scheduler is gone")
                 return cancelled
@@ -89,17 +89,17 @@ class Workers:
 
 
 @contextmanager
-def workers(config: Spread) -> Iterator[Workers]:
-    """Workers for the tasks of a block; those that are started for it end with it.
+def workers(config: RunnerOptions) -> Iterator[Workers]:
+    """Provide workers for the tasks of a block; workers started for the block are stopped at its end.
 
     Raises
     ------
     ConfigurationError
-        If Dask is asked for and not installed, or its workers know other places than this process.
+        If Dask is requested but not installed, or its workers use different folders from this process.
     ServiceUnavailable
-        If no scheduler answers, or the workers die of a task.
+        If no scheduler responds, or a task keeps killing its workers.
     """
-    if not _wants_dask(config):
+    if not _uses_dask(config):
         yield Workers()
         return
     from prefect_dask import DaskTaskRunner
@@ -112,26 +112,26 @@ def workers(config: Spread) -> Iterator[Workers]:
                 yield heavy
             except Exception as error:
                 if cause := heavy.lost():
-                    raise _gave_up(cause) from error
+                    raise _dask_failure(cause) from error
                 raise
 
 
 @contextmanager
-def pool(config: Spread, processes: int | None = None) -> Iterator[Pool | None]:
-    """Dask workers that score shards; none: the processes of this machine do.
+def pool(config: RunnerOptions, processes: int | None = None) -> Iterator[Pool | None]:
+    """Provide Dask workers that score shards, or None if local processes should do it.
 
     Parameters
     ----------
-    config : Spread
+    config : RunnerOptions
     processes : int, optional
-        How many workers to start where there is no scheduler. Default: the cores that there are.
+        Number of workers to start if no scheduler is configured. Defaults to the number of cores.
 
     Raises
     ------
     ConfigurationError, ServiceUnavailable
-        As `workers` does.
+        As for `workers`.
     """
-    if not _wants_dask(config):
+    if not _uses_dask(config):
         yield None
         return
     from distributed import KilledWorker
@@ -139,17 +139,17 @@ def pool(config: Spread, processes: int | None = None) -> Iterator[Pool | None]:
 
     with _cluster(config.dask, processes or cores()) as (_, client), client.get_executor() as executor:
         try:
-            # one thread a shard: as many shards as the workers have threads are scored at once
+            # one thread per shard, so the number of concurrent shards is the workers' total number of threads
             yield Pool(executor, sum(client.nthreads().values()), threads=1)
         except (KilledWorker, FutureCancelledError) as error:
-            raise _gave_up(error) from error
+            raise _dask_failure(error) from error
 
 
-def _wants_dask(config: Spread) -> bool:
+def _uses_dask(config: RunnerOptions) -> bool:
     if config.runner != "dask":
         if config.dask.address:
             raise ConfigurationError(
-                f"Got dask.address={config.dask.address!r} with runner={config.runner!r}; add --runner dask."
+                f"dask.address is {config.dask.address!r}, but runner is {config.runner!r}; add --runner dask."
             )
         return False
     try:
@@ -157,15 +157,15 @@ def _wants_dask(config: Spread) -> bool:
         import prefect_dask  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(
-            f"Got runner='dask', but {error.name} is not installed: pip install 'polarity[dask]', here and where the "
-            "workers run."
+            f"runner is 'dask', but {error.name} is not installed; run pip install 'polarity[dask]' here and on the "
+            "workers."
         ) from error
     return True
 
 
 @contextmanager
 def _cluster(config: DaskConfig, processes: int) -> Iterator[tuple[SpecCluster | None, Client]]:
-    """A client of the scheduler at the configured address, or of a cluster of our own."""
+    """Connect to the scheduler at the configured address, or start a local cluster."""
     from distributed import Client
 
     if config.address is None:
@@ -173,27 +173,27 @@ def _cluster(config: DaskConfig, processes: int) -> Iterator[tuple[SpecCluster |
             yield cluster, client
         return
     if not urlsplit(config.address).scheme:
-        raise ConfigurationError(f"Got dask.address={config.address!r}; tcp://HOST:PORT is needed.")
+        raise ConfigurationError(f"dask.address is {config.address!r}; it must have the form tcp://HOST:PORT.")
     try:
         client = Client(config.address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ServiceUnavailable(
-            f"No Dask scheduler answers at {config.address} ({error}). Start one with `python -m dask scheduler`."
+            f"No Dask scheduler responds at {config.address} ({error}). Start one with `python -m dask scheduler`."
         ) from error
     with client:
-        _check_places(client, config.address)
+        _check_shared_folders(client, config.address)
         yield None, client
 
 
 def _local_cluster(processes: int) -> SpecCluster:
-    """A worker a core, or a GPU if there are more; each GPU belongs to one of them."""
+    """Create a cluster with one worker per process or GPU, whichever is more; each GPU is assigned to one worker."""
     from distributed import Nanny, Scheduler, SpecCluster
 
     present = gpus()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(index) for index in range(present))
 
     def worker(index: int) -> dict[str, Any]:
-        # the fits are processes of their own: what a worker may use says nothing of them
+        # no memory limit: fits run in separate processes, which a limit on the worker does not cover
         options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR}
         if index < present:
             options |= {"resources": {GPU: 1}, "env": {"CUDA_VISIBLE_DEVICES": visible.split(",")[index].strip()}}
@@ -206,29 +206,29 @@ def _local_cluster(processes: int) -> SpecCluster:
     )
 
 
-def _check_places(client: Client, address: str) -> None:
-    """Results are handed over as files, so all must know the same places."""
+def _check_shared_folders(client: Client, address: str) -> None:
+    """Check that all workers use the same folders: results are passed as files."""
     if not client.nthreads():
         raise ServiceUnavailable(
-            f"The Dask scheduler at {address} has no workers. Start some: `python -m dask worker {address}`."
+            f"The Dask scheduler at {address} has no workers. Start one with `python -m dask worker {address}`."
         )
     mine = shared_places()
     for worker, theirs in client.run(shared_places).items():
-        if differing := [name for name, place in mine.items() if theirs.get(name) != place]:
+        if differing := [name for name, folder in mine.items() if theirs.get(name) != folder]:
             raise ConfigurationError(
-                f"The Dask worker {worker} has another {' and another '.join(differing)} than this process; start "
-                "it with the same variables, on folders that both see."
+                f"The Dask worker {worker} has a different {' and a different '.join(differing)} from this process; "
+                "start it with the same environment variables, set to folders that both can access."
             )
 
 
 def _declares_gpus(client: Client) -> bool:
-    # not `scheduler_info`: the client's own refresh, which names no workers, may come in between
+    # not `scheduler_info`: the client's periodic refresh, which omits the workers, may have overwritten it
     identity = client.sync(client.scheduler.identity, n_workers=-1)
     return any(worker["resources"].get(GPU) for worker in identity["workers"].values())
 
 
-def _gave_up(error: BaseException) -> ServiceUnavailable:
+def _dask_failure(error: BaseException) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"Dask gave up ({error}). Look at the logs of the scheduler and the workers, and at their memory; what was "
-        "finished is kept, and the same command goes on."
+        f"Dask gave up on a task ({error}). Check the logs and the memory of the scheduler and the workers, then run "
+        "the same command again; finished work is kept."
     )

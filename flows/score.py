@@ -28,12 +28,12 @@ REPORT_EVERY_S = 10.0
 )
 @translate_errors
 def score(config: ScoreConfig) -> ScoringSummary:
-    """Score tweets in shards; the same again goes on where a killed run stopped.
+    """Score tweets in shards; running the same command again resumes an interrupted run.
 
     Parameters
     ----------
     config : ScoreConfig
-        Which tweets, and with which model.
+        The tweets and the model.
     """
     model = find.submit(config).result()
     opened = open_scoring.submit(config, model).result()
@@ -43,39 +43,39 @@ def score(config: ScoreConfig) -> ScoringSummary:
 
 @polarity_task("find model")
 def find(config: ScoreConfig) -> StoredModel:
-    """The stored model that the configuration names."""
+    """Look up the stored model that the configuration names."""
     return find_model(config.model)
 
 
 @polarity_task("open scoring")
 def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
-    """Look at the tweets; see that the output folder is free, or of this very scoring."""
+    """Inspect the tweets, and check that the output folder is unused or belongs to this same scoring."""
     return scoring.open_scoring(config, model)
 
 
 @polarity_task("score shards")
 def score_shards(opened: Scoring) -> Path:
-    """Score what is not scored yet, in processes of their own or on Dask workers."""
+    """Score the remaining shards, in local processes or on Dask workers."""
     log = get_run_logger()
-    log.info("%s scores into %s", opened.model.title, opened.folder)
-    told = time.monotonic()
+    log.info("Scoring with %s, writing to %s", opened.model.title, opened.folder)
+    last_report = time.monotonic()
 
-    def listen(so_far: Tally) -> None:
-        nonlocal told
-        if time.monotonic() - told > REPORT_EVERY_S:
-            told = time.monotonic()
-            log.info("%d tweets are scored", so_far.rows)
+    def report(so_far: Tally) -> None:
+        nonlocal last_report
+        if time.monotonic() - last_report > REPORT_EVERY_S:
+            last_report = time.monotonic()
+            log.info("%d tweets scored", so_far.rows)
 
     with runners.pool(opened.config, opened.workers) as pool:
-        return Path(write_summary(opened, scoring.score(opened, listen, pool)).folder)
+        return Path(write_summary(opened, scoring.score(opened, report, pool)).folder)
 
 
 @polarity_task("publish")
 def publish(folder: Path) -> ScoringSummary:
-    """Show the counts in the Prefect UI."""
+    """Publish the counts in the Prefect UI."""
     summary = ScoringSummary.read(folder)
     create_table_artifact(key="sentiments", table=summary.table(), description=f"{summary.source} by {summary.model}")
-    create_markdown_artifact(key="scores", markdown=summary.markdown(), description="The scores in a page")
+    create_markdown_artifact(key="scores", markdown=summary.markdown(), description="The scores on one page")
     runs = settings().runs_folder
     if folder.is_relative_to(runs):
         url = f"{settings().ui_url}/runs/{folder.relative_to(runs).as_posix()}/{PLOT_FILE}"
@@ -84,9 +84,9 @@ def publish(folder: Path) -> ScoringSummary:
 
 
 def show_scores(console: Console, summary: ScoringSummary) -> None:
-    """The counts on the terminal."""
+    """Print the counts."""
     print_table(console, f"{summary.source}, {summary.scored:,} of {summary.rows:,} rows scored", summary.table())
-    console.print(f"Scores, summary and plot are in {summary.folder}")
+    console.print(f"The scores, the summary and the plot are in {summary.folder}")
 
 
 if __name__ == "__main__":

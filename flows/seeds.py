@@ -1,4 +1,4 @@
-"""The same fit under several seeds: how far chance alone moves the figures."""
+"""The same fit with several seeds: how much the metrics vary by chance alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polarity.pipeline.step import perform
 
 
 def repeat_fits(steps: Steps) -> None:
-    """Fit each model that depends on a seed with several of them, on fewer tweets, and keep the test figures."""
+    """Fit each seed-dependent model with several seeds, on fewer tweets, and record the test metrics."""
     run, splits = steps.run, steps.result(Prepare)
     seeded = [model for model in run.config.models if not family_of(model).traits.exact]
     seeds = range(run.config.seed, run.config.seed + run.config.evaluation.seeds)
@@ -37,7 +37,7 @@ def repeat_fits(steps: Steps) -> None:
 
 @polarity_task("repeat", task_run_name="repeat-{model}-seed-{seed}", limited=False, tags=["seeds"])
 def repeat(run: Run, splits: Splits, model: str, seed: int) -> dict[str, Any]:
-    """Fit on some of the training tweets with another seed, and measure the packaged model on test."""
+    """Fit on a subset of the training tweets with the given seed, and evaluate the packaged model on test."""
     most = run.config.section(model).train_rows
     rows = run.config.evaluation.seed_rows
     config = run.config.with_options(model, {"train_rows": min(rows, most or rows)}).model_copy(update={"seed": seed})

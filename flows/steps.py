@@ -1,4 +1,4 @@
-"""The steps of the graph as Prefect tasks: each gets the results of those that it needs."""
+"""The steps of the graph as Prefect tasks; each receives the results of the steps it depends on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from polarity.pipeline.graph import (
     Package,
     Prepare,
     Provenance,
-    refused_predictions,
+    rejected_predictions,
 )
 from polarity.pipeline.prerequisites import check_prerequisites
 from polarity.pipeline.remote_store import open_store
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a flow that learns."""
+    """One run of a flow that fits models."""
 
     run_id: str
     folder: Path
@@ -64,20 +64,20 @@ class Run:
     started: datetime
 
     def link(self, path: str) -> str:
-        """Where `make ui` serves a file of the run's folder."""
+        """Return the URL at which `make ui` serves a file of the run's folder."""
         return f"{settings().ui_url}/runs/{self.run_id}/{path}"
 
 
 @dataclass(frozen=True)
 class TrackedFit(Fitted):
-    """A fit with its run in MLflow; none if it was found in the store."""
+    """A fit and the id of its MLflow run; None if the fit was found in the store."""
 
     cached: bool
     mlflow_run_id: str | None
 
 
 class Steps:
-    """The steps of one run: submitted with the results of those that they need, which it remembers."""
+    """Submits the steps of one run with the results of their dependencies, and keeps their results."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -85,55 +85,55 @@ class Steps:
         self._known: dict[str, Any] = {}
 
     def finish(self, step: type[Step[T]]) -> T:
-        """Run a step that is not about a model, and wait for it."""
+        """Run a step that is not specific to a model, and wait for it."""
         self._submit(step, None)
         return self.result(step)
 
     def side_by_side(
         self, *stages: type[Step[Any]], tracker: Tracker | None = None, workers: Workers | None = None
     ) -> None:
-        """Run steps for all models, each model's one after another, and wait for them.
+        """Run steps for all models in parallel, in sequence for each model, and wait for them.
 
         Parameters
         ----------
         *stages : type of Step
-            In the order in which they need one another.
+            In order of dependency.
         tracker : Tracker, optional
-            Records the fits.
+            Records the fits; required if `Fit` is among the stages.
         workers : Workers, optional
-            Take the fits.
+            Runs the fits; required if `Fit` is among the stages.
         """
         models: Sequence[str] = self.run.config.models
         started = []
         for stage in stages:
             if stage is Fit:
-                assert tracker is not None and workers is not None, "fits are recorded, and may run elsewhere"
+                assert tracker is not None and workers is not None, "Fit needs a tracker and workers"
                 started.append([self._fit(model, tracker, workers) for model in models])
             else:
                 started.append([self._submit(stage, model) for model in models])
         results(*started)
 
     def one_by_one(self, step: type[Step[Any]]) -> None:
-        """Run a step for one model after another, so that each has the machine for itself."""
+        """Run a step for one model after another, so that each has the machine to itself."""
         for model in self.run.config.models:
             self._submit(step, model)
             self.result(step, model)
 
     def package(self, model: str, provenance: Provenance) -> str:
-        """Build the Bento of the chosen model; its tag."""
+        """Build the Bento of the chosen model and return its tag."""
         needed = {Fit.name: self.result(Fit, model)}
         tag: str = build_bento.submit(self.run, model, needed, provenance).result()
         return tag
 
     def result(self, step: type[Step[T]], model: str | None = None) -> T:
-        """What a step made, once it has ended."""
+        """Wait for a step and return its result."""
         key = step.key(model)
         if key not in self._known:
             self._known[key] = self._futures[key].result()
         return cast(T, self._known[key])
 
     def results_for(self, node: type[Node], model: str) -> Results:
-        """What the steps that a node needs made for a model, by their names."""
+        """Return the results that a node needs for a model, by step name."""
         return {need.name: self.result(cast(type[Step[Any]], need), model) for need in node.needs}
 
     def _submit(self, step: type[Step[Any]], model: str | None) -> PrefectFuture[Any]:
@@ -158,12 +158,12 @@ class Steps:
 
 
 def begin(config: LearningConfig) -> Steps:
-    """Begin a run of a flow that learns."""
+    """Start a run of a flow that fits models."""
     return Steps(_begin.submit(config).result())
 
 
 def prepare_tweets(steps: Steps) -> tuple[Snapshot, Acceptance, Splits]:
-    """Take the tweets of a run from the source to the splits, through both gates."""
+    """Take the tweets of a run from their source, through both gates, to the splits."""
     for step in PREPARATION:
         steps.finish(step)
     return steps.result(Ingest), steps.result(Accept), steps.result(Prepare)
@@ -171,7 +171,7 @@ def prepare_tweets(steps: Steps) -> tuple[Snapshot, Acceptance, Splits]:
 
 @contextmanager
 def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
-    """The MLflow run of this flow run, ended whatever happens."""
+    """Open the MLflow run of this flow run, and close it even if the block fails."""
     tracker = Tracker.open(
         run.run_id,
         params=run.config.model_dump(mode="json"),
@@ -183,7 +183,7 @@ def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
         },
     )
     create_link_artifact(
-        key="mlflow-run", link=tracker.link(), link_text="MLflow run", description="The record of this run"
+        key="mlflow-run", link=tracker.link(), link_text="MLflow run", description="The MLflow record of this run"
     )
     try:
         yield tracker
@@ -195,11 +195,11 @@ def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
 
 @polarity_task("begin")
 def _begin(config: LearningConfig) -> Run:
-    """Make the run's folder, see that all the run needs can be had, and mend what a killed run left."""
+    """Check the prerequisites, repair what a killed run left behind, and create the run's folder."""
     for remark in check_prerequisites(config):
         get_run_logger().warning(remark)
-    if mended := promotion.reconcile(Registry.open()):
-        get_run_logger().warning("Mended: %s.", mended)
+    if repaired := promotion.reconcile(Registry.open()):
+        get_run_logger().warning("Repaired: %s.", repaired)
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%d-%H%M%S}-{config.profile}-{uuid4().hex[:4]}"
     folder = settings().runs_folder / run_id
@@ -210,7 +210,7 @@ def _begin(config: LearningConfig) -> Run:
 
 @polarity_task("step")
 def run_step(run: Run, step: type[Step[Any]], needed: Mapping[str, Any], model: str | None) -> Any:
-    """Run a step of the graph, unless the store has its result, and show what it made."""
+    """Run a step of the graph, unless the store has its result, and publish the result."""
     outcome = perform(step(run.config, needed, model), open_store())
     if show := _SHOWN.get(step):
         show(run, outcome, needed, model)
@@ -219,23 +219,23 @@ def run_step(run: Run, step: type[Step[Any]], needed: Mapping[str, Any], model: 
 
 @polarity_task("package")
 def build_bento(run: Run, model: str, needed: Mapping[str, Any], provenance: Provenance) -> str:
-    """Build the chosen model's Bento under a candidate's name, start it, and put real requests to it."""
+    """Build the chosen model's Bento under the candidate name, start it, and send it real requests."""
     step = Package(run.config, needed, model)
     step.provenance = provenance
     outcome = perform(step, open_store())
     return as_cached(outcome.result, cached=outcome.stored.cached)
 
 
-# One tag for all models: Prefect asks its server for every set of tags whether it is limited, see docs/decisions.md.
+# One tag for all models: Prefect queries its server for the limit of each set of tags, see docs/decisions.md.
 @polarity_task("fit", task_run_name="fit-{model}", limited=False, tags=["fit"])
 def fit(run: Run, model: str, splits: Splits, tracker: Tracker) -> TrackedFit:
-    """Fit a model in a process of its own, unless the store has that fit, and record it in MLflow."""
+    """Fit a model in a separate process, unless the store has that fit, and record it in MLflow."""
     log, store = get_run_logger(), open_store()
     step = Fit(run.config, {Prepare.name: splits}, model, FitProgress(model))
     if found := recall(step, store):
-        log.info("%s: nothing that its fit depends on has changed; it is not trained again", model)
+        log.info("%s: nothing its fit depends on has changed; reusing the stored fit", model)
         return as_cached(TrackedFit(found.result.folder, True, None), cached=True)
-    log.info("%s: fitting on %d tweets in a process of its own", model, splits.rows["train"])
+    log.info("%s: fitting on %d tweets in a separate process", model, splits.rows["train"])
     run_id = tracker.start_candidate(
         model, family=family_of(model).name, params=run.config.section(model).model_dump(mode="json")
     )
@@ -248,51 +248,53 @@ def fit(run: Run, model: str, splits: Splits, tracker: Tracker) -> TrackedFit:
     return TrackedFit(outcome.result.folder, outcome.stored.cached, run_id)
 
 
-def _show_snapshot(run: Run, made: Outcome[Snapshot], *_: Any) -> None:
-    manifest = made.result.manifest
+def _show_snapshot(run: Run, outcome: Outcome[Snapshot], *_: Any) -> None:
+    manifest = outcome.result.manifest
     get_run_logger().info("%d tweets from %s", manifest.rows, manifest.source)
 
 
-def _show_acceptance(run: Run, made: Outcome[Acceptance], *_: Any) -> None:
-    """Show the gate's Data Docs and the quarantine; a set that is not fit stops the flow here."""
-    acceptance = made.result
-    _show_docs(run, made.stored.folder, "raw_tweets")
+def _show_acceptance(run: Run, outcome: Outcome[Acceptance], *_: Any) -> None:
+    """Publish the gate's Data Docs and the quarantine; stop the flow here if the gate refused the data."""
+    acceptance = outcome.result
+    _show_docs(run, outcome.stored.folder, "raw_tweets")
     shutil.copy(acceptance.quarantine, run.folder / "quarantine.parquet")
     if acceptance.quarantined:
         get_run_logger().warning(
-            "%d rows are quarantined, with reasons: %s", acceptance.quarantined, run.folder / "quarantine.parquet"
+            "%d rows are quarantined; the reasons are in %s", acceptance.quarantined, run.folder / "quarantine.parquet"
         )
     if acceptance.refusal:
         raise DataRejected(acceptance.refusal)
 
 
-def _show_splits(run: Run, made: Outcome[Splits], *_: Any) -> None:
-    splits = made.result
+def _show_splits(run: Run, outcome: Outcome[Splits], *_: Any) -> None:
+    splits = outcome.result
     shutil.copy(splits.conflicts, run.folder / "conflicts.parquet")
     get_run_logger().info(
-        "%s; %d rows are set aside", ", ".join(f"{rows} {name}" for name, rows in splits.rows.items()), splits.set_aside
+        "%s; %d rows are set aside",
+        ", ".join(f"{rows} {name}" for name, rows in splits.rows.items()),
+        splits.set_aside,
     )
 
 
-def _show_split_gate(run: Run, made: Outcome[Any], *_: Any) -> None:
-    _show_docs(run, made.stored.folder, "prepared_tweets")
+def _show_split_gate(run: Run, outcome: Outcome[Any], *_: Any) -> None:
+    _show_docs(run, outcome.stored.folder, "prepared_tweets")
 
 
-def _show_evaluation(run: Run, made: Outcome[Scorecard], _: Results, model: str) -> None:
-    _show_docs(run, made.stored.folder, f"predictions/{model}")
-    figures = made.result.metrics["validation"]
+def _show_evaluation(run: Run, outcome: Outcome[Scorecard], _: Results, model: str) -> None:
+    _show_docs(run, outcome.stored.folder, f"predictions/{model}")
+    figures = outcome.result.metrics["validation"]
     log = get_run_logger()
     log.info(
         "%s on validation: accuracy %.4f, macro-F1 %.4f, log-loss %.4f",
         model, figures.accuracy, figures.macro_f1, figures.log_loss,
     )  # fmt: skip
-    # predictions that are none speak against this candidate, not against the others
-    for objection in refused_predictions(made.result):
+    # invalid predictions disqualify this candidate, not the others
+    for objection in rejected_predictions(outcome.result):
         log.warning("%s cannot be chosen: %s", model, objection)
 
 
-def _show_behaviour(run: Run, made: Outcome[Examination], _: Results, model: str) -> None:
-    for objection in made.result.behaviour.objections:
+def _show_behaviour(run: Run, outcome: Outcome[Examination], _: Results, model: str) -> None:
+    for objection in outcome.result.behaviour.objections:
         get_run_logger().warning("%s cannot be promoted: %s", model, objection)
 
 
@@ -307,11 +309,11 @@ _SHOWN: Mapping[type[Step[Any]], Callable[..., None]] = {
 
 
 def _show_docs(run: Run, folder: Path, suite: str) -> None:
-    """Keep a gate's Data Docs in the run's folder, and link them from the Prefect run."""
+    """Copy a gate's Data Docs to the run's folder, and link them from the Prefect run."""
     shutil.copytree(folder / "data_docs", run.folder / "data_docs" / suite, dirs_exist_ok=True)
     create_link_artifact(
         key=f"data-docs-{suite.replace('/', '-').replace('_', '-')}",
         link=run.link(f"data_docs/{suite}/index.html"),
         link_text=f"Data Docs: {suite}",
-        description="What Great Expectations found",
+        description="The validation results of Great Expectations",
     )

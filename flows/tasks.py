@@ -1,4 +1,4 @@
-"""The tasks of a training that no store keeps: the choice, the record in MLflow, the champion, the promotion."""
+"""The tasks of a training run whose results are not stored: selection, MLflow record, champion, promotion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from polarity.selection import policy
 
 @dataclass(frozen=True)
 class ModelRun:
-    """One model of a run with all that was measured of it, and its version once it is registered."""
+    """One model of a run with all its measurements, and its registered version once it has one."""
 
     name: str
     fitted: TrackedFit
@@ -46,7 +46,7 @@ class ModelRun:
 
     @classmethod
     def of(cls, steps: Steps, name: str) -> ModelRun:
-        """What the steps of a run made for a model."""
+        """Collect the results of a run's steps for a model."""
         fitted = steps.result(graph.Fit, name)
         assert isinstance(fitted, TrackedFit)
         return cls(
@@ -62,13 +62,13 @@ class ModelRun:
 
     @property
     def family(self) -> str:
-        """The family's name."""
+        """The name of the model's family."""
         family: str = self.fitted.record["family"]
         return family
 
 
 def choose(steps: Steps) -> Verdict:
-    """Let the policy choose between the models of a run."""
+    """Let the selection policy choose among the models of a run."""
     run = steps.run
     measured = {model: steps.results_for(graph.Select, model) for model in run.config.models}
     verdict: Verdict = select.submit(run, measured).result()
@@ -77,7 +77,7 @@ def choose(steps: Steps) -> Verdict:
 
 @polarity_task("select")
 def select(run: Run, measured: dict[str, Results]) -> Verdict:
-    """Let the policy choose, on validation alone."""
+    """Apply the selection policy, on validation data only."""
     verdict = graph.Select.decide(run.config, measured)
     get_run_logger().info(verdict.reason)
     return verdict
@@ -85,7 +85,7 @@ def select(run: Run, measured: dict[str, Results]) -> Verdict:
 
 @polarity_task("record", task_run_name="record-{model.name}")
 def record(run: Run, snapshot: Snapshot, model: ModelRun, tracker: Tracker) -> ModelRun:
-    """Write a model's figures, plots and package to MLflow and register it, once per fit."""
+    """Log a model's metrics, plots and package to MLflow, and register it once per fit."""
     registry = Registry.open()
     name, family, key = model.name, model.family, model.fitted.key
     params = run.config.section(name).model_dump(mode="json")
@@ -126,14 +126,14 @@ def record(run: Run, snapshot: Snapshot, model: ModelRun, tracker: Tracker) -> M
 
 @polarity_task("compare with champion")
 def compare_with_champion(run: Run, splits: Splits, verdict: Verdict, models: Sequence[ModelRun]) -> Verdict:
-    """Hold the chosen model against the champion on the same test tweets."""
+    """Compare the chosen model with the champion on the same test tweets."""
     champion = Registry.open().champion()
     if verdict.selected is None or champion is None:
         return verdict
     chosen = _chosen(verdict, models)
     assert chosen.version is not None
     if chosen.version.number == champion.number:
-        reason = f"{verdict.reason} It is the champion already."
+        reason = f"{verdict.reason} It is already the champion."
         return replace(verdict, promote=False, champion_before=str(champion), reason=reason)
     verdict = policy.compare_with_champion(
         verdict,
@@ -148,7 +148,7 @@ def compare_with_champion(run: Run, splits: Splits, verdict: Verdict, models: Se
 
 
 def _predictions_of(champion: Version, run: Run, splits: Splits, models: Sequence[ModelRun]) -> Predictions | None:
-    """What the champion predicts for the test tweets; None if it knows other classes."""
+    """Return the champion's predictions for the test tweets; None if its classes differ."""
     for model in models:
         if model.version == champion:
             return model.test.predictions("test")
@@ -166,7 +166,7 @@ def _predictions_of(champion: Version, run: Run, splits: Splits, models: Sequenc
 
 
 def package(steps: Steps, snapshot: Snapshot, verdict: Verdict, models: Sequence[ModelRun]) -> str | None:
-    """The tag of the chosen model's Bento, which says where the model came from."""
+    """Build the chosen model's Bento, with the model's provenance in its card; return its tag."""
     if verdict.selected is None:
         return None
     run, chosen = steps.run, _chosen(verdict, models)
@@ -182,7 +182,7 @@ def package(steps: Steps, snapshot: Snapshot, verdict: Verdict, models: Sequence
 
 @polarity_task("promote")
 def promote(verdict: Verdict, models: Sequence[ModelRun], candidate_bento: str | None) -> str | None:
-    """Move the alias `champion` and `sentiment:latest` to the chosen model, if the verdict says so."""
+    """Move the alias `champion` and `sentiment:latest` to the chosen model, if the verdict promotes it."""
     if verdict.selected is None or candidate_bento is None:
         return None
     if not verdict.promote:

@@ -1,6 +1,6 @@
-"""A flow from a shell: options in, progress and a table out, and exit codes that a script can trust.
+"""Runs a flow from a shell: parses options, prints the result as a table, and exits with a reliable code.
 
-Exit codes: 0 done; 1 something broke (the log says what); 2 an option or the data is wrong (the message says which).
+Exit codes: 0 success; 1 failure (see the log); 2 invalid option or data (see the message).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from polarity.pipeline.remote_store import open_store
 
 S = TypeVar("S", bound=Section)
 LOCAL_SERVER = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
-SERVER_START_S = 180  # of the one that Prefect starts for a run if none answers: a busy machine takes its time
+SERVER_START_S = 180  # for the temporary server that Prefect starts if none is running; slow on a busy machine
 
 
 def run_from_shell(
@@ -44,111 +44,109 @@ def run_from_shell(
     *,
     prog: str,
     show: Callable[[Console, Any], None],
-    instead: Mapping[str, tuple[str, Callable[[Console, S], None]]] | None = None,
-    again: Mapping[str, tuple[str, Callable[[Console, str], bool]]] | None = None,
+    actions: Mapping[str, tuple[str, Callable[[Console, S], None]]] | None = None,
+    run_actions: Mapping[str, tuple[str, Callable[[Console, str], bool]]] | None = None,
 ) -> None:
-    """Run `flow` with the configuration on the command line, show its result, and exit.
+    """Run `flow` with the configuration from the command line, print its result, and exit.
 
     Parameters
     ----------
     flow : Flow
         Takes the configuration as its only argument.
     model : type
-        Of the configuration.
+        The configuration model.
     prog : str
-        What the command is called.
+        Name of the command, for help and error messages.
     show : callable
-        Tells the result on a console.
-    instead : mapping, optional
-        Switches (without dashes) that do something else with the configuration: their help text, and what they do.
-    again : mapping, optional
-        Options that name an earlier run, whose configuration counts: their help text, and what they do; false if that
-        did not end well.
+        Prints the result to a console.
+    actions : mapping, optional
+        Switches (without dashes) that replace running the flow: help text, and a function of the configuration.
+    run_actions : mapping, optional
+        Options (without dashes) that take the id of a past run and use its configuration: help text, and a function of
+        the id that returns whether it succeeded.
     """
-    instead, again = instead or {}, again or {}
-    console, complaints = _console(sys.stdout), _console(sys.stderr)
+    actions, run_actions = actions or {}, run_actions or {}
+    console, errors = _console(sys.stdout), _console(sys.stderr)
     try:
-        config, beside = parse_options(
+        config, extras = parse_options(
             model,
             prog=prog,
-            flags={flag: text for flag, (text, _) in instead.items()},
-            named={name: text for name, (text, _) in again.items()},
+            flags={flag: text for flag, (text, _) in actions.items()},
+            named={name: text for name, (text, _) in run_actions.items()},
         )
-        for name, run_id in beside.items():
+        for name, run_id in extras.items():
             if run_id is None:
-                instead[name][1](console, config)
+                actions[name][1](console, config)
                 sys.exit(0)
             if config != model():
-                raise ConfigurationError(f"--{name} takes the options of that run; leave out all others.")
-            sys.exit(0 if again[name][1](console, run_id) else 1)
+                raise ConfigurationError(f"--{name} uses the options of the past run; remove all other options.")
+            sys.exit(0 if run_actions[name][1](console, run_id) else 1)
     except EXPECTED as error:
-        complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        errors.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
         sys.exit(2)
     except PolarityError as error:
-        complaints.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        errors.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
         sys.exit(1)
     with ExitStack() as stack:
         stack.enter_context(temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_START_S}))
-        if not PREFECT_API_URL.value() and answers(LOCAL_SERVER):
+        if not PREFECT_API_URL.value() and is_responding(LOCAL_SERVER):
             stack.enter_context(temporary_settings({PREFECT_API_URL: LOCAL_SERVER}))
         try:
             state: Any = flow(config, return_state=True)
         except Exception as error:
             api = PREFECT_API_URL.value()
-            if not api or (not isinstance(error, httpx.HTTPError) and answers(api)):
+            if not api or (not isinstance(error, httpx.HTTPError) and is_responding(api)):
                 raise
-            complaints.print(
-                f"\n{prog}: the Prefect server at {api} does not answer as it should ({error}). Start it again, then "
-                "give the same command again: it goes on from what was finished.",
+            errors.print(
+                f"\n{prog}: the Prefect server at {api} does not respond as expected ({error}). Restart it, then "
+                "run the same command again; finished steps are kept.",
                 style="bold red", markup=False, soft_wrap=True,
             )  # fmt: skip
             sys.exit(1)
-    gc.freeze()  # a second less: the collector would go through every library once more before the process ends
+    gc.freeze()  # saves a second: the collector would otherwise scan every library once more at exit
     result = state.result(raise_on_failure=False)
     if state.is_completed():
         show(console, result)
         sys.exit(0)
     expected = isinstance(result, EXPECTED)
-    complaints.print(
-        f"\n{prog}: {result if expected else state.message}", style="bold red", markup=False, soft_wrap=True
-    )
+    errors.print(f"\n{prog}: {result if expected else state.message}", style="bold red", markup=False, soft_wrap=True)
     sys.exit(2 if expected else 1)
 
 
 def show_summary(console: Console, summary: RunSummary) -> None:
-    """The comparison, the verdict and the Bento of a training run."""
+    """Print the comparison, the verdict and the Bento of a training run."""
     print_table(console, f"Run {summary.run_id}", summary.table())
     trained = [model.name for model in summary.models if not model.cached]
     if not trained:
-        console.print("Nothing was trained again: no input, option, code or library that a fit depends on has changed.")
+        console.print("Nothing was retrained: no input, option, code or library that a fit depends on has changed.")
     console.print(f"\n[bold]Verdict[/]  {summary.verdict.reason}")
     console.print(f"[bold]Champion[/] {'new' if summary.verdict.promoted else 'unchanged'}")
     console.print(f"[bold]Bento[/]    {summary.bento or 'none'}")
 
 
 def _console(stream: TextIO) -> Console:
-    """A console that keeps tables whole when its output goes to a file or a pipe."""
+    """Create a console wide enough to keep tables intact when the output goes to a file or a pipe."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
 
 
 def show_graph(console: Console, _: TrainConfig) -> None:
-    """The graph of the steps, for Mermaid."""
+    """Print the graph of the steps as Mermaid text."""
     console.print(mermaid(), end="", markup=False, soft_wrap=True)
 
 
 def show_plan(console: Console, config: TrainConfig) -> None:
-    """What a training run would do, and why."""
+    """Print what a training run would do, and why."""
     table = Table(header_style="bold", box=None)
     for name in ("step", "", "why"):
         table.add_column(name)
     colours = {"kept": "green", "runs": "yellow", "open": "cyan"}
     for planned in plan(config, open_store()):
-        table.add_row(planned.step, f"[{colours[planned.state]}]{planned.state}[/]", planned.why)
+        table.add_row(planned.step, f"[{colours[planned.state]}]{planned.state}[/]", planned.reason)
     console.print(table)
 
 
-def answers(api: str) -> bool:
-    """Whether a Prefect server answers there."""
+def is_responding(api: str) -> bool:
+    """Return whether a Prefect server responds at `api`."""
     try:
         return httpx.get(f"{api}/health", timeout=2).is_success
     except httpx.HTTPError:
@@ -156,10 +154,10 @@ def answers(api: str) -> bool:
 
 
 def print_table(console: Console, title: str, rows: list[dict[str, str]]) -> None:
-    """A table on the terminal, numbers to the right."""
+    """Print a table, with all columns but the first right-aligned."""
     table = Table(title=title, title_justify="left", header_style="bold")
-    for at, name in enumerate(rows[0] if rows else []):
-        table.add_column(name, justify="left" if at == 0 else "right", no_wrap=True)
+    for index, name in enumerate(rows[0] if rows else []):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
     console.print(table)

@@ -1,4 +1,4 @@
-"""Train, compare, choose and package: `python -m flows.train --profile demo`, or the deployment `train`."""
+"""Train, compare, select and package: `python -m flows.train --profile demo`, or the deployment `train`."""
 
 from prefect import flow
 
@@ -19,33 +19,33 @@ from polarity.pipeline.graph import Evaluate, Examine, Fit, Mistakes, Test, Time
 @flow(
     name="train",
     flow_run_name="train-{config.profile}",
-    description="Train, compare, choose and package the tweet classifiers.",
+    description="Train, compare, select and package tweet classifiers.",
 )
 @translate_errors
-def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # noqa: B008  # it is frozen
-    """Turn labelled tweets into the champion's Bento.
+def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # noqa: B008  # frozen
+    """Train classifiers on labelled tweets, and package the best one as a Bento.
 
     Parameters
     ----------
     config : TrainConfig
-        What to do; see `polarity.pipeline.config`.
+        The options; see `polarity.pipeline.config`.
     """
     with one_training():
         return run_training(config)
 
 
 def run_training(config: TrainConfig) -> RunSummary:
-    """The steps of a training (`polarity.pipeline.graph`), side by side where they can be."""
+    """Run the steps of a training run (`polarity.pipeline.graph`), in parallel where possible."""
     steps = begin(config)
     snapshot, accepted, splits = prepare_tweets(steps)
 
     with recorded(steps.run, snapshot) as tracker:
         with workers(config) as heavy:
             steps.side_by_side(Fit, Evaluate, Examine, tracker=tracker, workers=heavy)
-        steps.one_by_one(Time)  # a latency is measured while nothing else runs
+        steps.one_by_one(Time)  # nothing else may run while latency is measured
         choice = tasks.choose(steps)
 
-        steps.side_by_side(Test, Mistakes)  # only now is the test split read
+        steps.side_by_side(Test, Mistakes)  # the test split is first read here
         repeat_fits(steps)
         measured = [tasks.ModelRun.of(steps, model) for model in config.models]
         models = [tasks.record.submit(steps.run, snapshot, model, tracker).result() for model in measured]
@@ -61,12 +61,18 @@ if __name__ == "__main__":
         TrainConfig,
         prog="python -m flows.train",
         show=show_summary,
-        instead={
-            "plan": ("Say what would run and why, and run nothing.", show_plan),
-            "graph": ("Print the graph of the steps as Mermaid text, and run nothing.", show_graph),
+        actions={
+            "plan": ("Print what would run and why, without running anything.", show_plan),
+            "graph": ("Print the graph of the steps as Mermaid text, without running anything.", show_graph),
         },
-        again={
-            "reproduce": ("Id of a past run: run its code on its data again, and compare.", show_reproduction),
-            "restore": ("As --reproduce; then register it, and promote it if the policy says so.", show_restoration),
+        run_actions={
+            "reproduce": (
+                "Repeat the past run with this id, its code on its data, and compare the results.",
+                show_reproduction,
+            ),
+            "restore": (
+                "Like --reproduce, but also register the model, and promote it if the policy allows it.",
+                show_restoration,
+            ),
         },
     )

@@ -35,20 +35,20 @@ TRIALS_FILE = "trials.csv"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found: all trials of each model, the best first, and where the best options are written."""
+    """Result of a search: the trials of each model, best first, and the file with the best options."""
 
     run_id: str
     trials: dict[str, list[Trial]]
     best: Path
 
     def table(self, *, most: int | None = None) -> list[dict[str, str]]:
-        """A row a trial, or for the `most` best of each model, as people read them."""
+        """Return one row per trial, or the `most` best of each model, formatted for display."""
         return [
             {
                 "model": model,
                 "trial": str(trial.number),
-                "validation log-loss": "given up" if trial.log_loss is None else f"{trial.log_loss:.4f}",
-                "options": ", ".join(f"{name} {_in_words(value)}" for name, value in trial.options.items()),
+                "validation log-loss": "pruned" if trial.log_loss is None else f"{trial.log_loss:.4f}",
+                "options": ", ".join(f"{name} {_format(value)}" for name, value in trial.options.items()),
             }
             for model, trials in self.trials.items()
             for trial in trials[:most]
@@ -58,16 +58,16 @@ class Tuning:
 @flow(
     name="tune",
     flow_run_name="tune-{config.profile}",
-    description="Search the hyper-parameters of some models, and write the best where a training can use them.",
+    description="Search hyper-parameters, and write the best ones to a file that a training run can read.",
 )
 @translate_errors
-def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B008  # it is frozen
-    """Search on train and validation; what an earlier, unfinished search of the same has tried is not tried again.
+def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B008  # frozen
+    """Search on train and validation; an interrupted search of the same space is resumed, without repeating trials.
 
     Parameters
     ----------
     config : TuneConfig
-        What to learn from, which models, and how to search.
+        The data, the models and the search options.
     """
     with one_training():
         steps = begin(config)
@@ -79,61 +79,61 @@ def tune(config: TuneConfig = TuneConfig(profile="demo")) -> Tuning:  # noqa: B0
 
 
 def search(run: Run, splits: Splits, model: str, tracker: Tracker) -> list[Trial]:
-    """Try option after option, some side by side.
+    """Run the trials of one model, several at a time.
 
     Raises
     ------
     ServiceUnavailable
-        If no trial could be finished.
+        If no trial finished.
     """
     config, log = run.config, get_run_logger()
     key = Fit(config, {Prepare.name: splits}, model).fingerprint().key
     folder, present = settings().home / "searches", config.section(model)
     with Search.open(model, present, config.search, folder, seed=config.seed, key=key) as study:
-        left = study.left(config.search.trials)
-        log.info("%s: %d trials are done, %d are to do", model, len(study.trials()), left)
+        remaining = study.remaining(config.search.trials)
+        log.info("%s: %d trials done, %d to run", model, len(study.trials()), remaining)
         with workers(config) as heavy:
-            for trial in _side_by_side(run, splits, study, tracker, heavy, trials=left):
+            for trial in _run_trials(run, splits, study, tracker, heavy, trials=remaining):
                 study.tell(trial)
         found = study.trials()
     if not found or found[0].log_loss is None:
-        raise ServiceUnavailable(f"No trial of {model} could be finished; the log says why.")
+        raise ServiceUnavailable(f"No trial of {model} finished; see the log for the reasons.")
     return found
 
 
-def _side_by_side(
+def _run_trials(
     run: Run, splits: Splits, study: Search, tracker: Tracker, heavy: Workers, *, trials: int
 ) -> Iterator[Trial]:
-    """Trials as they end; the next one is asked for when that has been told."""
-    task = try_out.with_options(retries=run.config.faults.retries, tags=["trial", study.model])
+    """Yield trials as they end; the next one is drawn only after the caller has recorded the last."""
+    task = run_trial.with_options(retries=run.config.faults.retries, tags=["trial", study.model])
     gpu = family_of(study.model).traits.gpu
     started: dict[PrefectFuture[Trial], Trial] = {}
     for _ in range(trials):
         if len(started) == run.config.search.workers:
-            yield _ended(started)
+            yield _next_ended(started)
         asked = study.ask()
         started[heavy.submit(task, run, splits, study, asked, tracker, gpu=gpu)] = asked
     while started:
-        yield _ended(started)
+        yield _next_ended(started)
 
 
-def _ended(started: dict[PrefectFuture[Trial], Trial]) -> Trial:
-    """The trial that ends next. One that failed for good has no loss: the others go on."""
+def _next_ended(started: dict[PrefectFuture[Trial], Trial]) -> Trial:
+    """Wait for the next trial to end. A trial that failed for good has no loss; the others continue."""
     future = next(iter(as_completed(list(started))))
     asked = started.pop(future)
     result: Any = future.result(raise_on_failure=False)
     if isinstance(result, Trial):
         return result
-    get_run_logger().warning("Trial %d failed for good: %s", asked.number, result)
+    get_run_logger().warning("Trial %d failed permanently: %s", asked.number, result)
     return asked
 
 
-class _GivenUpError(Exception):
-    """The trial is hopeless."""
+class _TrialPruned(Exception):
+    """The study has pruned the trial."""
 
 
-class _Watch:
-    """Passes a trial's progress on, and stops it when the study has no hope for it."""
+class _TrialProgress:
+    """Reports the progress of a trial, and stops the trial when the study prunes it."""
 
     def __init__(self, study: Search, trial: Trial) -> None:
         self._study, self._trial = study, trial
@@ -142,13 +142,13 @@ class _Watch:
     def __call__(self, fraction: float, message: str, metrics: Mapping[str, float]) -> None:
         self._progress(fraction, message, metrics)
         loss = metrics.get("validation_loss")
-        if loss is not None and fraction < 1 and self._study.is_hopeless(self._trial, int(metrics["epoch"]), loss):
-            raise _GivenUpError
+        if loss is not None and fraction < 1 and self._study.should_prune(self._trial, int(metrics["epoch"]), loss):
+            raise _TrialPruned
 
 
 @polarity_task("trial", task_run_name="trial-{study.model}-{trial.number}", limited=False)
-def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tracker) -> Trial:
-    """Fit with a trial's options, and measure the packaged model on validation."""
+def run_trial(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tracker) -> Trial:
+    """Fit with the options of a trial, and evaluate the packaged model on validation."""
     model, log = study.model, get_run_logger()
     config = run.config.with_options(model, trial.options)
     run_id = tracker.start_candidate(
@@ -159,12 +159,12 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
     )
     try:
         store, given = open_store(), {Prepare.name: splits}
-        fitted = perform(Fit(config, given, model, _Watch(study, trial)), store)
+        fitted = perform(Fit(config, given, model, _TrialProgress(study, trial)), store)
         measured = perform(Validate(run.config, given | {Fit.name: fitted.result}, model), store)
         figures = measured.result.metrics["validation"]
-    except _GivenUpError:
-        tracker.finish(run_id, "KILLED", message="Given up: its validation loss was above the median.")
-        log.info("%s, trial %d: given up (%s)", model, trial.number, _in_words(trial.options))
+    except _TrialPruned:
+        tracker.finish(run_id, "KILLED", message="Pruned: its validation loss was above the median.")
+        log.info("%s, trial %d: pruned (%s)", model, trial.number, _format(trial.options))
         return replace(trial, pruned=True)
     except BaseException as error:
         tracker.finish(run_id, "FAILED", message=str(error))
@@ -173,14 +173,14 @@ def try_out(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Trac
     tracker.finish(run_id)
     log.info(
         "%s, trial %d: validation log-loss %.4f, accuracy %.4f (%s)",
-        model, trial.number, figures.log_loss, figures.accuracy, _in_words(trial.options),
+        model, trial.number, figures.log_loss, figures.accuracy, _format(trial.options),
     )  # fmt: skip
     return replace(trial, log_loss=figures.log_loss)
 
 
 @polarity_task("publish")
 def publish(run: Run, trials: dict[str, list[Trial]], tracker: Tracker) -> Tuning:
-    """Write `best.json` and `trials.csv`, show them in the Prefect UI, and keep them in MLflow."""
+    """Write `best.json` and `trials.csv`, publish them in the Prefect UI, and log them to MLflow."""
     best = {section_name(model): found[0].options for model, found in trials.items()}
     tuning = Tuning(run.run_id, trials, run.folder / BEST_FILE)
     tuning.best.write_text(json.dumps(best, indent=1) + "\n")
@@ -191,28 +191,28 @@ def publish(run: Run, trials: dict[str, list[Trial]], tracker: Tracker) -> Tunin
         writer.writerows(table)
     for name in (BEST_FILE, TRIALS_FILE):
         tracker.log_artifacts(tracker.run_id, run.folder / name)
-    create_table_artifact(key="trials", table=table, description="What was tried, the best first")
+    create_table_artifact(key="trials", table=table, description="All trials, best first")
     create_markdown_artifact(
         key="best-options",
-        markdown=f"```json\n{json.dumps(best, indent=1)}\n```\n\nUse them: `{_use(tuning)}`",
+        markdown=f"```json\n{json.dumps(best, indent=1)}\n```\n\nTo train with them: `{_train_command(tuning)}`",
         description="The best options",
     )
     return tuning
 
 
 def show_tuning(console: Console, tuning: Tuning) -> None:
-    """The best trials on the terminal, and how to use them."""
+    """Print the best trials, and the command that trains with the best options."""
     print_table(console, f"Search {tuning.run_id}", tuning.table(most=5))
-    console.print(f"The best options are in {tuning.best}. Use them:\n  {_use(tuning)}")
+    console.print(f"The best options are in {tuning.best}. To train with them:\n  {_train_command(tuning)}")
 
 
-def _use(tuning: Tuning) -> str:
+def _train_command(tuning: Tuning) -> str:
     return f"python -m flows.train --tuned {tuning.best} ..."
 
 
-def _in_words(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_format(part)}" for name, part in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -1,7 +1,7 @@
-"""`python -m ops.deploy`: make the Prefect server agree with prefect.yaml.
+"""`python -m ops.deploy`: synchronise the Prefect server with prefect.yaml.
 
-`prefect deploy --all` adds and changes; what is not in the file any more it leaves on the server, where it
-would go on running. That is taken away here.
+`prefect deploy --all` adds and updates deployments and schedules, but leaves those that were removed from the file
+active on the server. This module deletes them.
 """
 
 import subprocess
@@ -27,12 +27,12 @@ FILE = PROJECT / "prefect.yaml"
 
 
 def deploy(file: Path = FILE) -> list[str]:
-    """Create the work pool and the training limit, deploy all that `file` names, and take away what it does not.
+    """Create the work pool and the training limit, deploy everything in `file`, and delete the rest.
 
     Returns
     -------
     list of str
-        What was taken away, in words.
+        Descriptions of the deleted deployments and schedules.
     """
     ensure_limit()
     with get_client(sync_client=True) as client:
@@ -44,38 +44,38 @@ def deploy(file: Path = FILE) -> list[str]:
             stdout=subprocess.DEVNULL,
         )
         wanted = yaml.safe_load(file.read_text())["deployments"]
-        gone = reconcile(client, wanted)
+        removed = reconcile(client, wanted)
         for found in _deployments(client):
-            spell_out(client, found)
-        return gone
+            expand_profile(client, found)
+        return removed
 
 
 def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[str]:
-    """Delete deployments of our pool that are not in `wanted`, and schedules that their deployment does not name."""
+    """Delete deployments of our work pool that are not in `wanted`, and schedules that `wanted` does not list."""
     by_name = {f"{_flow_of(one)}/{one['name']}": one for one in wanted}
-    gone = []
+    removed = []
     for found in _deployments(client):
         name = f"{client.read_flow(found.flow_id).name}/{found.name}"
         if name not in by_name:
             client.delete_deployment(found.id)
-            gone.append(f"the deployment {name}")
+            removed.append(f"the deployment {name}")
             continue
-        left = [_of_file(schedule) for schedule in by_name[name].get("schedules") or []]
+        expected = [_schedule_in_file(schedule) for schedule in by_name[name].get("schedules") or []]
         for schedule in found.schedules:
-            told = _of_server(schedule.schedule)
-            if told in left:
-                left.remove(told)
+            actual = _schedule_on_server(schedule.schedule)
+            if actual in expected:
+                expected.remove(actual)
             else:
                 client.delete_deployment_schedule(found.id, schedule.id)
-                gone.append(f"the schedule {told[0]} of {name}")
-    return gone
+                removed.append(f"the schedule {actual[0]} of {name}")
+    return removed
 
 
-def spell_out(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
-    """Write the whole configuration into a deployment that names a profile.
+def expand_profile(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """Write the full configuration into a deployment that names a profile.
 
-    The form for a run shows the model's defaults for whatever the deployment leaves open, and sends them: a
-    profile would be overruled by them.
+    The UI's run form fills parameters missing from the deployment with the model's defaults and submits them, which
+    would override the profile.
     """
     given = deployment.parameters.get("config") or {}
     if "profile" in given:
@@ -91,7 +91,7 @@ def _ensure_pool(client: SyncPrefectClient) -> None:
         try:
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         except ObjectAlreadyExists:
-            return  # somebody else was quicker
+            return  # another process created it first
 
 
 def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
@@ -100,22 +100,22 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def _flow_of(deployment: dict[str, Any]) -> str:
-    """The flow's name, which this project keeps the same as its function's."""
+    """Return the flow's name, which in this project equals its function's name."""
     return str(deployment["entrypoint"]).rpartition(".")[2]
 
 
-def _of_file(schedule: dict[str, Any]) -> tuple[str, str]:
+def _schedule_in_file(schedule: dict[str, Any]) -> tuple[str, str]:
     rule = schedule.get("cron") or schedule.get("rrule") or f"every {float(schedule.get('interval', 0)):g} s"
     return str(rule), str(schedule.get("timezone") or "UTC")
 
 
-def _of_server(schedule: Any) -> tuple[str, str]:
+def _schedule_on_server(schedule: Any) -> tuple[str, str]:
     rule = getattr(schedule, "cron", None) or getattr(schedule, "rrule", None)
     return str(rule or f"every {schedule.interval.total_seconds():g} s"), str(schedule.timezone or "UTC")
 
 
 if __name__ == "__main__":
     ensure_server()
-    for what in deploy():
-        print(f"Took away {what}, which prefect.yaml does not name any more.")
-    print("The server agrees with prefect.yaml.")
+    for removed in deploy():
+        print(f"Removed {removed}, which is no longer in prefect.yaml.")
+    print("The server matches prefect.yaml.")

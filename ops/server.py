@@ -1,41 +1,41 @@
-"""`python -m ops.server`: start a local Prefect server in the background, if none answers."""
+"""`python -m ops.server`: start a local Prefect server in the background, unless one is running."""
 
 import sys
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from flows.terminal import LOCAL_SERVER, answers
+from flows.terminal import LOCAL_SERVER, is_responding
 from ops.service import Service
 
 
 def local_server() -> Service:
-    """The Prefect server of this machine, where Prefect's own settings have it."""
-    return Service("prefect", (sys.executable, "-m", "prefect", "server", "start"), lambda: answers(LOCAL_SERVER))
+    """Return the local Prefect server, at the address in Prefect's settings."""
+    return Service("prefect", (sys.executable, "-m", "prefect", "server", "start"), lambda: is_responding(LOCAL_SERVER))
 
 
 def ensure_server() -> str:
-    """The address of a Prefect server that answers: the configured one, or a local one that is started if need be.
+    """Return the address of a running Prefect server: the configured one, or a local one, started if necessary.
 
     Raises
     ------
     SystemExit
-        If none answers in time.
+        If the configured server does not respond, or the local one does not start in time.
     """
     configured = PREFECT_API_URL.value()
     api = configured or LOCAL_SERVER
-    if answers(api):
-        print(f"A Prefect server answers at {api}.")
+    if is_responding(api):
+        print(f"A Prefect server is already running at {api}.")
         return api
     if configured:
-        sys.exit(f"No Prefect server answers at {api} (PREFECT_API_URL). Start it, or unset the variable.")
+        sys.exit(f"No Prefect server responds at {api} (PREFECT_API_URL). Start one there, or unset the variable.")
     print("Starting a local Prefect server ...", flush=True)
     home = PREFECT_HOME.value()
     try:
-        home.mkdir(parents=True, exist_ok=True)  # the server does not start without it
+        home.mkdir(parents=True, exist_ok=True)  # the server does not start if it is missing
     except OSError as error:
-        sys.exit(f"Prefect's home {home} (PREFECT_HOME) cannot be made: {error}.")
+        sys.exit(f"Prefect's home folder {home} (PREFECT_HOME) cannot be created: {error}.")
     local_server().start()
-    print(f"It answers at {api}; `make stop` stops it.")
+    print(f"The Prefect server is running at {api}; `make stop` stops it.")
     return api
 
 

@@ -1,4 +1,4 @@
-"""Programs that run on in the background, each with a pid file and a log in `.state/` of the project's home."""
+"""Background processes, each with a pid file and a log in `.state/` of the project's home folder."""
 
 import json
 import os
@@ -14,13 +14,13 @@ import psutil
 
 from polarity.config.settings import PROJECT, settings
 
-PATIENCE_S = 120
-STOP_S = 15
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 15
 
 
 @dataclass(frozen=True)
 class Service:
-    """A program in the background."""
+    """A background process."""
 
     name: str
     command: tuple[str, ...]
@@ -35,7 +35,7 @@ class Service:
         return self.pid_file.with_suffix(".log")
 
     def process(self) -> psutil.Process | None:
-        """The running program; none if it has ended, also where another one has its number by now."""
+        """Return the running process, or None if it has ended, even if its pid has been reused."""
         try:
             record = json.loads(self.pid_file.read_text())
             process = psutil.Process(record["pid"])
@@ -45,12 +45,12 @@ class Service:
             return None
 
     def start(self, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, if it does not run, and wait until it is ready.
+        """Start the process unless it is running, and wait until it is ready.
 
         Raises
         ------
         SystemExit
-            If it ends or is not ready in time.
+            If the process exits, or is not ready in time.
         """
         if self.process() is None:
             self.pid_file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class Service:
                 )
             started = psutil.Process(child.pid).create_time()
             self.pid_file.write_text(json.dumps({"pid": child.pid, "started": started}))
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not self.ready():
             if self.process() is None or time.monotonic() > deadline:
                 tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-8:])
@@ -74,14 +74,14 @@ class Service:
             time.sleep(0.5)
 
     def stop(self) -> bool:
-        """End it with all its children; whether it ran."""
+        """Stop the process and all its children; return whether it was running."""
         process = self.process()
         if process is not None:
             family = [process, *process.children(recursive=True)]
             for one in family:
                 with suppress(psutil.Error):
                     one.terminate()
-            for one in psutil.wait_procs(family, timeout=STOP_S)[1]:
+            for one in psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)[1]:
                 with suppress(psutil.Error):
                     one.kill()
         self.pid_file.unlink(missing_ok=True)

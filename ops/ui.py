@@ -1,6 +1,6 @@
-"""`python -m ops.ui [stop]`: the Prefect server with a worker, MLflow and the runs' pages, in the background.
+"""`python -m ops.ui [stop]`: the Prefect server with a worker, MLflow and the pages of the runs, in the background.
 
-What runs already is left alone.
+Services that are already running are left alone.
 """
 
 import os
@@ -20,7 +20,7 @@ from polarity.registry.mlflow_client import connect
 
 
 def services() -> list[Service]:
-    """What runs beside the Prefect server."""
+    """Return the services that run alongside the Prefect server."""
     here, mlflow = settings(), urlsplit(settings().mlflow_ui_url)
     python = (sys.executable, "-m")
     return [
@@ -46,26 +46,26 @@ def services() -> list[Service]:
                 "--port",
                 str(mlflow.port or 80),
             ),
-            lambda: _answers(f"{here.mlflow_ui_url}/health"),
+            lambda: _is_responding(f"{here.mlflow_ui_url}/health"),
         ),
-        Service("pages", (*python, "ops.pages"), lambda: _answers(f"{here.ui_url}/runs/")),
+        Service("pages", (*python, "ops.pages"), lambda: _is_responding(f"{here.ui_url}/runs/")),
     ]
 
 
 def start() -> None:
-    """Bring everything up, deploy, and print where it is."""
+    """Start all services, deploy, and print the addresses."""
     api = ensure_server()
     here = settings()
     here.runs_folder.mkdir(parents=True, exist_ok=True)
-    connect(here.tracking_uri)  # creates the tables before a server and a worker want to do so at once
+    connect(here.tracking_uri)  # creates the tables first, so that the server and the worker do not race to do it
     environment = {
         "PREFECT_API_URL": api,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
     }
     with temporary_settings({PREFECT_API_URL: api}):
         os.environ["PREFECT_API_URL"] = api
-        for gone in deploy():
-            print(f"Took away {gone}, which prefect.yaml does not name any more.")
+        for removed in deploy():
+            print(f"Removed {removed}, which is no longer in prefect.yaml.")
         for service in services():
             service.start(environment)
     print(
@@ -83,7 +83,7 @@ def stop() -> None:
             print(f"Stopped {service.name}.")
 
 
-def _answers(url: str) -> bool:
+def _is_responding(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).is_success
     except httpx.HTTPError:

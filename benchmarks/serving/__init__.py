@@ -1,1 +1,1 @@
-"""How fast models are served over HTTP."""
+"""Benchmarks of serving over HTTP."""

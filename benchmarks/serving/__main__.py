@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: the part of `make bench` about serving."""
+"""`python -m benchmarks.serving`: the serving part of `make bench`."""
 
 import sys
 

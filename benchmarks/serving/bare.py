@@ -1,4 +1,4 @@
-"""The limit of HTTP: an ASGI application that reads a body and answers the same every time."""
+"""The limit of HTTP itself: an ASGI application that reads the body and returns a constant response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answer."""
+    """Return the constant response."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -1,6 +1,6 @@
-"""What is left if everything else is taken away: a bare ASGI application with this project's batcher and model.
+"""The minimum: a bare ASGI application with this project's batcher and model.
 
-No rules for the input, no log, no metrics, no BentoML. PEER_MODEL names the packaged model.
+No input validation, no log, no metrics, no BentoML. PEER_MODEL is the folder of the packaged model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Answer POST /predict, whatever the path."""
+    """Respond as POST /predict does, on any path."""
     if scope["type"] != "http":
         return
     body, more = b"", True

@@ -1,7 +1,7 @@
-"""A load generator for one route: connections that each send the next request as soon as they have an answer.
+"""A closed-loop load generator for one route: each connection sends its next request once it has a response.
 
-It speaks just enough HTTP/1.1 to cost little beside the server that it shares
-the machine with, and runs as a process of its own:
+It implements just enough HTTP/1.1 to cost little compared with the server, which runs on the same machine.
+Runs as a separate process:
 
     python -m benchmarks.serving.load URL REQUESTS.jsonl --connections 64 --seconds 10
 """
@@ -27,8 +27,8 @@ import uvloop
 _LENGTH = b"content-length:"
 
 
-def whole(buffer: bytes) -> bool:
-    """Whether an answer has come to its end."""
+def is_complete(buffer: bytes) -> bool:
+    """Return whether the buffer holds a complete response."""
     head = buffer.find(b"\r\n\r\n")
     if head < 0:
         return False
@@ -41,7 +41,7 @@ def whole(buffer: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Load:
-    """What a load found: latencies in ms, answers by status, and connections that broke."""
+    """Results of a load: latencies in ms, responses by status, and broken connections."""
 
     connections: int
     seconds: float
@@ -54,7 +54,7 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; counts what it gets into the lists that all share."""
+    """One connection; adds its measurements to collections shared by all connections."""
 
     def __init__(self, requests: cycle[bytes], until: float, latencies: list[float], statuses: Counter[str]) -> None:
         self._requests = requests
@@ -74,7 +74,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if not whole(self._buffer):
+        if not is_complete(self._buffer):
             return
         now = time.perf_counter()
         self._latencies.append(now - self._sent)
@@ -89,9 +89,9 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish(False)
 
-    def _finish(self, whole: bool) -> None:
+    def _finish(self, intact: bool) -> None:
         if not self.done.done():
-            self.done.set_result(whole)
+            self.done.set_result(intact)
 
 
 async def _load(url: str, bodies: list[bytes], *, connections: int, seconds: float) -> Load:
@@ -111,14 +111,14 @@ async def _load(url: str, bodies: list[bytes], *, connections: int, seconds: flo
             lambda: _Connection(requests, started + seconds, latencies, statuses), host, port
         )
         protocols.append(protocol)
-    whole = await asyncio.gather(*(protocol.done for protocol in protocols))
+    intact = await asyncio.gather(*(protocol.done for protocol in protocols))
     elapsed = time.perf_counter() - started
     p50, p95, p99 = 1000 * np.percentile(latencies or [np.nan], (50, 95, 99))
-    return Load(connections, elapsed, len(latencies) / elapsed, p50, p95, p99, dict(statuses), whole.count(False))
+    return Load(connections, elapsed, len(latencies) / elapsed, p50, p95, p99, dict(statuses), intact.count(False))
 
 
-def put_load(url: str, bodies: Path, *, connections: int, seconds: float) -> Load:
-    """Put load on `url` from a process of its own."""
+def run_load(url: str, bodies: Path, *, connections: int, seconds: float) -> Load:
+    """Generate closed-loop load on `url` from a separate process."""
     command = [sys.executable, "-m", "benchmarks.serving.load", url, str(bodies)]
     command += ["--connections", str(connections), "--seconds", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 60)
@@ -128,7 +128,7 @@ def put_load(url: str, bodies: Path, *, connections: int, seconds: float) -> Loa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
-    parser.add_argument("bodies", type=Path, help="one JSON body a line")
+    parser.add_argument("bodies", type=Path, help="file with one JSON body per line")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What people write instead: FastAPI, and the model called for every request. PEER_MODEL names the packaged model."""
+"""The usual alternative: FastAPI, calling the model once per request. PEER_MODEL is the packaged model's folder."""
 
 from __future__ import annotations
 

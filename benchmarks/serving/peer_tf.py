@@ -1,7 +1,7 @@
-"""What people write instead for a transformer: FastAPI, and a `tf.function` called for every request.
+"""The usual alternative for a transformer: FastAPI, calling a `tf.function` once per request.
 
-PEER_MODEL names a packaged model, whose shape the network has; its weights are
-random, which costs the same.
+The network has the dimensions of the packaged model in the folder PEER_MODEL. Its weights are random, which does not
+affect its speed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ app = FastAPI()
 
 @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)])  # type: ignore[untyped-decorator]
 def probabilities_of(ids: tf.Tensor) -> tf.Tensor:
-    """Probabilities of texts without padding."""
+    """Return the class probabilities of unpadded texts."""
     return tf.nn.softmax(network(input_ids=ids, attention_mask=tf.ones_like(ids)).logits)
 
 
@@ -58,7 +58,7 @@ class Tweet(BaseModel):
 
 @app.post("/predict")
 def predict(tweet: Tweet) -> dict[str, object]:
-    """The sentiment of one text."""
+    """Return the sentiment of one text."""
     row = probabilities_of(tf.constant([tokenizer.encode(tweet.text).ids]))[0].numpy().tolist()
     probabilities = dict(zip(labels, row, strict=True))
     sentiment = max(probabilities, key=probabilities.__getitem__)

@@ -1,4 +1,4 @@
-"""BentoML as its guide has it: one service, one batchable method. PEER_MODEL names the packaged model."""
+"""BentoML as in its guide: one service, one batchable method. PEER_MODEL is the folder of the packaged model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polarity.families.packaging import load_predictor
 
 @bentoml.service(name="plain", workers=1)
 class Plain:
-    """Lists of texts in, lists of answers out."""
+    """Classifies lists of texts."""
 
     def __init__(self) -> None:
         self.predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
@@ -21,7 +21,7 @@ class Plain:
 
     @bentoml.api(batchable=True, max_batch_size=64)  # type: ignore[untyped-decorator]
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
-        """One answer for each text."""
+        """Return one prediction per text."""
         answers: list[dict[str, Any]] = []
         for row in self.predictor(texts).tolist():
             probabilities = dict(zip(self.predictor.labels, row, strict=True))

@@ -1,4 +1,4 @@
-"""A packaged DistilBERT of the size of distilbert-base-uncased, with random weights: no hub is needed to time it."""
+"""A packaged DistilBERT with the size of distilbert-base-uncased and random weights, timed without a download."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import GRAPH
 from polarity.text.tweets import FloatArray
 
-# config.json of distilbert-base-uncased; its vocabulary is minilm's
+# from config.json of distilbert-base-uncased, which shares its vocabulary with minilm
 WORDS, POSITIONS, WIDTH, INNER, LAYERS, HEADS = 30_522, 512, 768, 3072, 6, 12
 MAX_TOKENS = 64
 
 
 def write_random_distilbert(folder: Path, labels: tuple[str, ...] = ("negative", "positive")) -> Path:
-    """Write the package into `folder`, with int8 weights, and give the folder."""
+    """Write the package to `folder`, with int8 weights, and return the folder."""
     random = np.random.default_rng(5)
 
     def weights(*shape: int) -> FloatArray:

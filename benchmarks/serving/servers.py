@@ -1,4 +1,4 @@
-"""The servers that are compared, each with one worker process and started the way its users start it."""
+"""The servers under comparison, each with one worker process and started as its users would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEER, BENTO, BATCHED = "FastAPI + uvicorn", "this Bento", "bare ASGI, the same b
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers: where, and the process whose family it is."""
+    """A running server: its URL, and the pid of its parent process."""
 
     url: str
     pid: int
@@ -31,16 +31,16 @@ class Running:
 
 @dataclass(frozen=True)
 class Server:
-    """One row of the comparison.
+    """One server of the comparison.
 
     Attributes
     ----------
     route : str
-        Where single texts are posted to.
+        Route for single texts.
     body : callable
-        The body of the request for one text.
+        Builds the request body for one text.
     bulk_route : str, optional
-        Where many texts are posted to at once.
+        Route for many texts per request.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Server:
     bulk_route: str | None = None
 
     def bodies(self, texts: list[str]) -> str:
-        """One JSON body a line."""
+        """Return the request bodies as JSON, one per line."""
         return "".join(json.dumps(self.body(text)) + "\n" for text in texts)
 
 
@@ -69,7 +69,7 @@ def _uvicorn(application: str, **environment: str) -> Iterator[Running]:
         url = f"http://127.0.0.1:{port}"
         for _ in range(1200):
             if process.poll() is not None:
-                raise RuntimeError(f"{application} does not start.")
+                raise RuntimeError(f"{application} did not start.")
             try:
                 httpx.get(url, trust_env=False)
                 break
@@ -90,18 +90,18 @@ def _bentoml(target: str | Path, **environment: str) -> Iterator[Running]:
 
 
 def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -> list[Server]:
-    """The peer, BentoML as its guide has it, this Bento, its batcher alone, and a route that does nothing.
+    """Return the peer, BentoML as in its guide, this Bento, its batcher alone, and a route without a model.
 
     Parameters
     ----------
     model : Path
-        The packaged model; the peer of a neural one has a `tf.function` of the same size, with random weights.
+        The packaged model. The peer of a transformer is a `tf.function` of the same size, with random weights.
     tag : str
-        The Bento around it.
+        The Bento of that model.
     log : Path
-        Where the Bento keeps its prediction log.
+        File of the Bento's prediction log.
     **options
-        Variables for the Bento.
+        Environment variables of the Bento.
     """
     peer = "peer_tf" if neural else "peer"
     plain = Server(

@@ -1,1 +1,1 @@
-"""What training costs: time, memory, and the flow around it."""
+"""The cost of training: time, memory, and the overhead of the flow."""

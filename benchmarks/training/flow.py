@@ -1,10 +1,10 @@
-"""The training flow beside its own steps run by hand, and beside itself when nothing has changed.
+"""The training flow compared with its bare steps, and with a second run in which nothing has changed.
 
     python -m benchmarks.training.flow [OPTION ...]
 
-The options are those of `python -m flows.train` (default: --profile demo). By hand, every step runs alone,
-one after another, in one process without Prefect or MLflow. The flow cannot be quicker than the larger of
-the longest chain of its steps and their processor seconds over the cores; it should not be much slower.
+The options are those of `python -m flows.train` (default: --profile demo). The bare steps run one after another in
+one process, without Prefect or MLflow. The flow cannot be faster than its critical path or than the total CPU seconds
+of its steps divided by the number of cores, whichever is larger; it should not be much slower.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from polarity.pipeline.graph import Package, Time, nodes
 from polarity.pipeline.step import Step, perform
 from polarity.pipeline.store import Store
 
-OVER, MORE_S, AGAIN = 1.10, 10.0, 0.05  # to stay within
+MAX_RATIO, OVERHEAD_S, UNCHANGED_SHARE = 1.10, 10.0, 0.05  # limits
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one step."""
+    """The cost of one step."""
 
     name: str
     wall_s: float
     cpu_s: float
 
 
-def run_by_hand(config: TrainConfig, home: Path) -> tuple[list[Cost], float]:
-    """The cost of every step, and the seconds of the longest chain of them.
+def run_bare_steps(config: TrainConfig, home: Path) -> tuple[list[Cost], float]:
+    """Run every step; return the cost of each, and the seconds of the critical path.
 
-    A chain is as long as what it needs; the latencies, which are measured one after another, are one link.
+    The latency measurements run one after another, so on the critical path each waits for everything before it.
     """
     store, costs = Store(home / "store"), []
     made: dict[str, Any] = {}
@@ -52,7 +52,7 @@ def run_by_hand(config: TrainConfig, home: Path) -> tuple[list[Cost], float]:
     for node, model in nodes(config):
         own_s = 0.0
         if issubclass(node, Step):
-            chosen = config.models[-1] if node is Package else model  # a Bento costs the same whatever it carries
+            chosen = config.models[-1] if node is Package else model  # packaging costs the same for every model
             step = node(config, {need.name: made.get(need.key(chosen)) for need in node.needs}, chosen)
             wall, cpu = time.perf_counter(), _cpu_s()
             made[node.key(model)] = perform(step, store).result
@@ -71,7 +71,7 @@ def _cpu_s() -> float:
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[dict[str, str]]:
-    """The environment of a flow that has a Prefect server of its own."""
+    """Start a dedicated Prefect server, and return the environment of a flow that uses it."""
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home / "prefect"),
@@ -83,10 +83,10 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
     with (home / "server.log").open("wb") as log:
         running = subprocess.Popen(server, env=environment, stdout=log, stderr=log)
     try:
-        from flows.terminal import answers
+        from flows.terminal import is_responding
 
         deadline = time.monotonic() + 180
-        while not answers(environment["PREFECT_API_URL"]):
+        while not is_responding(environment["PREFECT_API_URL"]):
             if running.poll() is not None or time.monotonic() > deadline:
                 sys.exit((home / "server.log").read_text())
             time.sleep(0.5)
@@ -97,7 +97,7 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
 
 
 def time_flow(arguments: list[str], environment: dict[str, str]) -> float:
-    """Seconds of the command, from its start to its end."""
+    """Run the command, and return its wall time in seconds."""
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "flows.train", *arguments], env=environment, capture_output=True, text=True, check=False
@@ -120,21 +120,21 @@ def main() -> None:
             again_s = time_flow(arguments, environment)
     with tempfile.TemporaryDirectory() as name:
         os.environ["BENTOML_HOME"] = str(Path(name, "bentoml"))
-        costs, chain_s = run_by_hand(config, Path(name))
+        costs, chain_s = run_bare_steps(config, Path(name))
     work_s = sum(cost.cpu_s for cost in costs) / cores()
-    budget_s = OVER * max(chain_s, work_s) + MORE_S
+    budget_s = MAX_RATIO * max(chain_s, work_s) + OVERHEAD_S
     rows = [
         ["the flow", f"{first_s:.0f}"],
-        ["the longest chain of its steps, by hand", f"{chain_s:.0f}"],
-        [f"their processor seconds over {cores()} cores", f"{work_s:.0f}"],
-        [f"{OVER:g} times the larger, and {MORE_S:g} s", f"{budget_s:.0f}"],
-        ["the flow again, nothing changed", f"{again_s:.0f} ({again_s / first_s:.1%}; {AGAIN:.0%} to stay within)"],
+        ["the critical path of the bare steps", f"{chain_s:.0f}"],
+        [f"their CPU seconds over {cores()} cores", f"{work_s:.0f}"],
+        [f"limit: {MAX_RATIO:g} times the larger + {OVERHEAD_S:g} s", f"{budget_s:.0f}"],
+        ["the flow again, nothing changed", f"{again_s:.0f} ({again_s / first_s:.1%}; limit: {UNCHANGED_SHARE:.0%})"],
     ]
     details = [[cost.name, f"{cost.wall_s:.1f}", f"{cost.cpu_s:.1f}"] for cost in costs]
     write(
         f"training-{config.profile}",
         f"# The training flow, profile {config.profile}\n\n{described}.\n\n{table(['what', 'seconds'], rows)}\n\n"
-        f"The steps by hand:\n\n{table(['step', 'seconds', 'processor seconds'], details)}\n",
+        f"The bare steps:\n\n{table(['step', 'seconds', 'CPU seconds'], details)}\n",
         {
             "machine": described,
             "first_s": first_s,

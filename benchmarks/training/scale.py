@@ -1,10 +1,10 @@
-"""The logistic regression on ten times the tweets: does its time grow with the rows, and does it fit into memory?
+"""Logistic regression on ten times the tweets: does its time grow linearly, and does it fit into memory?
 
     python -m benchmarks.training.scale [--tweets FILE] [--rows 160000 1600000]
 
-Tweets are drawn with replacement from FILE (default: the generated corpus) and perturbed, so that words
-and word pairs go on growing in number as they do in real tweets. Each fit is the project's own, in a
-process of its own; its memory is the largest resident set that the kernel saw.
+Tweets are sampled with replacement from FILE (default: the generated corpus) and perturbed, so that the number of
+distinct words and word pairs keeps growing as it does in real tweets. Each fit is the project's own and runs in a
+separate process; its memory is the peak resident set reported by the kernel.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from polarity.text.cleaning import repair
 
 LABELS = ("negative", "positive")
 VALIDATION_ROWS = 20_000
-MEMORY_GIB, GROWTH = 6.0, 1.1  # to stay within
+MEMORY_GIB, GROWTH = 6.0, 1.1  # limits
 SEED = 17
 
 
-def source(tweets: Path | None) -> pd.DataFrame:
-    """The real tweets, or the generated ones; columns `text` and `label`."""
+def read_source(tweets: Path | None) -> pd.DataFrame:
+    """Return the real or the generated tweets, in the columns `text` and `label`."""
     if tweets is None:
         rows = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
     else:
@@ -45,8 +45,8 @@ def source(tweets: Path | None) -> pd.DataFrame:
     return frame.loc[frame["label"].isin(LABELS) & frame["text"].notna(), ["text", "label"]]
 
 
-def perturbed(text: str, other: str, draw: random.Random) -> str:
-    """One word left out, one doubled in length, one taken from another tweet."""
+def perturb(text: str, other: str, draw: random.Random) -> str:
+    """Replace one word by a word of another tweet, elongate one, and drop one."""
     words, others = text.split() or [text], other.split() or [other]
     words[draw.randrange(len(words))] = draw.choice(others)
     stretched = draw.randrange(len(words))
@@ -56,26 +56,26 @@ def perturbed(text: str, other: str, draw: random.Random) -> str:
     return " ".join(words)
 
 
-def draw_tweets(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
-    """`rows` tweets drawn with replacement, each perturbed."""
+def sample_tweets(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
+    """Sample `rows` tweets with replacement, and perturb each."""
     draw = random.Random(seed)
     texts, labels = frame["text"].tolist(), frame["label"].tolist()
     picked = [draw.randrange(len(texts)) for _ in range(rows)]
     return pd.DataFrame(
         {
-            # mended as `prepare` does, and after it every model that is served
-            "text": [repair(perturbed(texts[one], texts[draw.randrange(len(texts))], draw)) for one in picked],
+            # repaired as in `prepare` and in every served model
+            "text": [repair(perturb(texts[one], texts[draw.randrange(len(texts))], draw)) for one in picked],
             "label": [labels[one] for one in picked],
         }
     )
 
 
 def measure(frame: pd.DataFrame, rows: int, options: LogisticConfig) -> dict[str, Any]:
-    """Fit on `rows` tweets in a process of its own."""
+    """Fit on `rows` tweets in a separate process, and return its figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for split, size, seed in (("train", rows, SEED), ("validation", VALIDATION_ROWS, SEED + 1)):
-            draw_tweets(frame, size, seed=seed).to_parquet(folder / f"{split}.parquet")
+            sample_tweets(frame, size, seed=seed).to_parquet(folder / f"{split}.parquet")
         job = {
             "name": "logistic",
             "family": "logistic",
@@ -105,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tweets", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[160_000, 1_600_000])
-    parser.add_argument("--characters", action="store_true", help="with n-grams of characters too")
+    parser.add_argument("--characters", action="store_true", help="also use character n-grams")
     options = parser.parse_args(arguments)
     described = machine()
     section = LogisticConfig() if options.characters else LogisticConfig(char_ngrams=None)
-    frame = source(options.tweets)
-    # each in a process of its own, so that the peak of its children is its own, too
+    frame = read_source(options.tweets)
+    # each in a separate process, so that the peak memory of its children belongs to this fit alone
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         found = [pool.apply(measure, (frame, rows, section)) for rows in sorted(options.rows)]
     first = found[0]
@@ -121,13 +121,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [f"{one['rows']:,}", f"{one['seconds']:.0f}", f"{growth:.2f}", f"{one['peak_gib']:.2f}",
              f"{one['ngrams']:,}", str(one["iterations"]), f"{one['size_mb']:.0f}"]
         )  # fmt: skip
-    head = ["rows", "seconds", "seconds per row, of the first", "peak GiB", "n-grams", "iterations", "packaged MB"]
+    head = [
+        "rows",
+        "seconds",
+        "relative seconds per row",
+        "peak GiB",
+        "n-grams",
+        "iterations",
+        "packaged MB",
+    ]
     kinds = "words and characters" if options.characters else "words"
     write(
         "logistic-scale",
-        f"# Logistic regression on n-grams of {kinds}\n\n{described}. Tweets drawn from "
-        f"{options.tweets.name if options.tweets else 'the generated corpus'} and perturbed. To stay within: "
-        f"{MEMORY_GIB:g} GiB, {GROWTH:g} times the seconds a row.\n\n{table(head, rows)}\n",
+        f"# Logistic regression on n-grams of {kinds}\n\n{described}. Tweets sampled from "
+        f"{options.tweets.name if options.tweets else 'the generated corpus'} and perturbed. Limits: "
+        f"{MEMORY_GIB:g} GiB, {GROWTH:g} times the seconds per row.\n\n{table(head, rows)}\n",
         {"machine": described, "fits": found},
     )
 

@@ -1,6 +1,6 @@
-"""`python -m polarity`: look after what the flows keep.
+"""`python -m polarity`: maintain what the flows store.
 
-Exit codes: 0 well; 1 something is amiss; 2 an option is wrong.
+Exit codes: 0 success; 1 a problem remains or the command failed; 2 an invalid option.
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from polarity.pipeline.remote_store import open_store
 from polarity.registry import promotion
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
-from polarity.upkeep.retention import Removed, Retention, own_bytes, prune, removals
+from polarity.upkeep.retention import Removed, Retention, prune, reclaimable_bytes, removals
 
 
 def main() -> int:
-    """Run the command on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m polarity", description="Look after what the flows keep.")
+    """Run the command given on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m polarity", description="Maintain what the flows store.")
     commands = parser.add_subparsers(dest="command", required=True)
-    examined = commands.add_parser("doctor", help="say what is amiss in the registry, the Bentos and the results")
-    examined.add_argument("--mend", action="store_true", help="mend what can be mended")
-    back = commands.add_parser("rollback", help="put a former champion back, alias and Bento")
-    back.add_argument("--to", type=int, metavar="VERSION", help="which one; default: the one before today's")
+    check = commands.add_parser("doctor", help="check that the registry, the Bentos and the results are consistent")
+    check.add_argument("--mend", action="store_true", help="repair what can be repaired")
+    back = commands.add_parser("rollback", help="restore a former champion, alias and Bento")
+    back.add_argument("--to", type=int, metavar="VERSION", help="version to restore; default: the previous champion")
     pruned = commands.add_parser("prune", help="remove old runs, versions, Bentos and results, never the champion's")
-    pruned.add_argument("--dry-run", action="store_true", help="only say what would go")
+    pruned.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     for name, field in Retention.model_fields.items():
-        told = f"{field.description} (POLARITY_{name.upper()}; default {field.default})"
-        pruned.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="N", help=told)
+        text = f"{field.description} (POLARITY_{name.upper()}; default {field.default})"
+        pruned.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="N", help=text)
     options = parser.parse_args()
     try:
         if options.command == "prune":
             return _prune(_retention(options), dry_run=options.dry_run)
-        return _doctor(mend=options.mend) if options.command == "doctor" else _rollback(options.to)
+        return _doctor(repair=options.mend) if options.command == "doctor" else _rollback(options.to)
     except PolarityError as error:
         print(f"python -m polarity {options.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
 
 
-def _doctor(*, mend: bool) -> int:
-    found = doctor.examine(Registry.open(), open_store())
-    left = 0
-    for finding in found:
-        if finding.mend is not None and mend:
-            finding.mend()
-            print(f"mended   {finding.what}")
+def _doctor(*, repair: bool) -> int:
+    findings = doctor.examine(Registry.open(), open_store())
+    remaining = 0
+    for finding in findings:
+        if finding.repair is not None and repair:
+            finding.repair()
+            print(f"repaired  {finding.problem}")
         else:
-            left += 1
-            print(f"{'amiss ' if finding.mend else 'by hand'}  {finding.what}")
-    print("All is well." if not found else f"{len(found) - left} mended, {left} left.")
-    return 1 if left else 0
+            remaining += 1
+            print(f"{'problem' if finding.repair else 'needs manual repair'}  {finding.problem}")
+    repaired = len(findings) - remaining
+    print("Everything is consistent." if not findings else f"{repaired} repaired, {remaining} remaining.")
+    return 1 if remaining else 0
 
 
 def _rollback(to: int | None) -> int:
     done = promotion.rollback(Registry.open(), to)
-    print(f"{done.champion} is the champion again; sentiment:latest is {done.bento}. Before it was {done.before}.")
+    print(f"{done.champion} is the champion again; sentiment:latest is {done.bento}. It replaces {done.before}.")
     return 0
 
 
@@ -67,23 +68,23 @@ def _retention(options: argparse.Namespace) -> Retention:
     try:
         return Retention(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        told = [f"{problem['loc'][0]}: got {problem['input']!r}; {problem['msg']}" for problem in error.errors()]
-        raise ConfigurationError(". ".join(told)) from error
+        problems = [f"{problem['loc'][0]}: got {problem['input']!r}; {problem['msg']}" for problem in error.errors()]
+        raise ConfigurationError(". ".join(problems)) from error
 
 
 def _prune(retention: Retention, *, dry_run: bool) -> int:
     registry, store, runs = Registry.open(), open_store(), settings().runs_folder
     if dry_run:
         planned = removals(registry, store, runs, retention)
-        elsewhere_bytes = sum(removal.elsewhere_bytes for removal in planned)
-        here_bytes = own_bytes([folder for removal in planned for folder in removal.folders])
-        removed = Removed(tuple(planned), here_bytes + elsewhere_bytes)
+        remote_bytes = sum(removal.remote_bytes for removal in planned)
+        local_bytes = reclaimable_bytes([folder for removal in planned for folder in removal.folders])
+        removed = Removed(tuple(planned), local_bytes + remote_bytes)
     else:
         removed = prune(registry, store, runs, retention)
     for removal in removed.removals:
-        print(f"{'would remove' if dry_run else 'removed'}  {removal.what}, {removal.why}")
-    freed = f"{removed.freed_bytes / 1e6:,.1f} MB {'would come' if dry_run else 'came'} free"
-    print(f"{len(removed.removals)} removed; {freed}." if not dry_run else f"{len(removed.removals)} in all; {freed}.")
+        print(f"{'would remove' if dry_run else 'removed'}  {removal.target}, {removal.reason}")
+    freed = f"{removed.freed_bytes / 1e6:,.1f} MB {'would be freed' if dry_run else 'freed'}"
+    print(f"{len(removed.removals)} {'in total' if dry_run else 'removed'}; {freed}.")
     return 0
 
 

@@ -1,24 +1,24 @@
-"""What can go wrong, named after what the caller can do about it.
+"""The project's errors, each named after what the caller can do about it.
 
-Every message quotes the offending value and says what would be right.
+Every message quotes the offending value and states what would be right.
 """
 
 
 class PolarityError(Exception):
-    """Base of all errors that the project raises on purpose."""
+    """Base class of all errors that the project raises deliberately."""
 
 
 class ConfigurationError(PolarityError):
-    """An option is wrong: change the configuration. Never worth a retry."""
+    """An option is invalid: change the configuration. Never worth a retry."""
 
 
 class DataRejected(PolarityError):
-    """The tweets are not fit to learn from: mend or replace the data. Never worth a retry."""
+    """The tweets cannot be trained on: correct or replace the data. Never worth a retry."""
 
 
 class ArtifactError(PolarityError):
-    """A file the project wrote is missing, altered or of another version: make it again."""
+    """A file written by the project is missing, altered or of a different version: create it again."""
 
 
 class ServiceUnavailable(PolarityError):
-    """A server, registry or process did not answer or died: try again later."""
+    """A server, registry or process did not respond or died: try again later."""

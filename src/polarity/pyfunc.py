@@ -1,6 +1,6 @@
-"""How MLflow loads a packaged model: `mlflow.pyfunc.load_model("models:/sentiment@champion")`.
+"""The MLflow pyfunc loader of a packaged model: `mlflow.pyfunc.load_model("models:/sentiment@champion")`.
 
-Saved models name this module, so it stays where it is.
+Saved models refer to this module by name, so it must not move.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from polarity.inference.predictor import Predictor
 LOADER = __name__
 
 
-class Answering:
-    """A packaged model under MLflow's calling convention."""
+class PyfuncModel:
+    """A packaged model behind MLflow's pyfunc interface."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def predict(self, model_input: pd.DataFrame | Sequence[str], params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer the column `text` of a frame, or a sequence of texts: `sentiment` and one `p_<label>` per label."""
+        """Classify the column `text` of a frame, or a sequence of texts: `sentiment` and one `p_<label>` per label."""
         texts = model_input["text"] if isinstance(model_input, pd.DataFrame) else model_input
         probabilities = self._predictor(list(texts))
         labels = list(self._predictor.labels)
@@ -33,6 +33,6 @@ class Answering:
         return frame
 
 
-def _load_pyfunc(path: str) -> Answering:
-    """Load the packaged model in the folder `path` (MLflow calls this by its name)."""
-    return Answering(load_predictor(Path(path)))
+def _load_pyfunc(path: str) -> PyfuncModel:
+    """Load the packaged model in the folder `path` (MLflow calls this function by name)."""
+    return PyfuncModel(load_predictor(Path(path)))

@@ -1,7 +1,6 @@
-"""A small model, really trained and packaged, in a Bento, really built and served.
+"""A small model, trained and packaged for real, in a Bento that is built and served for real.
 
-With BASE_URL in the environment, the contract tests run against that server
-instead: a container, or one that is up already.
+If BASE_URL is set, the contract tests run against that server instead, such as a container or a running server.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def packaged(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def neural(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packaged BiLSTM of random weights: a graph for ONNX Runtime, without training."""
+    """A packaged BiLSTM with random weights: an untrained graph for ONNX Runtime."""
     folder = tmp_path_factory.mktemp("neural") / "model"
     folder.mkdir()
     random, words, size, units = np.random.default_rng(3), ("so", "good", "bad", "a", "day"), 4, 3
@@ -109,7 +108,7 @@ def tag(packaged: Path, bentoml_home: Path) -> str:
 
 @pytest.fixture(scope="session")
 def serve(tag: str, bentoml_home: Path) -> Serve:
-    """Serve the Bento with options of its own."""
+    """Serve the Bento with the given options."""
 
     def start(**options: str) -> AbstractContextManager[BentoServer]:
         return served(bentoml_home / "bentos" / tag.replace(":", "/"), environment=options)
@@ -119,7 +118,7 @@ def serve(tag: str, bentoml_home: Path) -> Serve:
 
 @pytest.fixture(scope="session")
 def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the contract is held against a server."""
+    """The URL of the server under test."""
     if given := os.environ.get("BASE_URL"):
         yield given
         return

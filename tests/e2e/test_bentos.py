@@ -1,4 +1,4 @@
-"""Bentos are really built; the store is BentoML's own."""
+"""Real Bento builds, in BentoML's own store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def stocked(store: Path, tag: str, bentoml_home: Path) -> Callable[[str], str]:
-    """Put a candidate into the empty store, without building it anew."""
+    """Put a candidate into the empty store without rebuilding it."""
 
     def put(version: str) -> str:
         candidate = bentoml_home / "bentos" / tag.replace(":", "/")
@@ -51,7 +51,7 @@ def stocked(store: Path, tag: str, bentoml_home: Path) -> Callable[[str], str]:
 
 
 def by_bentoml(tag: str, home: Path) -> bentoml.Bento:
-    """What BentoML finds under a tag."""
+    """Return the Bento that BentoML finds under a tag."""
     return bentoml.get(tag, _bento_store=BentoStore(home / "bentos"))
 
 
@@ -59,7 +59,7 @@ def latest_by_bentoml(home: Path) -> str:
     return str(by_bentoml("sentiment:latest", home).tag)
 
 
-def test_a_bento_holds_what_serves_and_nothing_that_trains(tag: str, bentoml_home: Path, packaged: Path) -> None:
+def test_bento_contains_serving_code_and_no_training_code(tag: str, bentoml_home: Path, packaged: Path) -> None:
     folder = bentoml_home / "bentos" / tag.replace(":", "/")
     assert ModelManifest.read(folder / "src" / "model") == ModelManifest.read(packaged)
     code = {path.relative_to(folder / "src").as_posix() for path in (folder / "src").rglob("*.py")}
@@ -76,7 +76,7 @@ def test_a_bento_holds_what_serves_and_nothing_that_trains(tag: str, bentoml_hom
     assert labels["purpose"] == "test" and labels["family"] == "logistic" and labels["data_digest"] == "d" * 64
 
 
-def test_a_bento_serves_with_its_own_code_and_loads_no_training_framework(tag: str, bentoml_home: Path) -> None:
+def test_bento_serves_its_own_code_without_training_frameworks(tag: str, bentoml_home: Path) -> None:
     source = bentoml_home / "bentos" / tag.replace(":", "/") / "src"
     program = (
         "import json, sys; sys.path.insert(0, '.')\n"
@@ -98,7 +98,7 @@ def test_a_bento_serves_with_its_own_code_and_loads_no_training_framework(tag: s
     assert loaded <= files | {name.removesuffix(".__init__") for name in files}
 
 
-def test_the_same_model_is_built_once_and_another_is_another(
+def test_same_model_is_built_once_and_a_different_one_separately(
     tag: str, packaged: Path, train: Callable[[Path, int], Path], tmp_path: Path
 ) -> None:
     before = bento.tags(build.CANDIDATE)
@@ -106,12 +106,12 @@ def test_the_same_model_is_built_once_and_another_is_another(
     assert bento.tags(build.CANDIDATE) == before
     other = build.build(train(tmp_path / "other", 2))
     assert other != tag
-    with pytest.raises(ArtifactError, match="another model"):
+    with pytest.raises(ArtifactError, match="already exists with a different model"):
         build.build(packaged, version=other.partition(":")[2])
     bento.delete(other)
 
 
-def test_half_a_bento_is_built_again(tag: str, packaged: Path, bentoml_home: Path) -> None:
+def test_incomplete_bento_is_rebuilt(tag: str, packaged: Path, bentoml_home: Path) -> None:
     folder = bentoml_home / "bentos" / tag.replace(":", "/")
     next((folder / "src" / "model").glob("*.npz")).unlink()
     (folder / "bento.yaml").unlink()
@@ -120,7 +120,7 @@ def test_half_a_bento_is_built_again(tag: str, packaged: Path, bentoml_home: Pat
     assert bento.exists(tag)
 
 
-def test_an_altered_package_is_not_built(packaged: Path, tmp_path: Path, store: Path) -> None:
+def test_altered_package_is_not_built(packaged: Path, tmp_path: Path, store: Path) -> None:
     shutil.copytree(packaged, tmp_path / "altered")
     with next((tmp_path / "altered").glob("*.npz")).open("ab") as file:
         file.write(b"x")
@@ -128,8 +128,8 @@ def test_an_altered_package_is_not_built(packaged: Path, tmp_path: Path, store: 
         build.build(tmp_path / "altered")
 
 
-def test_the_sources_alone_make_no_bento(tmp_path: Path) -> None:
-    """`bentoml build` without a model says what is missing, and leaves nothing."""
+def test_sources_without_a_model_do_not_build(tmp_path: Path) -> None:
+    """`bentoml build` without a model reports what is missing, and leaves nothing behind."""
     for source in build.sources():
         target = tmp_path / "context" / source.relative_to(build.BENTOFILE.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,25 +147,25 @@ def test_the_sources_alone_make_no_bento(tmp_path: Path) -> None:
     assert not list((tmp_path / "bentoml" / "bentos").glob("*/*"))
 
 
-def test_only_what_is_promoted_is_latest(store: Path, stocked: Callable[[str], str]) -> None:
+def test_only_a_promoted_bento_is_latest(store: Path, stocked: Callable[[str], str]) -> None:
     first, second, rejected = stocked("first"), stocked("second"), stocked("rejected")
     assert bento.latest() is None
     assert bento.promote(first) == "sentiment:first" == bento.latest() == latest_by_bentoml(store.parent)
     assert bento.promote(second) == "sentiment:second" == bento.latest() == latest_by_bentoml(store.parent)
     assert bento.exists(rejected) and bento.tags() == ["sentiment:second", "sentiment:first"]
-    # a rollback; the candidate may be gone by now
+    # a rollback; the candidate may have been deleted
     bento.delete(first)
     assert bento.promote(first) == "sentiment:first" == bento.latest() == latest_by_bentoml(store.parent)
-    # BentoML points `latest` at the newest when one is deleted: that is the champion still
+    # on deletion BentoML points `latest` at the newest Bento, which is still the champion
     bento.promote(second)
     bento.delete("sentiment:first")
     assert bento.latest() == "sentiment:second" == latest_by_bentoml(store.parent)
-    # and when its pointer is lost
+    # also if the pointer is lost
     (store / "sentiment" / "latest").unlink()
     assert latest_by_bentoml(store.parent) == "sentiment:second"
 
 
-def test_a_promotion_can_be_done_again_after_any_kill(store: Path, stocked: Callable[[str], str]) -> None:
+def test_promotion_can_be_repeated_after_a_kill(store: Path, stocked: Callable[[str], str]) -> None:
     candidate = stocked("one")
     assert bento.promote(candidate) == bento.promote(candidate) == bento.latest()
     # killed before the description of the copy, or in the middle of it
@@ -178,7 +178,7 @@ def test_a_promotion_can_be_done_again_after_any_kill(store: Path, stocked: Call
     assert bento.promote(candidate) == "sentiment:one" == latest_by_bentoml(store.parent)
 
 
-def test_the_champion_is_served_by_its_name(store: Path, stocked: Callable[[str], str]) -> None:
+def test_champion_is_served_by_name(store: Path, stocked: Callable[[str], str]) -> None:
     bento.promote(stocked("one"))
     bento.promote(stocked("two"))
     bento.promote("sentiment-candidate:one")
@@ -187,14 +187,14 @@ def test_the_champion_is_served_by_its_name(store: Path, stocked: Callable[[str]
         assert httpx.get(server.url, trust_env=False).json()["model"]["bento"] == "sentiment:one"
 
 
-def test_what_is_nowhere_cannot_be_promoted(store: Path, stocked: Callable[[str], str]) -> None:
+def test_missing_bento_cannot_be_promoted(store: Path, stocked: Callable[[str], str]) -> None:
     bento.promote(stocked("one"))
     with pytest.raises(ArtifactError, match="sentiment-candidate:nowhere"):
         bento.promote("sentiment-candidate:nowhere")
     assert bento.latest() == "sentiment:one"
 
 
-def test_a_promoted_bento_is_the_candidate_under_another_name(store: Path, stocked: Callable[[str], str]) -> None:
+def test_promoted_bento_is_the_candidate_under_a_different_name(store: Path, stocked: Callable[[str], str]) -> None:
     candidate = stocked("one")
     champion = bento.promote(candidate)
     assert ModelManifest.read(bento.model_folder(champion)) == ModelManifest.read(bento.model_folder(candidate))
@@ -204,12 +204,12 @@ def test_a_promoted_bento_is_the_candidate_under_another_name(store: Path, stock
     assert all((before / f).read_bytes() == (after / f).read_bytes() for f in files if f.name != "bento.yaml")
 
 
-def test_a_good_bento_passes_the_probe(tag: str) -> None:
+def test_valid_bento_passes_the_probe(tag: str) -> None:
     report = probe(tag)
     assert report.tag == tag and report.requests > 30 and report.latency_ms > 0
 
 
-def test_a_bento_that_cannot_start_is_told_with_its_log(store: Path, stocked: Callable[[str], str]) -> None:
+def test_failed_start_is_reported_with_the_log(store: Path, stocked: Callable[[str], str]) -> None:
     candidate = stocked("broken")
     (bento.model_folder(candidate).parent / "polarity" / "inference" / "predictor.py").write_text(
         "raise OSError('no disk')"
@@ -218,7 +218,7 @@ def test_a_bento_that_cannot_start_is_told_with_its_log(store: Path, stocked: Ca
         probe(candidate)
 
 
-def test_a_bento_that_answers_wrongly_fails_the_probe(store: Path, stocked: Callable[[str], str]) -> None:
+def test_bento_with_wrong_responses_fails_the_probe(store: Path, stocked: Callable[[str], str]) -> None:
     candidate = stocked("rude")
     rules = bento.model_folder(candidate).parent / "polarity" / "serving" / "rules.py"
     rules.write_text(rules.read_text() + "\ndef refuse(text: object) -> Refusal | None:\n    return None\n")
@@ -226,7 +226,7 @@ def test_a_bento_that_answers_wrongly_fails_the_probe(store: Path, stocked: Call
         probe(candidate)
 
 
-def test_a_server_ends_with_its_parent(tag: str, bentoml_home: Path, tmp_path: Path) -> None:
+def test_server_ends_with_its_parent(tag: str, bentoml_home: Path, tmp_path: Path) -> None:
     program = (
         "import os, sys, time\n"
         "from polarity.bento.server import served\n"
@@ -255,6 +255,6 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_service_without_a_model_says_so() -> None:
+def test_service_without_a_model_reports_it() -> None:
     with pytest.raises(ArtifactError, match="holds no packaged model"), served("bentos.service:Sentiment"):
         raise AssertionError("unreachable")

@@ -1,4 +1,4 @@
-"""The HTTP contract, held against a server that really runs."""
+"""The HTTP contract, tested against a running server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EMPTY = "Le texte ne peut pas être vide."
 NUMBER = "Le texte ne peut pas être un nombre."
 
 
-def test_one_text_is_answered(client: httpx.Client) -> None:
+def test_single_text_is_predicted(client: httpx.Client) -> None:
     for path in ("/predict", "/predict/"):
         response = client.post(path, json={"text": "what a lovely day"})
         assert response.status_code == 200
@@ -38,7 +38,7 @@ def check(prediction: dict[str, Any]) -> None:
     assert prediction["score"] == shares[prediction["sentiment"]] == max(shares.values())
 
 
-def test_what_is_served_is_told(client: httpx.Client) -> None:
+def test_index_describes_what_is_served(client: httpx.Client) -> None:
     index = client.get("/").json()
     card = client.get("/model").json()
     prediction = client.post("/predict", json={"text": "hello there"}).json()
@@ -51,11 +51,11 @@ def test_what_is_served_is_told(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"])
-def test_bentos_own_routes_and_the_documents(client: httpx.Client, path: str) -> None:
+def test_bentoml_routes_and_docs_respond(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
-def test_the_docs_need_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_docs_load_no_external_resources(client: httpx.Client) -> None:
     page = client.get("/docs").text
     assert "http://" not in page and "https://" not in page
     for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
@@ -100,7 +100,7 @@ REFUSALS: dict[str, tuple[Any, int, list[str] | str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_is_what_the_contract_says(client: httpx.Client, name: str) -> None:
+def test_refusals_match_the_contract(client: httpx.Client, name: str) -> None:
     body, status, expected = REFUSALS[name]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     for path in ("/predict", "/predict/", "/explain"):
@@ -113,10 +113,10 @@ def test_a_refusal_is_what_the_contract_says(client: httpx.Client, name: str) ->
         else:
             assert detail[0]["loc"] == expected
             assert set(detail[0]) == {"type", "loc", "msg"}
-        assert MARK not in response.text, "the offending input is not told back"
+        assert MARK not in response.text, "the offending input is not echoed"
 
 
-def test_bytes_that_are_no_utf8_are_refused(client: httpx.Client) -> None:
+def test_invalid_utf8_is_refused(client: httpx.Client) -> None:
     for bad in (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"):
         response = client.post("/predict", content=b'{"text": "caf' + bad + b'"}')
         assert response.status_code in (400, 422)
@@ -141,13 +141,13 @@ def test_bytes_that_are_no_utf8_are_refused(client: httpx.Client) -> None:
     ],
     ids=lambda text: ascii(text)[:24],
 )
-def test_odd_texts_are_answered(client: httpx.Client, text: str) -> None:
+def test_unusual_texts_are_predicted(client: httpx.Client, text: str) -> None:
     response = client.post("/predict", json={"text": text})
     assert response.status_code == 200
     check(response.json())
 
 
-def test_half_an_emoji_is_answered(client: httpx.Client) -> None:
+def test_lone_surrogate_is_predicted(client: httpx.Client) -> None:
     for body in (b'{"text": "good \\ud83d"}', b'{"text": "\\ude00\\ud83d so good"}'):
         response = client.post("/predict", content=body)
         assert response.status_code == 200
@@ -163,14 +163,14 @@ def test_half_an_emoji_is_answered(client: httpx.Client) -> None:
     [(None, EMPTY), ("en", "The text must not be empty."), ("en-US,en;q=0.9,fr;q=0.2", "The text must not be empty."),
      ("fr-CA, en;q=0.5", EMPTY), ("de", EMPTY)],
 )  # fmt: skip
-def test_refusals_speak_french_or_english(client: httpx.Client, language: str | None, words: str) -> None:
+def test_refusals_are_in_french_or_english(client: httpx.Client, language: str | None, words: str) -> None:
     headers = {"accept-language": language} if language else {}
     assert client.post("/predict", json={"text": ""}, headers=headers).json() == {"detail": words}
     batch = client.post("/predict/batch", json={"texts": [""]}, headers=headers).json()
     assert batch == {"predictions": [{"error": words}]}
 
 
-def test_a_batch_is_answered_in_order_and_refuses_in_place(client: httpx.Client) -> None:
+def test_batch_keeps_order_and_reports_errors_per_item(client: httpx.Client) -> None:
     texts: list[Any] = ["so good", "", "so bad", "12", 7, None, ["x"], "y" * 2001, "so good", " "]
     response = client.post("/predict/batch", json={"texts": texts}, headers={"accept-language": "en"})
     assert response.status_code == 200
@@ -192,7 +192,7 @@ def test_a_batch_is_answered_in_order_and_refuses_in_place(client: httpx.Client)
     assert all(set(item) == {"error"} for n, item in enumerate(predictions) if n not in answered)
 
 
-def test_a_batch_of_a_thousand_is_answered_and_one_more_is_not(client: httpx.Client) -> None:
+def test_batch_limit_is_one_thousand_texts(client: httpx.Client) -> None:
     thousand = client.post("/predict/batch", json={"texts": [f"tweet number {n}" for n in range(1000)]})
     assert thousand.status_code == 200
     assert len({item["prediction_id"] for item in thousand.json()["predictions"]}) == 1000
@@ -210,14 +210,14 @@ def test_a_batch_of_a_thousand_is_answered_and_one_more_is_not(client: httpx.Cli
         (["x"], ["body"]),
     ],
 )
-def test_a_batch_that_is_none_is_refused(client: httpx.Client, body: Any, loc: list[str]) -> None:
+def test_invalid_batch_is_refused(client: httpx.Client, body: Any, loc: list[str]) -> None:
     for path in ("/predict/batch", "/predict/batch/"):
         response = client.post(path, json=body)
         assert response.status_code == 422
         assert response.json()["detail"][0]["loc"] == loc
 
 
-def test_a_body_over_its_limit_is_refused(client: httpx.Client) -> None:
+def test_oversized_body_is_refused(client: httpx.Client) -> None:
     def chunks(size: int) -> Iterator[bytes]:
         yield b'{"text": "'
         for _ in range(size // 65536):
@@ -236,7 +236,7 @@ def test_a_body_over_its_limit_is_refused(client: httpx.Client) -> None:
     assert client.post("/predict/batch", content=many).status_code == 200
 
 
-def test_an_announced_giant_is_refused_before_it_is_sent(base_url: str) -> None:
+def test_oversized_content_length_is_refused_before_the_body(base_url: str) -> None:
     status = raw(
         base_url, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\nExpect: 100-continue\r\n\r\n"
     )
@@ -251,12 +251,12 @@ def raw(base_url: str, request: bytes) -> int:
     return int(head.split()[1])
 
 
-def test_what_is_no_http_is_refused(base_url: str) -> None:
+def test_invalid_http_is_refused(base_url: str) -> None:
     assert raw(base_url, b"\x16\x03\x01 not http\r\n\r\n") == 400
     assert raw(base_url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == 200
 
 
-def test_unknown_routes_and_methods_are_refused_in_the_contracts_form(client: httpx.Client) -> None:
+def test_unknown_routes_and_methods_get_contract_errors(client: httpx.Client) -> None:
     for method, path, status in (
         ("GET", "/nowhere", 404),
         ("POST", "/nowhere", 404),
@@ -269,31 +269,31 @@ def test_unknown_routes_and_methods_are_refused_in_the_contracts_form(client: ht
         assert isinstance(response.json()["detail"], str)
 
 
-def test_answers_are_not_kept_by_browsers_nor_guessed_at(client: httpx.Client) -> None:
+def test_responses_forbid_caching_and_mime_sniffing(client: httpx.Client) -> None:
     for response in (client.post("/predict", json={"text": "x"}), client.get("/"), client.get("/nowhere")):
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["cache-control"] == "no-store"
         assert "server" not in response.headers
 
 
-def test_each_word_has_its_share_in_the_score(client: httpx.Client) -> None:
+def test_explanation_shares_add_up_to_the_score(client: httpx.Client) -> None:
     text = "so good &amp; not bad at all 😀 @ann"
     prediction = client.post("/predict", json={"text": text}).json()
-    told = client.post("/explain", json={"text": text}).json()
-    assert {name: told[name] for name in ("sentiment", "model")} == {
+    explained = client.post("/explain", json={"text": text}).json()
+    assert {name: explained[name] for name in ("sentiment", "model")} == {
         name: prediction[name] for name in ("sentiment", "model")
     }
-    assert told["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-3)
-    assert [item["word"] for item in told["words"]] == ["so", "good", "&", "not", "bad", "at", "all", "😀", "@ann"]
-    assert any(item["share"] for item in told["words"])
-    if told["method"] == "exact":
-        shares = told["probabilities"]
-        others = [math.log(p) for label, p in shares.items() if label != told["sentiment"]]
-        lead = math.log(shares[told["sentiment"]]) - sum(others) / len(others)
-        assert told["base"] + sum(item["share"] for item in told["words"]) == pytest.approx(lead, abs=1e-3)
+    assert explained["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-3)
+    assert [item["word"] for item in explained["words"]] == ["so", "good", "&", "not", "bad", "at", "all", "😀", "@ann"]
+    assert any(item["share"] for item in explained["words"])
+    if explained["method"] == "exact":
+        shares = explained["probabilities"]
+        others = [math.log(p) for label, p in shares.items() if label != explained["sentiment"]]
+        lead = math.log(shares[explained["sentiment"]]) - sum(others) / len(others)
+        assert explained["base"] + sum(item["share"] for item in explained["words"]) == pytest.approx(lead, abs=1e-3)
 
 
-def test_feedback_is_kept_once(client: httpx.Client) -> None:
+def test_feedback_is_recorded_once(client: httpx.Client) -> None:
     prediction = client.post("/predict", json={"text": "lovely"}).json()
     label, other = list(prediction["probabilities"])[:2]
     opinion = {"prediction_id": prediction["prediction_id"], "label": label}
@@ -303,7 +303,7 @@ def test_feedback_is_kept_once(client: httpx.Client) -> None:
     assert conflict.status_code == 409 and isinstance(conflict.json()["detail"], str)
 
 
-def test_feedback_goes_to_predictions_of_a_batch_too(client: httpx.Client) -> None:
+def test_feedback_works_for_batch_predictions(client: httpx.Client) -> None:
     first, second = client.post("/predict/batch", json={"texts": ["a day", "a night"]}).json()["predictions"]
     for item in (second, first):
         opinion = {"prediction_id": item["prediction_id"], "label": item["sentiment"]}
@@ -323,15 +323,15 @@ def test_feedback_goes_to_predictions_of_a_batch_too(client: httpx.Client) -> No
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_feedback_that_does_not_fit_is_refused(client: httpx.Client, change: dict[str, Any], status: int) -> None:
+def test_invalid_feedback_is_refused(client: httpx.Client, change: dict[str, Any], status: int) -> None:
     label = client.get("/").json()["labels"][0]
     response = client.post("/feedback", json={"prediction_id": "unknown", "label": label} | change)
     assert response.status_code == status
     assert response.json()["detail"] and MARK not in response.text
 
 
-def test_no_refusal_costs_another_request_anything(base_url: str) -> None:
-    """Good requests among bad ones, all at once: every good one is answered, with its own answer."""
+def test_refusals_do_not_affect_other_requests(base_url: str) -> None:
+    """Among concurrent bad requests, every good request gets its own correct response."""
     good = ["so good", "so bad", "what a day", "never again"]
     bad = [body if isinstance(body, bytes) else json.dumps(body).encode() for body, _, _ in REFUSALS.values()]
 
@@ -359,7 +359,7 @@ def test_no_refusal_costs_another_request_anything(base_url: str) -> None:
     asyncio.run(all_at_once())
 
 
-def test_the_metrics_tell_what_happened(client: httpx.Client) -> None:
+def test_metrics_record_requests(client: httpx.Client) -> None:
     client.get("/schema.json")  # one of BentoML's own routes
     client.post("/predict", json={"text": "a word"})
     client.post("/predict", json={"text": "5"})
@@ -380,7 +380,7 @@ def test_the_metrics_tell_what_happened(client: httpx.Client) -> None:
 
 
 @pytest.mark.skipif("BASE_URL" in os.environ, reason="the server under BASE_URL keeps its own log")
-def test_nothing_of_a_text_is_kept_unless_asked_for(serve: Any, tmp_path: Path) -> None:
+def test_texts_are_logged_only_if_enabled(serve: Any, tmp_path: Path) -> None:
     for asked, kept in (("false", None), ("true", MARK)):
         path = tmp_path / f"{asked}.db"
         with serve(POLARITY_PREDICTION_LOG=str(path), POLARITY_LOG_TEXTS=asked) as server:

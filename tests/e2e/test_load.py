@@ -1,6 +1,6 @@
-"""Too much at once, and half as much for long: orderly refusals, flat memory, and back to normal.
+"""Overload and sustained load: orderly refusals, stable memory, and recovery.
 
-Each has a short form, which `make test` runs, and the long one of `make soak`.
+Each test has a short form in `make test` and a long form in `make soak`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from benchmarks.processes import resident_bytes
-from benchmarks.serving.arrivals import Arrivals, put_arrivals
-from benchmarks.serving.load import Load, put_load
+from benchmarks.serving.arrivals import Arrivals, run_arrivals
+from benchmarks.serving.load import Load, run_load
 from polarity.bento.server import BentoServer
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
@@ -27,14 +27,14 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def server(serve: Any) -> Iterator[BentoServer]:
-    """A server with the patience of a tenth of a second, so that a small excess is too much."""
+    """A server with a maximum wait of 0.1 s, so that a small excess is an overload."""
     with serve(POLARITY_MAX_WAIT_S="0.1", POLARITY_MAX_QUEUE="128") as server:
         yield server
 
 
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
-    """Single texts, all different."""
+    """Single texts, all distinct."""
     path = tmp_path / "bodies.jsonl"
     path.write_text("".join(json.dumps({"text": f"such a good day number {n}"}) + "\n" for n in range(2000)))
     return path
@@ -45,20 +45,20 @@ def memory_bytes(server: BentoServer) -> int:
 
 
 def saturate(url: str, bodies: Path, *, seconds: float) -> Load:
-    return put_load(url, bodies, connections=64, seconds=seconds)
+    return run_load(url, bodies, connections=64, seconds=seconds)
 
 
 def overload(server: BentoServer, bodies: Path, *, seconds: float) -> tuple[Load, Arrivals, Arrivals]:
-    """All that the server can do, twice that, then a tenth of it."""
+    """Run at the saturating rate, at twice that rate, then at a tenth of it."""
     url = f"{server.url}/predict"
     saturated = saturate(url, bodies, seconds=min(10.0, seconds))
     rate = saturated.requests_per_s
-    beyond = put_arrivals(url, bodies, rate=2 * rate, pattern="poisson", seconds=seconds)
-    after = put_arrivals(url, bodies, rate=rate / 10, pattern="poisson", seconds=min(5.0, seconds))
+    beyond = run_arrivals(url, bodies, rate=2 * rate, pattern="poisson", seconds=seconds)
+    after = run_arrivals(url, bodies, rate=rate / 10, pattern="poisson", seconds=min(5.0, seconds))
     return saturated, beyond, after
 
 
-def test_beyond_saturation_every_request_is_answered(server: BentoServer, bodies: Path) -> None:
+def test_every_request_gets_a_response_under_overload(server: BentoServer, bodies: Path) -> None:
     _, beyond, after = overload(server, bodies, seconds=3.0)
     assert beyond.unanswered == 0 and set(beyond.statuses) <= ANSWERS
     assert beyond.statuses["200"] > 0
@@ -66,7 +66,7 @@ def test_beyond_saturation_every_request_is_answered(server: BentoServer, bodies
     assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
 
 
-def test_refused_work_is_answered_429_with_when_to_come_back(server: BentoServer) -> None:
+def test_refused_work_gets_429_with_retry_after(server: BentoServer) -> None:
     texts = {"texts": [f"a text of many {n}" for n in range(1000)]}
     refused = httpx.post(f"{server.url}/predict/batch", json=texts, trust_env=False, timeout=30.0)
     assert refused.status_code in (200, 429)
@@ -83,20 +83,20 @@ def test_refused_work_is_answered_429_with_when_to_come_back(server: BentoServer
     assert busy and all(int(response.headers["retry-after"]) >= 1 and response.json()["detail"] for response in busy)
 
 
-def test_memory_settles_under_load(server: BentoServer, bodies: Path) -> None:
+def test_memory_is_stable_under_load(server: BentoServer, bodies: Path) -> None:
     url = f"{server.url}/predict"
     rate = saturate(url, bodies, seconds=2.0).requests_per_s
     before = memory_bytes(server)
-    put_arrivals(url, bodies, rate=rate / 2, pattern="bursty", seconds=3.0)
-    # What a queue or a log that nobody empties would take is more than this.
+    run_arrivals(url, bodies, rate=rate / 2, pattern="bursty", seconds=3.0)
+    # An undrained queue or log would take more than this.
     assert memory_bytes(server) - before < 32 * MIB
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_a_minute_at_twice_the_saturating_load(serve: Any, bodies: Path) -> None:
+def test_one_minute_at_twice_the_saturating_load(serve: Any, bodies: Path) -> None:
     with serve() as server:
-        overload(server, bodies, seconds=5.0)  # what a server holds once it has seen everything
+        overload(server, bodies, seconds=5.0)  # warm-up: memory after every code path has run
         before = memory_bytes(server)
         saturated, beyond, after = overload(server, bodies, seconds=60.0)
         assert beyond.unanswered == 0 and set(beyond.statuses) <= ANSWERS
@@ -112,8 +112,8 @@ def test_ten_minutes_at_half_load(serve: Any, bodies: Path) -> None:
     with serve() as server:
         url = f"{server.url}/predict"
         rate = saturate(url, bodies, seconds=20.0).requests_per_s
-        put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=60.0)
+        run_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=60.0)
         before = memory_bytes(server)
-        ten = put_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=600.0)
+        ten = run_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=600.0)
         assert set(ten.statuses) == {"200"} and ten.unanswered == 0, ten
         assert memory_bytes(server) < 1.05 * before

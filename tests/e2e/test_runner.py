@@ -1,4 +1,4 @@
-"""The model in a process of its own: the same answers, and the truth when that process is killed."""
+"""The model in a separate process: the same responses, and correct health when that process is killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def runner_of(server: BentoServer) -> psutil.Process:
     return next(child for child in children if "runner" in child.cmdline())
 
 
-def test_the_runner_answers_as_a_model_in_the_gateway_does(client: httpx.Client, base_url: str) -> None:
+def test_runner_predicts_like_a_model_in_the_gateway(client: httpx.Client, base_url: str) -> None:
     texts = ["so good", "so bad", "", "a\u0000b", "😀" * 2000, "שלום\u200f عالم", "what a day"]
     here = httpx.post(f"{base_url}/predict/batch", json={"texts": texts}, trust_env=False).json()["predictions"]
     there = client.post("/predict/batch", json={"texts": texts}).json()["predictions"]
@@ -45,13 +45,13 @@ def test_the_runner_answers_as_a_model_in_the_gateway_does(client: httpx.Client,
         assert one.get("probabilities") == pytest.approx(other.get("probabilities"), abs=1e-5)
 
 
-def test_the_runner_explains_as_a_model_in_the_gateway_does(client: httpx.Client, base_url: str) -> None:
+def test_runner_explains_like_a_model_in_the_gateway(client: httpx.Client, base_url: str) -> None:
     body = {"text": "never a good day :("}
     here, there = httpx.post(f"{base_url}/explain", json=body, trust_env=False), client.post("/explain", json=body)
     assert there.status_code == 200 and there.json()["words"] == here.json()["words"]
 
 
-def test_many_texts_hop_together(client: httpx.Client) -> None:
+def test_many_texts_are_sent_to_the_runner_in_batches(client: httpx.Client) -> None:
     before = client.get("/metrics").text.count("\n")
     assert before
     answer = client.post("/predict/batch", json={"texts": [f"tweet number {n}" for n in range(1000)]})
@@ -64,7 +64,7 @@ def test_many_texts_hop_together(client: httpx.Client) -> None:
     assert 0 < sum(bunches) < 60, "a thousand texts need a few calls, not a thousand"
 
 
-def test_a_killed_runner_is_told_at_once_and_comes_back(apart: BentoServer, client: httpx.Client) -> None:
+def test_killed_runner_is_reported_immediately_and_restarts(apart: BentoServer, client: httpx.Client) -> None:
     assert client.get("/readyz").status_code == 200
     runner = runner_of(apart)
     runner.kill()
@@ -82,9 +82,9 @@ def test_a_killed_runner_is_told_at_once_and_comes_back(apart: BentoServer, clie
     assert client.post("/predict", json={"text": "back again"}).status_code == 200
 
 
-def test_a_gpu_that_was_promised_and_is_not_there_is_told(neural: Path) -> None:
+def test_missing_configured_gpu_is_reported(neural: Path) -> None:
     environment = {"POLARITY_MODEL": str(neural), "POLARITY_DEVICE": "gpu", "CUDA_VISIBLE_DEVICES": "-1"}
-    with served("bentos.service:Sentiment", environment=environment, started_at=503) as server:
+    with served("bentos.service:Sentiment", environment=environment, ready_status=503) as server:
         until, detail = time.monotonic() + 60, ""
         while "promises a GPU" not in detail and time.monotonic() < until:
             ready = httpx.get(f"{server.url}/readyz", trust_env=False, timeout=30.0)
@@ -96,6 +96,6 @@ def test_a_gpu_that_was_promised_and_is_not_there_is_told(neural: Path) -> None:
         assert "does not become ready" in server.log
 
 
-def test_a_gpu_for_a_model_that_has_no_use_for_one_stops_the_start(serve: Any) -> None:
+def test_gpu_for_a_cpu_only_model_prevents_startup(serve: Any) -> None:
     with pytest.raises(ArtifactError, match="use cpu or auto for this family"), serve(POLARITY_DEVICE="gpu"):
         raise AssertionError("unreachable")

@@ -1,4 +1,4 @@
-"""Servers with options of their own: keys, several workers, slow clients, a log that is off."""
+"""Servers with different options: keys, several workers, slow clients, no log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {"authorization": "Bearer second-key"}
 
 @pytest.fixture(scope="module")
 def guarded(serve: Any) -> Iterator[str]:
-    """Two workers behind two keys, with little patience and no log."""
+    """Two workers, two keys, short timeouts and no log."""
     options = {
         "POLARITY_API_KEY": "first-key, second-key",
         "POLARITY_WORKERS": "2",
@@ -49,7 +49,7 @@ def get(url: str, path: str, **headers: str) -> httpx.Response:
 
 @pytest.mark.parametrize("path", ["/", "/model", "/metrics", "/docs", "/openapi.json", "/schema.json", "/nowhere",
                                   "/static_content/swagger-ui.css"])  # fmt: skip
-def test_without_a_key_everything_but_health_is_closed(guarded: str, path: str) -> None:
+def test_without_a_key_only_health_routes_are_open(guarded: str, path: str) -> None:
     response = get(guarded, path)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
@@ -67,30 +67,30 @@ def test_without_a_key_everything_but_health_is_closed(guarded: str, path: str) 
         {"authorization": "Basic second-key"},
     ],
 )
-def test_without_a_key_nothing_is_predicted(guarded: str, headers: dict[str, str]) -> None:
+def test_predict_requires_a_valid_key(guarded: str, headers: dict[str, str]) -> None:
     for path in ("/predict", "/predict/", "/predict/batch", "/feedback"):
         response = httpx.post(guarded + path, json={"text": "hello"}, headers=headers, trust_env=False)
         assert response.status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
-def test_health_needs_no_key(guarded: str, path: str) -> None:
+def test_health_routes_need_no_key(guarded: str, path: str) -> None:
     assert get(guarded, path).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"x-api-key": "first-key"}, KEYS, {"authorization": "bearer first-key"}])
-def test_any_of_the_keys_opens(guarded: str, headers: dict[str, str]) -> None:
+def test_any_configured_key_is_accepted(guarded: str, headers: dict[str, str]) -> None:
     assert httpx.post(guarded + "/predict", json={"text": "hi"}, headers=headers, trust_env=False).status_code == 200
     assert get(guarded, "/metrics", **headers).status_code == 200
 
 
-def test_without_a_log_feedback_is_unavailable_and_predictions_are_not(guarded: str) -> None:
+def test_without_a_log_only_feedback_is_unavailable(guarded: str) -> None:
     opinion = {"prediction_id": "any", "label": "positive"}
     assert httpx.post(guarded + "/feedback", json=opinion, headers=KEYS, trust_env=False).status_code == 503
     assert httpx.post(guarded + "/predict", json={"text": "hi"}, headers=KEYS, trust_env=False).status_code == 200
 
 
-def test_a_client_that_does_not_send_its_body_is_cut_off(guarded: str) -> None:
+def test_slow_client_is_disconnected(guarded: str) -> None:
     address = urlsplit(guarded)
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: first-key\r\nContent-Length: 100\r\n\r\n"
     for begun in (b"", b'{"text": "'):
@@ -104,30 +104,30 @@ def test_a_client_that_does_not_send_its_body_is_cut_off(guarded: str) -> None:
 
 
 def counted(url: str) -> float:
-    time.sleep(0.3)  # each worker tells what it counted every tenth of a second
+    time.sleep(0.3)  # each worker reports its counts every 0.1 s
     metrics = get(url, "/metrics").text
     found = re.search(r'^polarity_requests_total\{route="/predict",status="200"\} (\S+)', metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
-def test_the_metrics_of_two_workers_are_one(pair: str) -> None:
+def test_metrics_are_aggregated_over_workers(pair: str) -> None:
     before = counted(pair)
     for _ in range(60):
-        # a connection of its own each time, so that both workers get some
+        # a new connection each time, so that both workers get requests
         assert httpx.post(pair + "/predict", json={"text": "hello"}, trust_env=False).status_code == 200
-    assert all(counted(pair) == before + 60 for _ in range(5)), "whichever worker is asked"
+    assert all(counted(pair) == before + 60 for _ in range(5)), "regardless of the worker"
     batches = re.search(r"^polarity_batch_texts_sum (\S+)", get(pair, "/metrics").text, re.MULTILINE)
     assert batches and float(batches[1]) >= before + 60
 
 
-def test_feedback_finds_predictions_of_the_other_worker(pair: str) -> None:
+def test_feedback_works_across_workers(pair: str) -> None:
     for n in range(12):
         prediction = httpx.post(pair + "/predict", json={"text": f"tweet {n}"}, trust_env=False).json()
         opinion = {"prediction_id": prediction["prediction_id"], "label": "negative"}
         assert httpx.post(pair + "/feedback", json=opinion, trust_env=False).status_code == 201
 
 
-def test_stopping_finishes_and_writes_what_was_taken(serve: Any, tmp_path: Path) -> None:
+def test_shutdown_completes_and_logs_accepted_requests(serve: Any, tmp_path: Path) -> None:
     with serve(POLARITY_PREDICTION_LOG=str(tmp_path / "log.db")) as server:
         texts = [f"tweet {n}" for n in range(1000)]
         httpx.post(server.url + "/predict/batch", json={"texts": texts}, trust_env=False).raise_for_status()
@@ -138,6 +138,6 @@ def test_stopping_finishes_and_writes_what_was_taken(serve: Any, tmp_path: Path)
         assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (1000,)
 
 
-def test_a_wrong_option_stops_the_start(serve: Any) -> None:
+def test_invalid_option_prevents_startup(serve: Any) -> None:
     with pytest.raises(ArtifactError, match="POLARITY_WORKERS='none'"), serve(POLARITY_WORKERS="none"):
         raise AssertionError("unreachable")

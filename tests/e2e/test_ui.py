@@ -1,4 +1,4 @@
-"""`make ui` as people use it: in a browser, against the real services."""
+"""`make ui` in a browser, against the real services."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE_MS = 60_000
 
 @dataclass(frozen=True)
 class Ui:
-    """Where the services are, and the environment that finds them."""
+    """The URLs of the services, and the environment that points to them."""
 
     prefect: str
     mlflow: str
@@ -53,7 +53,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    """Everything that `make ui` starts, on ports and in homes of its own."""
+    """Everything that `make ui` starts, on separate ports and with separate homes."""
     home = tmp_path_factory.mktemp("ui")
     prefect, mlflow, pages = (f"http://127.0.0.1:{port}" for port in free_ports(3))
     environment = {
@@ -76,7 +76,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         deadline = time.monotonic() + 120
         while not _answers(f"{prefect}/api/health"):
             assert server.poll() is None, (home / "server.log").read_text()
-            assert time.monotonic() < deadline, "the Prefect server did not answer in time"
+            assert time.monotonic() < deadline, "the Prefect server did not respond in time"
             time.sleep(0.5)
         environment["PREFECT_API_URL"] = f"{prefect}/api"
         subprocess.run([sys.executable, "-m", "ops.ui"], env=environment, check=True, timeout=400)
@@ -98,13 +98,13 @@ def page(ui: Ui) -> Iterator[sync_api.Page]:
         browser.close()
 
 
-def test_the_deployments_are_listed(ui: Ui, page: sync_api.Page) -> None:
+def test_deployments_are_listed(ui: Ui, page: sync_api.Page) -> None:
     page.goto(f"{ui.prefect}/deployments")
     for name in ("nightly", "on-drift", "on-demand"):
         page.get_by_text(name, exact=True).first.wait_for()
 
 
-def test_the_form_for_a_run_reads_as_the_configuration_does(ui: Ui, page: sync_api.Page) -> None:
+def test_run_form_shows_the_configuration(ui: Ui, page: sync_api.Page) -> None:
     page.goto(f"{ui.prefect}/deployments/deployment/{_deployment(ui, 'nightly')}/run")
     page.get_by_text("The models to train.").wait_for()
     page.get_by_text("Where the labelled tweets come from and how to read them.").wait_for()
@@ -113,7 +113,7 @@ def test_the_form_for_a_run_reads_as_the_configuration_does(ui: Ui, page: sync_a
     assert "generated" in shown, "the profile's own value is shown, not the model's default"
 
 
-def test_a_run_started_in_the_browser_finishes_and_shows_its_artifacts(ui: Ui, page: sync_api.Page) -> None:
+def test_run_started_in_browser_finishes_and_shows_artifacts(ui: Ui, page: sync_api.Page) -> None:
     tweets = Tweets(["awful sad day", "great happy day"] * 40, np.arange(80) % 2, ("negative", "positive"))
     classifier = family_of("logistic").classifier(LogisticConfig(char_ngrams=None, min_df=1), name="logistic", seed=0)
     (ui.home / "model").mkdir()
@@ -142,7 +142,7 @@ def test_a_run_started_in_the_browser_finishes_and_shows_its_artifacts(ui: Ui, p
     page.get_by_text("#win").first.wait_for()
 
 
-def test_mlflow_and_the_runs_pages_open(ui: Ui, page: sync_api.Page) -> None:
+def test_mlflow_and_run_pages_open(ui: Ui, page: sync_api.Page) -> None:
     page.goto(ui.mlflow)
     page.get_by_text("Experiments").first.wait_for()
     page.goto(f"{ui.pages}/")
@@ -153,7 +153,7 @@ def test_mlflow_and_the_runs_pages_open(ui: Ui, page: sync_api.Page) -> None:
         assert httpx.get(f"{ui.pages}/runs/{outside}").status_code == 404
 
 
-def test_a_second_time_it_leaves_alone_what_runs(ui: Ui) -> None:
+def test_second_start_leaves_running_services_alone(ui: Ui) -> None:
     started = {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")}
     assert set(started) == {"worker.pid", "mlflow.pid", "pages.pid"}
     subprocess.run([sys.executable, "-m", "ops.ui"], env=ui.environment, check=True, timeout=400)
@@ -161,7 +161,7 @@ def test_a_second_time_it_leaves_alone_what_runs(ui: Ui) -> None:
 
 
 def _submit(page: sync_api.Page) -> None:
-    """Press the button until the form goes: it shows a moment before it listens."""
+    """Press the button until the form closes; it appears shortly before it handles clicks."""
     form, deadline = page.url, time.monotonic() + 60
     while page.url == form:
         assert time.monotonic() < deadline, "the form does not go"

@@ -1,4 +1,4 @@
-"""Changes, and which steps of a training each makes run again."""
+"""Changes to the project, and the training steps that each one invalidates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ON_TEST_DATA = ("test", "mistakes")
 
 
 def of(*models: str, steps: tuple[str, ...] = MEASURED) -> set[str]:
-    """Steps of models, `evaluate-bilstm` for example."""
+    """Return the keys of the models' steps, for example `evaluate-bilstm`."""
     return {f"{step}-{model}" for step in steps for model in models}
 
 
@@ -27,10 +27,10 @@ AFTER_THE_SPLITS = {"check-splits"} | ALL_FITS | AFTER_THE_FITS
 
 @dataclass(frozen=True)
 class Change:
-    """One change, and what it makes run again.
+    """One change, and the steps it invalidates.
 
-    `runs` are the steps that the plan names; `follow` are those that run after them, because they made something else
-    than before, or because of the same change: the plan calls them open. All other steps are kept.
+    `runs` are the steps that the plan marks as running. `follow` are the steps that run after them, because an input
+    came out different or the change affects them too; the plan marks them as open. All other steps are kept.
     """
 
     what: str
@@ -38,15 +38,15 @@ class Change:
     follow: set[str] = field(default_factory=set)
     options: Mapping[str, Any] = field(default_factory=dict)
     edit: tuple[str, str, str] | None = None
-    """A file of the project, a piece of it, and what takes its place."""
+    """A project file, the text to replace, and its replacement."""
     append: tuple[str, str] | None = None
-    """A file of the data, and what is added to it."""
+    """A data file, and the text to append."""
     library: str | None = None
-    """A library that has another version."""
+    """A library whose version changes."""
     forget: str | None = None
-    """A step whose results are taken from the store, so that it runs again and makes the same."""
+    """A step whose results are deleted from the store; it runs again with the same outcome."""
     real: bool = False
-    """The real flow proves it in `make test`, with the logistic regression alone; in `make soak` it does so for all."""
+    """Whether `make test` also runs the real flow, with the logistic regression alone; `make soak` does so for all."""
 
 
 CHANGES = (

@@ -1,4 +1,4 @@
-"""A copy of the project's code in a folder of its own, to change it and to run it."""
+"""A copy of the project's code that tests can modify and run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PARTS = ("src/polarity", "flows", "bentos", "expectations", "bentofile.yaml", "p
 
 @dataclass(frozen=True)
 class Checkout:
-    """The code in `folder`; what it makes goes to `home`."""
+    """The code in `folder`, which writes its data to `home`."""
 
     folder: Path
     home: Path
 
     @classmethod
     def make(cls, folder: Path, home: Path) -> Checkout:
-        """Copy the project's code as it is now."""
+        """Copy the project's current code."""
         for part in PARTS:
             source, target = PROJECT / part, folder / part
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,14 +35,14 @@ class Checkout:
         return cls(folder, home)
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace a piece of a file that it has exactly once or more."""
+        """Replace all occurrences of `old`; there must be at least one."""
         file = self.folder / path
         text = file.read_text()
         assert old in text, f"{path} has no {old!r}"
         file.write_text(text.replace(old, new))
 
     def commit(self, message: str) -> str:
-        """Commit everything, in a repository that is made if need be; the commit."""
+        """Commit everything, creating the repository if necessary, and return the commit id."""
         if not (self.folder / ".git").exists():
             self.git("init", "--quiet")
         self.git("add", "--all")
@@ -54,7 +54,7 @@ class Checkout:
         return done.stdout.strip()
 
     def environment(self) -> dict[str, str]:
-        """In which Python finds this code, and what it makes goes to its home."""
+        """Environment in which Python imports this code and writes to its home."""
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(self.folder), str(self.folder / "src")]),
@@ -64,7 +64,7 @@ class Checkout:
         }
 
     def python(self, *arguments: str, timeout_s: float = 500, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with this code."""
+        """Run Python on this code."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,

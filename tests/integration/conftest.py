@@ -1,4 +1,4 @@
-"""A real Prefect server for the whole session, and homes for what the flows write."""
+"""A real Prefect server for the whole session, and home folders for the flows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.servers import PrefectServer
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a Prefect server of our own, on SQLite."""
+    """The API address of a dedicated Prefect server on SQLite."""
     server = PrefectServer(tmp_path_factory.mktemp("prefect"))
     server.start()
     try:
@@ -31,7 +31,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home that the tests of one module share, so that what one trained the next can use."""
+    """A home folder shared by the tests of one module, so that they can reuse trained models."""
     folder = tmp_path_factory.mktemp("home")
     before = {name: os.environ.get(name) for name in ("POLARITY_HOME", "BENTOML_HOME")}
     os.environ["POLARITY_HOME"] = str(folder)

@@ -1,4 +1,4 @@
-"""Real servers of our own that can be killed and started again: Prefect, PostgreSQL, a Dask cluster."""
+"""Real servers that tests can kill and restart: Prefect, PostgreSQL, a Dask cluster."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def free_port() -> int:
         return port
 
 
-def until(condition: Callable[[], object], patience_s: float = 300, *, told: str = "it did not happen in time") -> None:
-    """Wait for something to be true."""
-    deadline = time.monotonic() + patience_s
+def until(condition: Callable[[], object], timeout_s: float = 300, *, message: str = "timed out") -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, told
+        assert time.monotonic() < deadline, message
         time.sleep(0.02)
 
 
 @dataclass
 class PrefectServer:
-    """A Prefect server with a home of its own, by default on SQLite."""
+    """A Prefect server with a separate home folder, on SQLite by default."""
 
     home: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class PrefectServer:
         return f"http://127.0.0.1:{self.port}/api"
 
     def start(self) -> None:
-        """Start it, for the first time or again, and wait until it answers."""
+        """Start or restart the server, and wait until it responds."""
         known = {"PREFECT_HOME": str(self.home), "PREFECT_LOGGING_LEVEL": "WARNING", **self.environment}
         with (self.home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -63,7 +63,7 @@ class PrefectServer:
                 stdout=log,
                 stderr=log,
             )
-        until(self._answers, told="the Prefect server did not answer in time")
+        until(self._answers, message="the Prefect server did not respond in time")
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, (self.home / "server.log").read_text()
@@ -73,7 +73,7 @@ class PrefectServer:
             return False
 
     def kill(self) -> None:
-        """SIGKILL the server and all that it has started."""
+        """SIGKILL the server and all its child processes."""
         for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
             process.kill()
         self._process.wait(20)
@@ -88,10 +88,10 @@ class Postgres:
 
     def __init__(self) -> None:
         self._bin = _postgres_programs()
-        # PostgreSQL refuses to run as root, and another user cannot look into a folder of pytest's
+        # PostgreSQL refuses to run as root, and other users cannot read pytest's folders
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user and not _is_user(self._user):
-            pytest.skip("needs the user postgres, as Debian's package makes it, since root cannot run PostgreSQL")
+            pytest.skip("needs the user postgres, created by Debian's package, because root cannot run PostgreSQL")
         self._folder = Path(tempfile.mkdtemp(prefix="polarity-postgres-"))
         if self._user:
             shutil.chown(self._folder, self._user)
@@ -106,12 +106,12 @@ class Postgres:
         )
 
     def url(self, database: str, driver: str = "") -> str:
-        """The address of a database, with the driver's name for SQLAlchemy."""
+        """Return the URL of a database, with an optional SQLAlchemy driver."""
         return f"postgresql{driver}://polarity@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, for the first time or again, and wait until it answers."""
-        until(self._started, told="PostgreSQL did not start")
+        """Start or restart the server, and wait until it responds."""
+        until(self._started, message="PostgreSQL did not start")
         with suppress(psycopg2.errors.DuplicateDatabase):
             connection = psycopg2.connect(self.url("postgres"))
             connection.autocommit = True
@@ -137,15 +137,15 @@ class Postgres:
                 time.sleep(0.1)
             else:
                 return True
-        return False  # processes of the one that was killed may be on their way out
+        return False  # processes of the killed server may still be exiting
 
     def kill(self) -> None:
-        """SIGKILL the server; its other processes notice and end."""
+        """SIGKILL the server; its child processes notice and exit."""
         self._process.kill()
         self._process.wait(20)
 
     def remove(self) -> None:
-        self._process.send_signal(signal.SIGINT)  # without waiting for its clients
+        self._process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients
         self._process.wait(60)
         shutil.rmtree(self._folder)
 
@@ -167,7 +167,7 @@ def _is_user(name: str) -> bool:
 
 
 class DaskCluster:
-    """A scheduler, and workers that are not started again by themselves when they are killed."""
+    """A scheduler, and workers that are not restarted automatically when killed."""
 
     def __init__(self, logs: Path, environment: Mapping[str, str] | None = None) -> None:
         self._logs = logs
@@ -178,16 +178,16 @@ class DaskCluster:
         self._scheduler = self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(port))
 
     def start_worker(self, name: str, resources: str | None = None) -> None:
-        """Start a worker of one thread."""
+        """Start a single-threaded worker."""
         declared = ["--resources", resources] if resources else []
         self.workers[name] = self._start(
             name, "worker", self.address, "--name", name, "--nthreads", "1", "--no-nanny", *declared
         )
 
     def wait(self) -> None:
-        """Wait until all workers are there."""
+        """Wait until all workers have connected."""
         with Client(self.address, timeout=200, set_as_default=False) as client:
-            until(lambda: len(client.nthreads()) == len(self.workers), told="the Dask workers did not come")
+            until(lambda: len(client.nthreads()) == len(self.workers), message="the Dask workers did not connect")
 
     def stop(self) -> None:
         processes = [*self.workers.values(), self._scheduler]
@@ -211,7 +211,7 @@ class DaskCluster:
 def dask_cluster(
     logs: Path, *, resources: Sequence[str | None] = (None, None), environment: Mapping[str, str] | None = None
 ) -> Iterator[DaskCluster]:
-    """A cluster with a worker for each of `resources`, called worker-0 and so on."""
+    """Start a cluster with one worker per entry of `resources`, named worker-0 and so on."""
     cluster = DaskCluster(logs, environment)
     try:
         for number, declared in enumerate(resources):

@@ -1,4 +1,4 @@
-"""Only what a change touches runs again: the plan says which steps, and the real flow runs just those."""
+"""A change reruns only the steps it affects: the plan lists them, and the real flow runs exactly those."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ for line in sys.stdin:
     if not child:
         planned = plan(TrainConfig.model_validate(config), Store(settings().store_folder))
         with open(target, "w") as file:
-            json.dump({step.step: [step.state, step.why] for step in planned}, file)
+            json.dump({step.step: [step.state, step.reason] for step in planned}, file)
         os._exit(0)
     print(os.waitpid(child, 0)[1], flush=True)
 """
@@ -50,7 +50,7 @@ for line in sys.stdin:
 
 @dataclass
 class Project:
-    """A checkout in which a training of all models has run."""
+    """A checkout in which a training run of all models has finished."""
 
     checkout: Checkout
     data: Path
@@ -71,7 +71,7 @@ class Project:
 
     @contextmanager
     def changed(self, change: Change) -> Iterator[None]:
-        """Make the change, and unmake it."""
+        """Apply the change for the duration of the block, then revert it."""
         before: dict[Path, str | None] = {}
 
         def write(path: Path, text: str) -> None:
@@ -110,7 +110,7 @@ class Project:
                     path.write_text(text)
 
     def train(self, change: Change, models: tuple[str, ...] = MODELS) -> set[str]:
-        """Run the flow; the steps that ran."""
+        """Run the flow, and return the steps that ran."""
         before = self.results()
         done = self.checkout.python("-c", TRAIN, json.dumps(self.config(change, models)))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -134,7 +134,7 @@ def project(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Pr
 
 @pytest.fixture(scope="module")
 def plans(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tuple[str, str]]]:
-    """The plan after each change: for each step its state, and why."""
+    """The plan after each change: the state of each step, and the reason."""
     folder = tmp_path_factory.mktemp("plans")
     planner = subprocess.Popen(
         [sys.executable, "-c", PLAN],
@@ -159,13 +159,13 @@ def plans(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return found
 
 
-def test_there_are_changes_enough() -> None:
+def test_enough_kinds_of_change_are_covered() -> None:
     assert len({change.what for change in CHANGES}) == len(CHANGES) >= 20
     assert len([change for change in CHANGES if change.real]) >= 5
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)
-def test_the_plan_names_the_steps_that_a_change_touches(
+def test_plan_lists_the_steps_affected_by_a_change(
     change: Change, plans: dict[str, dict[str, tuple[str, str]]]
 ) -> None:
     planned = plans[change.what]
@@ -176,7 +176,7 @@ def test_the_plan_names_the_steps_that_a_change_touches(
 
 
 @pytest.mark.parametrize("change", [change for change in CHANGES if change.real], ids=lambda change: change.what)
-def test_the_real_flow_runs_just_these(change: Change, project: Project) -> None:
+def test_flow_runs_only_affected_steps(change: Change, project: Project) -> None:
     with project.changed(change):
         ran = project.train(change, ("logistic",))
     assert ran == {step for step in change.runs | change.follow if not step.endswith(("-bilstm", "-distilbert"))}
@@ -184,7 +184,7 @@ def test_the_real_flow_runs_just_these(change: Change, project: Project) -> None
 
 @pytest.mark.soak
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)
-def test_the_real_flow_runs_just_these_of_all_models(change: Change, project: Project) -> None:
+def test_flow_runs_only_affected_steps_of_all_models(change: Change, project: Project) -> None:
     with project.changed(change):
         ran = project.train(change)
     if change.real:  # what it did before with the logistic regression alone is there already

@@ -1,4 +1,4 @@
-"""The gateway's connection under a real uvicorn: one write an answer, and refusals before parsing."""
+"""The gateway's connection under a real uvicorn: one write per response, and refusals before parsing."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def request(path: str = "/predict", *headers: str, body: bytes = BODY, method: s
 
 
 def answer(client: socket.socket, *, head: bool = False) -> tuple[int, bytes]:
-    """Status and body of the next answer."""
+    """Return the status and the body of the next response."""
     got = b""
     while b"\r\n\r\n" not in got:
         more = client.recv(1)
@@ -114,26 +114,26 @@ def answer(client: socket.socket, *, head: bool = False) -> tuple[int, bytes]:
     return int(got[9:12]), body
 
 
-def test_the_head_of_an_answer_is_written_with_the_first_of_its_body(client: socket.socket) -> None:
+def test_response_head_is_written_with_first_body_chunk(client: socket.socket) -> None:
     client.sendall(request())
     assert answer(client) == (200, b"app")
     first, second = CountedReads.writes
     assert first.startswith(b"HTTP/1.1 200 OK\r\n") and first.endswith(b"\r\n\r\na") and second == b"pp"
 
 
-def test_a_head_without_a_body_is_written_too(client: socket.socket) -> None:
+def test_head_without_body_is_written(client: socket.socket) -> None:
     client.sendall(request(method="HEAD", body=b""))
     assert answer(client, head=True) == (200, b"")
 
 
-def test_whoever_waits_for_100_continue_gets_it_at_once(client: socket.socket) -> None:
+def test_100_continue_is_sent_immediately(client: socket.socket) -> None:
     client.sendall(request("/predict", "Expect: 100-continue")[: -len(BODY)])
     assert client.recv(1000).startswith(b"HTTP/1.1 100 Continue")
     client.sendall(BODY)
     assert answer(client) == (200, b"app")
 
 
-def test_what_is_no_http_is_answered_400_and_closed(client: socket.socket) -> None:
+def test_invalid_http_gets_400_and_closed_connection(client: socket.socket) -> None:
     client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
     assert answer(client)[0] == 400
     assert client.recv(1) == b""
@@ -148,7 +148,7 @@ def test_what_is_no_http_is_answered_400_and_closed(client: socket.socket) -> No
         request(body=b"\r\n\r\nPOST /predict HTTP/1.1"),
     ],
 )
-def test_in_a_crowd_a_plain_request_is_refused_before_it_is_parsed(client: socket.socket, plain: bytes) -> None:
+def test_under_overload_a_plain_request_is_refused_before_parsing(client: socket.socket, plain: bytes) -> None:
     CountedReads.busy = True
     for _ in range(3):
         client.sendall(plain)
@@ -173,20 +173,20 @@ def test_in_a_crowd_a_plain_request_is_refused_before_it_is_parsed(client: socke
         request(method="GET", body=b""),
     ],
 )
-def test_what_could_be_read_in_another_way_goes_the_usual_way(client: socket.socket, special: bytes) -> None:
+def test_ambiguous_requests_take_the_normal_path(client: socket.socket, special: bytes) -> None:
     CountedReads.busy = True
     client.sendall(special)
     assert answer(client) == (200, b"app")
     assert not CountedReads.counted
 
 
-def test_requests_sent_together_are_answered_in_order(client: socket.socket) -> None:
+def test_pipelined_requests_are_answered_in_order(client: socket.socket) -> None:
     CountedReads.busy = True
     client.sendall(request() + request("/slow") + request("/predict", "Accept-Language: en"))
     assert [answer(client) for _ in range(3)] == [(200, b"app")] * 3
 
 
-def test_a_request_behind_one_that_is_being_answered_waits_for_its_turn(client: socket.socket) -> None:
+def test_pipelined_request_waits_for_the_previous_response(client: socket.socket) -> None:
     client.sendall(request("/slow"))
     time.sleep(0.05)
     CountedReads.busy = True
@@ -194,7 +194,7 @@ def test_a_request_behind_one_that_is_being_answered_waits_for_its_turn(client: 
     assert [answer(client)[0] for _ in range(2)] == [200, 200]
 
 
-def test_a_body_that_looks_like_a_request_stays_a_body(client: socket.socket) -> None:
+def test_body_that_looks_like_a_request_stays_a_body(client: socket.socket) -> None:
     # Answered before the body came: what comes next belongs to that body, whatever it looks like.
     hidden = request()
     client.sendall(request("/early", f"Content-Length: {len(hidden)}", body=b""))
@@ -206,7 +206,7 @@ def test_a_body_that_looks_like_a_request_stays_a_body(client: socket.socket) ->
     assert not CountedReads.counted
 
 
-def test_a_request_in_pieces_goes_the_usual_way(client: socket.socket) -> None:
+def test_fragmented_request_takes_the_normal_path(client: socket.socket) -> None:
     CountedReads.busy = True
     whole = request()
     client.sendall(whole[:30])
@@ -215,7 +215,7 @@ def test_a_request_in_pieces_goes_the_usual_way(client: socket.socket) -> None:
     assert answer(client) == (200, b"app")
 
 
-def test_an_idle_connection_is_closed_after_a_refusal_too(client: socket.socket) -> None:
+def test_idle_connection_is_closed_after_a_refusal(client: socket.socket) -> None:
     CountedReads.busy = True
     client.sendall(request())
     assert answer(client) == (429, b"full")

@@ -1,4 +1,4 @@
-"""Heavy work on Dask workers: a scheduler and two workers as processes of their own, and a cluster of a run's own."""
+"""Heavy work on Dask workers: an external scheduler with two workers, and a cluster started by the run itself."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def configure(address: str | None = None, *, runner: str = "dask", **options: ob
 
 @flow
 def fits(config: TrainConfig) -> list[Fitted]:
-    """The training flow as far as its fits."""
+    """Run the training flow up to its fits."""
     steps = begin(config)
     snapshot, _, _ = prepare_tweets(steps)
     with recorded(steps.run, snapshot) as tracker, workers(config) as heavy:
@@ -68,7 +68,7 @@ def weights(fitted: Fitted) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in fitted.packaged.iterdir() if path.name != "model.json"}
 
 
-def test_threads_and_dask_give_the_same_logistic_regression_to_the_last_digit(cluster: DaskCluster) -> None:
+def test_threads_and_dask_give_identical_logistic_regressions(cluster: DaskCluster) -> None:
     found = []
     for config in (configure(runner="threads"), configure(cluster.address)):
         forget_fits()
@@ -92,12 +92,12 @@ def everywhere(config: TrainConfig, gpu: bool) -> set[str]:
         return {future.result() for future in [heavy.submit(where, number, gpu=gpu) for number in range(6)]}
 
 
-def test_what_wants_a_gpu_goes_to_the_worker_that_declares_one(cluster: DaskCluster) -> None:
+def test_gpu_task_runs_on_the_worker_that_declares_a_gpu(cluster: DaskCluster) -> None:
     assert everywhere(configure(cluster.address), gpu=True) == {"worker-0"}
     assert "worker-1" in everywhere(configure(cluster.address), gpu=False)
 
 
-def test_shards_are_scored_on_dask_as_they_are_here(cluster: DaskCluster, tmp_path: Path) -> None:
+def test_dask_scores_shards_like_local_processes(cluster: DaskCluster, tmp_path: Path) -> None:
     (fitted,) = fits(configure(cluster.address))
     path = tmp_path / "tweets.csv"
     pd.DataFrame({"text": [f"{TEXTS[i % 6]} {i % 7}" for i in range(400)]}).to_csv(path)
@@ -112,7 +112,7 @@ def test_shards_are_scored_on_dask_as_they_are_here(cluster: DaskCluster, tmp_pa
     pd.testing.assert_frame_equal(*written)
 
 
-def test_the_trials_of_a_search_run_on_the_workers(cluster: DaskCluster) -> None:
+def test_search_trials_run_on_the_workers(cluster: DaskCluster) -> None:
     def executed() -> int:
         with Client(cluster.address, set_as_default=False) as client:
             return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
@@ -126,7 +126,7 @@ def test_the_trials_of_a_search_run_on_the_workers(cluster: DaskCluster) -> None
     assert len(set(losses)) == 3
 
 
-def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home: Path) -> None:
+def test_run_survives_a_killed_worker(prefect_server: str, module_home: Path) -> None:
     forget_fits()
     config = configure()
     found: list[list[Fitted]] = []
@@ -149,12 +149,12 @@ def test_a_killed_worker_does_not_lose_the_run(prefect_server: str, module_home:
         flow_run.join(300)
     ((fitted,),) = found
     assert load_predictor(fitted.packaged)(TEXTS).shape == (6, 2)
-    half_done = [finding for finding in examine(Registry.open(), Store(settings().store_folder)) if finding.mend]
+    half_done = [finding for finding in examine(Registry.open(), Store(settings().store_folder)) if finding.repair]
     for finding in half_done:
-        assert "abandoned partial result" in finding.what, "MLflow has no attempt that seems to run"
+        assert "abandoned partial result" in finding.problem, "MLflow has no attempt that seems to run"
 
 
-def test_a_cluster_of_its_own_from_a_shell(module_home: Path, tmp_path: Path) -> None:
+def test_shell_command_starts_its_own_cluster(module_home: Path, tmp_path: Path) -> None:
     (fitted,) = fits(configure(runner="threads"))
     path = tmp_path / "tweets.csv"
     path.write_text("text\n" + "so happy\n" * 30)
@@ -171,15 +171,15 @@ def test_a_cluster_of_its_own_from_a_shell(module_home: Path, tmp_path: Path) ->
     assert len(list((tmp_path / "out" / "scores").glob("*.parquet"))) == 3
 
 
-def test_what_cannot_be_had_is_told(cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_invalid_dask_setups_are_refused(cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refused(config: TrainConfig) -> str:
         state = everywhere(config, gpu=False, return_state=True)
         assert state.is_failed()
         return str(state.message)
 
     assert "add --runner dask" in refused(configure(cluster.address, runner="threads"))
-    assert "tcp://HOST:PORT is needed" in refused(configure("localhost"))
-    assert f"No Dask scheduler answers at tcp://127.0.0.1:{(port := free_port())}" in refused(
+    assert "it must have the form tcp://HOST:PORT" in refused(configure("localhost"))
+    assert f"No Dask scheduler responds at tcp://127.0.0.1:{(port := free_port())}" in refused(
         configure(f"tcp://127.0.0.1:{port}")
     )
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
@@ -187,6 +187,6 @@ def test_what_cannot_be_had_is_told(cluster: DaskCluster, monkeypatch: pytest.Mo
     monkeypatch.undo()
     monkeypatch.setenv("POLARITY_STORE", str(tmp_path))
     settings.cache_clear()
-    assert "has another POLARITY_STORE" in refused(configure(cluster.address))
+    assert "has a different POLARITY_STORE" in refused(configure(cluster.address))
     monkeypatch.undo()
     settings.cache_clear()

@@ -1,4 +1,4 @@
-"""The deployments on a real Prefect server: what the file names is there, what it does not is gone."""
+"""Deployments on a real Prefect server: those in the file exist, and all others are deleted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def deployments(client: SyncPrefectClient) -> dict[str, Any]:
     return {f"{client.read_flow(one.flow_id).name}/{one.name}": one for one in client.read_deployments()}
 
 
-def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectClient, tmp_path: Path) -> None:
+def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_path: Path) -> None:
     assert deploy() == []
     there = deployments(client)
     assert set(there) == {
@@ -41,7 +41,7 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     assert {one.work_pool_name for one in there.values()} == {POOL}
     nightly = there["train/nightly"]
     assert [(one.schedule.cron, one.schedule.timezone) for one in nightly.schedules] == [("30 2 * * *", "Europe/Paris")]
-    # what the form for a run shows is the profile, not the model's defaults
+    # the run form shows the profile's values, not the model's defaults
     assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="demo")
     assert nightly.parameters["config"]["data"]["source"] == "generated"
     properties = there["score/on-demand"].parameter_openapi_schema["definitions"]["ScoreConfig"]["properties"]
@@ -49,13 +49,13 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     assert "kill" in properties["shard_rows"]["description"]
     automations = client.request("POST", "/automations/filter", json={}).json()
     assert [one["trigger"]["expect"] for one in automations] == [["polarity.drift"]]
-    see_that_drift_starts_a_training(client)
+    check_that_drift_starts_training(client)
 
     changed = yaml.safe_load(FILE.read_text())
     del changed["deployments"][0]["schedules"]
     del changed["deployments"][1]["triggers"]
     del changed["deployments"][3]
-    file = FILE.with_name(".prefect-test.yaml")  # beside the flows, as the command wants it
+    file = FILE.with_name(".prefect-test.yaml")  # the command resolves entrypoints relative to the file
     try:
         file.write_text(yaml.safe_dump(changed))
         assert sorted(deploy(file)) == ["the deployment evaluate/on-demand", "the schedule 30 2 * * * of train/nightly"]
@@ -67,24 +67,24 @@ def test_the_server_agrees_with_the_file_whatever_was_there(client: SyncPrefectC
     assert client.request("POST", "/automations/filter", json={}).json() == []
 
 
-def see_that_drift_starts_a_training(client: SyncPrefectClient) -> None:
-    """The event makes a run of `train/on-drift`, which waits for a worker."""
+def check_that_drift_starts_training(client: SyncPrefectClient) -> None:
+    """The event creates a run of `train/on-drift`, which waits for a worker."""
     of_drift = DeploymentFilter(name=DeploymentFilterName(any_=["on-drift"]))
     assert client.read_flow_runs(deployment_filter=of_drift) == []
     deadline = time.monotonic() + 120
     while not (runs := client.read_flow_runs(deployment_filter=of_drift)):
         assert time.monotonic() < deadline, "the event started nothing"
         emit_event("polarity.drift", resource={"prefect.resource.id": "polarity.champion"})
-        time.sleep(2)  # an event that comes before the server knows the trigger starts nothing
+        time.sleep(2)  # an event that arrives before the trigger is registered starts nothing
     assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(profile="demo")
 
 
-def test_two_trainings_never_overlap(client: SyncPrefectClient) -> None:
+def test_training_runs_never_overlap(client: SyncPrefectClient) -> None:
     ensure_limit()
     ensure_limit()
     assert client.read_global_concurrency_limit_by_name(TRAINING).limit == 1
     inside: list[str] = []
-    context = contextvars.copy_context()  # it knows the server
+    context = contextvars.copy_context()  # carries the Prefect settings
 
     def second() -> None:
         with one_training():

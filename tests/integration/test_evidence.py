@@ -1,4 +1,4 @@
-"""What makes the comparison worth believing, shown by real runs."""
+"""Safeguards that make the comparison trustworthy, tested with real runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(**options: Any) -> RunSummary:
 
 
 class _Hidden:
-    """The test split, away from where anything could read it."""
+    """Moves the test split to a place where nothing can read it."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -65,8 +65,8 @@ def hidden() -> Iterator[_Hidden]:
     hidden.bring_back()
 
 
-def test_nothing_reads_the_test_split_before_the_verdict(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its file is gone from the first fit to the end of the choice; only then is it put back."""
+def test_test_split_is_not_read_before_selection(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is hidden from the first fit until selection has finished."""
     prepare, choose = flows.train.prepare_tweets, flows.train.tasks.choose
     seen = []
 
@@ -88,7 +88,7 @@ def test_nothing_reads_the_test_split_before_the_verdict(hidden: _Hidden, monkey
     assert summary.models[0].test["rows"] > 100
 
 
-def test_a_search_does_not_read_the_test_split(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_does_not_read_the_test_split(hidden: _Hidden, monkeypatch: pytest.MonkeyPatch) -> None:
     search = flows.tune.search
 
     def search_without(run: Any, splits: Splits, *rest: Any) -> Any:
@@ -101,8 +101,8 @@ def test_a_search_does_not_read_the_test_split(hidden: _Hidden, monkeypatch: pyt
     assert len(found.trials["logistic"]) == 2
 
 
-def test_the_most_accurate_is_not_promoted_if_it_misbehaves(tmp_path: Path) -> None:
-    """Trained on tweets whose labels are turned round, it is right about them, and calls plain praise negative."""
+def test_most_accurate_model_is_not_promoted_if_behaviour_tests_fail(tmp_path: Path) -> None:
+    """A model trained on flipped labels is accurate on those tweets, but calls plain praise negative."""
     tweets = generate_tweets(rows=1200, labels=("negative", "positive"), seed=3).to_pandas()
     tweets["label"] = tweets["label"].map({"negative": "positive", "positive": "negative"})
     path = tmp_path / "turned.csv"
@@ -110,7 +110,7 @@ def test_the_most_accurate_is_not_promoted_if_it_misbehaves(tmp_path: Path) -> N
     summary = run(
         data={"source": "file", "path": path},
         models=["logistic", "bilstm"],
-        # so that somebody is left: the poorer network may behave as it likes
+        # no behaviour limits for the poorer network, so that one candidate remains
         behaviour={"bilstm": dict.fromkeys(BehaviourLimits.model_fields, 0.0)},
     )
     logistic, bilstm = summary.models
@@ -122,7 +122,7 @@ def test_the_most_accurate_is_not_promoted_if_it_misbehaves(tmp_path: Path) -> N
     assert champion is None or champion.run_id != logistic.mlflow_run_id
 
 
-def test_the_spread_over_seeds_is_in_the_report() -> None:
+def test_report_shows_spread_over_seeds() -> None:
     summary = run(models=["bilstm"], evaluation={"train_rows": 200, "seeds": 2, "seed_rows": 400})
     folder = folder_of(summary)
     seeds = json.loads((folder / "seeds.json").read_text())
@@ -136,7 +136,7 @@ def test_the_spread_over_seeds_is_in_the_report() -> None:
 
 
 @pytest.mark.realdata
-def test_three_classes_go_the_whole_way(shared_data: Path, home: Path) -> None:
+def test_three_classes_work_end_to_end(shared_data: Path, home: Path) -> None:
     labels = ("negative", "neutral", "positive")
     summary = run(
         profile="standard",
@@ -160,7 +160,7 @@ def folder_of(summary: RunSummary) -> Path:
 
 
 def standings(summary: RunSummary) -> list[dict[str, Any]]:
-    """How each candidate stood before the policy."""
+    """Return the standing of each candidate in the selection."""
     verdict = json.loads((folder_of(summary) / "verdict.json").read_text())
     found: list[dict[str, Any]] = verdict["standings"]
     return found

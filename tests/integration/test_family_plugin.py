@@ -1,4 +1,4 @@
-"""A family of another package, the linear SVM of docs/extend.md, does everything that a built-in one does."""
+"""A family from a separate package, the linear SVM of docs/extend.md, supports everything a built-in one does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from polarity.data.corpus import generate_tweets
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(900)]
 
-# the generated tweets are few: no limit of a behaviour test shall decide here
+# there are few generated tweets, so behaviour limits must not decide here
 NO_LIMITS = json.dumps(dict.fromkeys(BehaviourLimits.model_fields, 0))
 BLOCKS = re.compile(r"^```(python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -33,10 +33,10 @@ def git_status() -> str:
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package of the documentation, installed there by pip's rules."""
+    """A folder into which pip has installed the package from the documentation."""
     folder = tmp_path_factory.mktemp("plugin")
     found = BLOCKS.findall((PROJECT / "docs" / "extend.md").read_text())
-    blocks = dict(reversed(found))  # the first of each kind
+    blocks = dict(reversed(found))  # keeps the first of each kind
     assert len(blocks["python"].splitlines()) < 80
     (folder / "source").mkdir()
     (folder / "source" / "polarity_svm.py").write_text(blocks["python"])
@@ -50,7 +50,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Runs a module with the plugin installed and a home of its own; what it printed."""
+    """Runs a module with the plugin installed and a separate home, and returns its output."""
     home = tmp_path_factory.mktemp("home")
     environment = {
         **os.environ,
@@ -85,7 +85,7 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(shell: Any, tweets: Path) -> dict[str, Any]:
-    """Of a training in which the SVM is beside a logistic regression that is hardly fitted."""
+    """Summary of a training run of the SVM and an underfitted logistic regression."""
     before = git_status()
     shell(
         "flows.train", "--profile", "demo", "--models", "logistic,svm", "--data.source", "file", "--data.path",
@@ -97,17 +97,17 @@ def summary(shell: Any, tweets: Path) -> dict[str, Any]:
     return {**found, "folder": run}
 
 
-def test_it_is_in_the_help_and_the_form(shell: Any) -> None:
+def test_plugin_appears_in_help_and_run_form(shell: Any) -> None:
     assert "--svm.c float" in shell("flows.train", "--help")
     schema = "from polarity.pipeline.config import TrainConfig; print(TrainConfig.model_json_schema())"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(shell.home), os.environ.get("PYTHONPATH", "")])}
     without = subprocess.run(
         [sys.executable, "-c", schema], env=environment, capture_output=True, text=True, check=True
     )
-    assert "svm" not in without.stdout, "where it is not installed nobody knows it"
+    assert "svm" not in without.stdout, "it must not appear where it is not installed"
 
 
-def test_it_trains_beside_the_others_and_is_chosen_when_it_is_best(summary: dict[str, Any]) -> None:
+def test_plugin_trains_with_the_others_and_is_selected_if_best(summary: dict[str, Any]) -> None:
     logistic, svm = summary["models"]
     assert (svm["name"], svm["family"]) == ("svm", "svm")
     assert svm["validation"]["macro_f1"] > logistic["validation"]["macro_f1"] + 0.02
@@ -116,11 +116,11 @@ def test_it_trains_beside_the_others_and_is_chosen_when_it_is_best(summary: dict
     assert "Most telling words of svm" in (summary["folder"] / "report.html").read_text()
 
 
-def test_its_bento_carries_it_and_explains_exactly(shell: Any, summary: dict[str, Any]) -> None:
+def test_plugin_is_bundled_in_its_bento_and_explains_exactly(shell: Any, summary: dict[str, Any]) -> None:
     folder = shell.home / "bentoml" / "bentos" / summary["bento"].replace(":", "/")
     assert (folder / "src" / "polarity_svm.py").is_file()
     with (
-        served(folder, environment={"PYTHONPATH": ""}) as server,  # where the package is not installed
+        served(folder, environment={"PYTHONPATH": ""}) as server,  # without the installed package
         httpx.Client(base_url=server.url, trust_env=False) as client,
     ):
         answer = client.post("/predict", json={"text": "what a lovely day"}).json()
@@ -130,21 +130,21 @@ def test_its_bento_carries_it_and_explains_exactly(shell: Any, summary: dict[str
         assert [word["word"] for word in explained["words"]] == ["what", "a", "lovely", "day"]
 
 
-def test_it_scores_files(shell: Any, summary: dict[str, Any], tweets: Path, tmp_path: Path) -> None:
+def test_plugin_scores_files(shell: Any, summary: dict[str, Any], tweets: Path, tmp_path: Path) -> None:
     shell("flows.score", "--data.path", str(tweets), "--output", str(tmp_path / "scores"))
     scores = pd.read_parquet(tmp_path / "scores" / "scores")
     assert set(scores["sentiment"].dropna()) == {"negative", "positive"}
     assert scores["model"].iloc[0].startswith("svm")
 
 
-def test_it_is_tuned_over_its_own_space(shell: Any, tweets: Path) -> None:
+def test_plugin_is_tuned_over_its_own_search_space(shell: Any, tweets: Path) -> None:
     printed = shell(
         "flows.tune", "--profile", "demo", "--models", "svm", "--data.source", "file", "--data.path", str(tweets)
     )
     assert all(f"c {value}" in printed for value in ("0.05", "0.2", "1"))
 
 
-def test_its_file_alone_makes_its_fit_run_again(
+def test_only_the_plugins_own_file_triggers_its_refit(
     shell: Any, summary: dict[str, Any], plugin: Path, tweets: Path
 ) -> None:
     module = plugin / "polarity_svm.py"

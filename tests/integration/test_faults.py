@@ -1,4 +1,4 @@
-"""What is left when a flow is killed, and how a former champion comes back: real processes, MLflow and Bentos."""
+"""Recovery after a killed flow, and rollback to a former champion, with real processes, MLflow and Bentos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def polarity(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("step", ["fit-logistic", "package"])
-def test_a_killed_flow_leaves_nothing_that_the_next_run_and_the_doctor_cannot_mend(step: str, home: Path) -> None:
+def test_doctor_and_next_run_repair_what_a_killed_flow_left(step: str, home: Path) -> None:
     flow = subprocess.Popen([sys.executable, "-m", "flows.train", *OPTIONS], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not list((home / "store").glob(f"{step}/.*")):  # the step's draft
@@ -56,21 +56,21 @@ def test_a_killed_flow_leaves_nothing_that_the_next_run_and_the_doctor_cannot_me
 
     examined = polarity("doctor")
     assert examined.returncode == 1
-    assert "no process any more" in examined.stdout
+    assert "is marked as running, but its process is gone" in examined.stdout
     assert "abandoned partial result" in examined.stdout
     mended = polarity("doctor", "--mend")
     assert mended.returncode == 0, mended.stdout
-    assert polarity("doctor").stdout == "All is well.\n"
+    assert polarity("doctor").stdout == "Everything is consistent.\n"
 
     done = subprocess.run([sys.executable, "-m", "flows.train", *OPTIONS], timeout=300, check=False)
     assert done.returncode == 0
     (summary,) = [json.loads(path.read_text()) for path in (home / "runs").glob("*/summary.json")]
     assert summary["models"][0]["cached"] is (step == "package"), "it goes on from what was finished"
     assert [version.number for version in Registry.open().versions()] == [1]
-    assert polarity("doctor").stdout == "All is well.\n"
+    assert polarity("doctor").stdout == "Everything is consistent.\n"
 
 
-def test_a_former_champion_comes_back_with_its_bento() -> None:
+def test_rollback_restores_former_champion_and_its_bento() -> None:
     first, second = run(), run(c=0.3)
     assert second.verdict.promoted
     assert bento_store.latest() == second.bento != first.bento
@@ -86,16 +86,18 @@ def test_a_former_champion_comes_back_with_its_bento() -> None:
     assert polarity("doctor").returncode == 0
 
 
-def test_pruning_leaves_the_champion_and_the_one_before_it(home: Path) -> None:
+def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     summaries = [run(), run(c=0.3), run(c=0.1)]
     registry, store = Registry.open(), Store(settings().store_folder)
     fits = [registry.version(number).fingerprint for number in (1, 2, 3)]
-    assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith("0 removed")  # may be in use
+    assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith(
+        "0 removed"
+    )  # all of it may be in use
     later = datetime.now(UTC) + timedelta(days=90)
     strict = Retention(keep_runs=0, keep_days=1, store_days=1, store_gb=0)
     planned = removals(registry, store, settings().runs_folder, strict, later)
     removed = prune(registry, store, settings().runs_folder, strict, later)
-    assert [removal.what for removal in planned] == [removal.what for removal in removed.removals]
+    assert [removal.target for removal in planned] == [removal.target for removal in removed.removals]
     assert removed.freed_bytes > 100_000
 
     assert [path.name for path in sorted((home / "runs").iterdir())] == [summary.run_id for summary in summaries[1:]]
@@ -109,7 +111,7 @@ def test_pruning_leaves_the_champion_and_the_one_before_it(home: Path) -> None:
     assert doctor.examine(registry, store) == []
 
     assert promotion.rollback(registry).bento == bento_store.latest() == summaries[1].bento
-    with pytest.raises(ConfigurationError, match="Version 1 is no former champion"):
+    with pytest.raises(ConfigurationError, match="Version 1 is not a former champion"):
         promotion.rollback(registry, 1)
     again = run()
     assert not again.models[0].cached, "what is missing is made again"
@@ -117,7 +119,7 @@ def test_pruning_leaves_the_champion_and_the_one_before_it(home: Path) -> None:
     assert doctor.examine(registry, store) == []
 
 
-def test_a_promotion_that_was_cut_off_is_mended_by_the_next_run() -> None:
+def test_interrupted_promotion_is_repaired_by_the_next_run() -> None:
     first, second = run(), run(c=0.3)
     Registry.open().set_champion(1)  # what a kill between alias and Bento leaves
     assert bento_store.latest() == second.bento
@@ -127,7 +129,7 @@ def test_a_promotion_that_was_cut_off_is_mended_by_the_next_run() -> None:
     assert bento_store.latest() == first.bento
 
 
-def test_an_unreachable_mlflow_ends_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_mlflow_gives_a_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {**os.environ, "POLARITY_MLFLOW_URI": "http://127.0.0.1:9"}
     done = subprocess.run(
         [sys.executable, "-m", "flows.train", *OPTIONS, "--faults.retries", "0"],

@@ -1,4 +1,4 @@
-"""Whatever is killed, the same command ends complete: on PostgreSQL, the fits on Dask workers, all real processes."""
+"""Whatever is killed, the same command completes: on PostgreSQL, with fits on Dask workers, all real processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass
 class System:
-    """All that a training needs, each in processes of its own, and the environment that names it."""
+    """The services that a training run needs, and the environment that points to them."""
 
     home: Path
     environment: dict[str, str]
@@ -40,7 +40,7 @@ class System:
         return [*small, "--runner", "dask", "--dask.address", self.dask.address]
 
     def start(self, seed: int) -> subprocess.Popen[str]:
-        """Start a training."""
+        """Start a training run."""
         return subprocess.Popen(
             [sys.executable, "-m", "flows.train", *self.options(seed)],
             env=self.environment,
@@ -50,7 +50,7 @@ class System:
         )
 
     def train(self, seed: int) -> dict[str, Any]:
-        """Run a training to its end and give its summary."""
+        """Run a training to its end, and return its summary."""
         flow = self.start(seed)
         output = flow.communicate(timeout=600)[0]
         assert flow.returncode == 0, output
@@ -69,7 +69,7 @@ class System:
         )
 
     def fitting(self) -> list[psutil.Process]:
-        """The processes of fits on the Dask workers."""
+        """Return the fit processes on the Dask workers."""
         found = []
         for worker in self.dask.workers.values():
             with suppress(psutil.Error):
@@ -77,7 +77,7 @@ class System:
         return found
 
     def kill(self, victim: str, flow: subprocess.Popen[str]) -> Callable[[], None]:
-        """SIGKILL one of the processes; give what starts it again."""
+        """SIGKILL one of the processes, and return a function that restarts it."""
         match victim:
             case "flow":
                 flow.kill()
@@ -99,12 +99,12 @@ class System:
                 return lambda: self.dask.start_worker(name)
         return lambda: None
 
-    def see_that_it_ends_well(self, seed: int) -> dict[str, Any]:
-        """The same command again ends complete, and all stores agree."""
+    def check_recovery(self, seed: int) -> dict[str, Any]:
+        """Check that the same command completes, and that all stores are consistent."""
         summary = self.train(seed)
         mended = self.polarity("doctor", "--mend")
         assert mended.returncode == 0, mended.stdout + mended.stderr
-        assert self.polarity("doctor").stdout == "All is well.\n"
+        assert self.polarity("doctor").stdout == "Everything is consistent.\n"
         assert summary["bento"]
         return summary
 
@@ -137,16 +137,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         postgres.remove()
 
 
-def test_after_postgresql_was_killed_the_same_command_ends_complete(system: System) -> None:
+def test_same_command_completes_after_postgresql_was_killed(system: System) -> None:
     flow = system.start(seed=1)
     until(lambda: system.fitting() or flow.poll() is not None)
     assert flow.poll() is None, flow.communicate()[0]
     system.postgres.kill()
     output = flow.communicate(timeout=400)[0]
     assert flow.returncode == 1, output
-    assert "give the same command again" in output
+    assert "run the same command again" in output
     system.postgres.start()
-    summary = system.see_that_it_ends_well(seed=1)
+    summary = system.check_recovery(seed=1)
     assert [model["name"] for model in summary["models"]] == ["logistic"]
 
     def count(database: str, question: str) -> int:
@@ -159,7 +159,7 @@ def test_after_postgresql_was_killed_the_same_command_ends_complete(system: Syst
     assert count("mlflow", "SELECT count(*) FROM model_versions") == 1, "registered once"
 
 
-def test_after_the_prefect_server_was_killed_it_goes_on_from_what_was_finished(system: System) -> None:
+def test_run_resumes_after_the_prefect_server_was_killed(system: System) -> None:
     shutil.rmtree(system.home / "store" / "package", ignore_errors=True)  # the same model may have been packaged before
     flow = system.start(seed=2)
     until(lambda: list((system.home / "store").glob("package/.*")) or flow.poll() is not None)
@@ -167,15 +167,15 @@ def test_after_the_prefect_server_was_killed_it_goes_on_from_what_was_finished(s
     system.prefect.kill()
     output = flow.communicate(timeout=400)[0]
     assert flow.returncode == 1, output
-    assert f"the Prefect server at {system.prefect.api} does not answer" in output
+    assert f"the Prefect server at {system.prefect.api} does not respond" in output
     system.prefect.start()
-    assert system.see_that_it_ends_well(seed=2)["models"][0]["cached"]
+    assert system.check_recovery(seed=2)["models"][0]["cached"]
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 110))
 @pytest.mark.parametrize("victim", ["flow", "fit", "prefect", "postgres", "worker"])
-def test_killed_at_a_random_moment(system: System, victim: str, seed: int) -> None:
+def test_kill_at_a_random_moment(system: System, victim: str, seed: int) -> None:
     seed += 1000 * len(victim)
     chance = random.Random(seed)
     flow = system.start(seed)
@@ -191,4 +191,4 @@ def test_killed_at_a_random_moment(system: System, victim: str, seed: int) -> No
     restart()
     if victim == "worker":
         system.dask.wait()
-    system.see_that_it_ends_well(seed)
+    system.check_recovery(seed)

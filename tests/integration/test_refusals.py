@@ -1,4 +1,4 @@
-"""Inputs that must end with exit code 2 and one clear message: nothing trained, nothing registered."""
+"""Invalid inputs exit with code 2 and one clear message; nothing is trained or registered."""
 
 from __future__ import annotations
 
@@ -60,22 +60,22 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_ends_with_exit_code_2_and_says_what_would_be_right(
+def test_invalid_input_exits_with_code_2_and_a_remedy(
     case: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, told = CASES[case]
+    arguments, message = CASES[case]
     monkeypatch.setattr(sys, "argv", ["train", *arguments(tmp_path)])
     with pytest.raises(SystemExit) as done:
         run_from_shell(train, TrainConfig, prog="train", show=show_summary)
     assert done.value.code == 2
     output = capsys.readouterr()
-    assert told in output.err
+    assert message in output.err
     assert "Traceback" not in output.out + output.err
     assert not list((home / "store").glob("fit-*")), "something was trained"
     assert Registry.open().versions() == ()
 
 
-def test_so_it_does_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_invalid_input_exits_with_code_2_in_a_subprocess(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("")
     done = subprocess.run(

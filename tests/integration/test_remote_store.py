@@ -1,4 +1,4 @@
-"""The store behind a URL: a real server that speaks S3, on loopback, and fsspec's own `file://`."""
+"""The store behind a URL: a real S3-compatible server on loopback, and fsspec's own `file://`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESULT = Fingerprint("probe", {"parameter:value": "a"})
 
 
 class S3:
-    """A server that speaks S3, with a bucket."""
+    """An S3-compatible server with one bucket."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -40,7 +40,7 @@ class S3:
         for name, value in {**known, "AWS_ENDPOINT_URL": self.address, "AWS_EC2_METADATA_DISABLED": "true"}.items():
             patch.setenv(name, value)
         S3FileSystem.clear_instance_cache()
-        httpx.post(f"{self.address}/moto-api/reset").raise_for_status()  # the server's memory is the process's
+        httpx.post(f"{self.address}/moto-api/reset").raise_for_status()  # the server's state is shared by the process
         self.client = boto3.client("s3")
         self.client.create_bucket(Bucket=BUCKET)
 
@@ -77,7 +77,7 @@ def never(folder: Path) -> None:
     pytest.fail("made again")
 
 
-def test_what_one_machine_made_another_finds(url: str, tmp_path: Path) -> None:
+def test_results_are_shared_between_machines(url: str, tmp_path: Path) -> None:
     one, other = RemoteStore(url, tmp_path / "one"), RemoteStore(url, tmp_path / "other")
     assert one.recall(RESULT) is None
     assert not one.run(RESULT, write).cached
@@ -86,13 +86,11 @@ def test_what_one_machine_made_another_finds(url: str, tmp_path: Path) -> None:
     assert found.folder.is_relative_to(tmp_path / "other")
     assert (found.folder / "sub" / "result.txt").read_text() == "done"
     (result,) = RemoteStore(url, tmp_path / "third").results()
-    assert result.made > {"d1"}
+    assert result.outputs > {"d1"}
     assert result.size_bytes == 4 + len('{"digest": "d1"}')
 
 
-def test_what_is_altered_here_is_fetched_again_and_what_is_altered_there_is_made_again(
-    url: str, tmp_path: Path
-) -> None:
+def test_altered_local_copy_is_refetched_and_altered_remote_is_recomputed(url: str, tmp_path: Path) -> None:
     one, other = RemoteStore(url, tmp_path / "one"), RemoteStore(url, tmp_path / "other")
     folder = one.run(RESULT, write).folder
     (folder / "sub" / "result.txt").write_text("altered")
@@ -107,7 +105,7 @@ def test_what_is_altered_here_is_fetched_again_and_what_is_altered_there_is_made
     assert RemoteStore(url, tmp_path / "third").run(RESULT, never).cached
 
 
-def test_files_without_a_record_count_for_nothing(url: str, tmp_path: Path) -> None:
+def test_files_without_a_record_are_ignored(url: str, tmp_path: Path) -> None:
     store = RemoteStore(url, tmp_path / "one")
     store.run(RESULT, write)
     store._files.rm(f"{store._root}/probe/{RESULT.key}.json")
@@ -115,7 +113,7 @@ def test_files_without_a_record_count_for_nothing(url: str, tmp_path: Path) -> N
     assert RemoteStore(url, tmp_path / "other").results() == []
 
 
-def test_what_is_forgotten_is_gone_everywhere(url: str, tmp_path: Path) -> None:
+def test_removed_result_is_gone_everywhere(url: str, tmp_path: Path) -> None:
     store = RemoteStore(url, tmp_path / "one")
     store.run(RESULT, write)
     store.forget(RESULT)
@@ -138,7 +136,7 @@ RemoteStore(sys.argv[1], Path(sys.argv[2])).run(Fingerprint("probe", {"parameter
 """
 
 
-def test_two_machines_at_once_leave_one_whole_result(url: str, tmp_path: Path) -> None:
+def test_concurrent_machines_leave_one_complete_result(url: str, tmp_path: Path) -> None:
     caches = [str(tmp_path / name) for name in ("one", "other")]
     both = [subprocess.Popen([sys.executable, "-c", AT_ONCE, url, cache]) for cache in caches]
     assert [process.wait(120) for process in both] == [0, 0]
@@ -147,7 +145,7 @@ def test_two_machines_at_once_leave_one_whole_result(url: str, tmp_path: Path) -
     assert len(RemoteStore(url, tmp_path / "fourth").results()) == 1
 
 
-def test_a_server_that_is_away_is_told_and_the_upload_is_made_up_for(
+def test_unreachable_server_is_reported_and_upload_is_retried_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
 ) -> None:
     url = f"s3://{BUCKET}/store"
@@ -159,7 +157,7 @@ def test_a_server_that_is_away_is_told_and_the_upload_is_made_up_for(
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.address)
     S3FileSystem.clear_instance_cache()
     store = RemoteStore(url, tmp_path / "one")
-    monkeypatch.setattr(store, "_publish", away._publish)  # it goes away while the step works
+    monkeypatch.setattr(store, "_publish", away._publish)  # the server becomes unreachable while the step runs
     with pytest.raises(ServiceUnavailable):
         store.run(RESULT, write)
     assert s3.names() == []
@@ -169,29 +167,29 @@ def test_a_server_that_is_away_is_told_and_the_upload_is_made_up_for(
     assert RemoteStore(url, tmp_path / "other").run(RESULT, never).cached
 
 
-def test_a_wrong_place_is_told(tmp_path: Path, s3: S3) -> None:
-    with pytest.raises(ConfigurationError, match="The store s3://no-such-bucket/store is not there"):
+def test_invalid_location_is_reported(tmp_path: Path, s3: S3) -> None:
+    with pytest.raises(ConfigurationError, match="The store s3://no-such-bucket/store does not exist"):
         RemoteStore("s3://no-such-bucket/store", tmp_path / "one").run(RESULT, write)
-    with pytest.raises(ConfigurationError, match="nothing here can open"):
+    with pytest.raises(ConfigurationError, match="fsspec cannot open"):
         RemoteStore("carrier-pigeon://loft", tmp_path / "one")
     with pytest.raises(ConfigurationError, match="needs a library that is not installed"):
         RemoteStore("gs://bucket/store", tmp_path / "one")
 
 
-def test_pruning_frees_space_on_both_sides(home: Path, tmp_path: Path, s3: S3) -> None:
+def test_pruning_frees_local_and_remote_space(home: Path, tmp_path: Path, s3: S3) -> None:
     url = f"s3://{BUCKET}/store"
     store = RemoteStore(url, tmp_path / "one")
     store.run(RESULT, write)
     other = RemoteStore(url, tmp_path / "other")  # has no copy
     policy, later = Retention(store_days=30), datetime.now(UTC) + timedelta(days=40)
     removed = prune(Registry.open(), other, home / "runs", policy, later)
-    assert [removal.what for removal in removed.removals] == [f"result probe/{RESULT.key}"]
+    assert [removal.target for removal in removed.removals] == [f"result probe/{RESULT.key}"]
     assert removed.freed_bytes == 4 + len('{"digest": "d1"}')
     assert s3.names() == []
 
 
 @pytest.mark.timeout(900)
-def test_a_flow_on_another_machine_trains_nothing(
+def test_flow_on_a_second_machine_reuses_all_fits(
     prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
 ) -> None:
     monkeypatch.setenv("POLARITY_STORE", f"s3://{BUCKET}/results")

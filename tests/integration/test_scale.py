@@ -1,4 +1,4 @@
-"""The benchmark of the logistic regression's growth, on a few real tweets."""
+"""The scaling benchmark of the logistic regression, on a few real tweets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.training import scale
 
 
 @pytest.mark.realdata
-def test_real_tweets_are_drawn_fitted_and_packaged(
+def test_real_tweets_are_sampled_fitted_and_packaged(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.results.FOLDER", tmp_path)

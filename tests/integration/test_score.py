@@ -34,7 +34,7 @@ def run(*options: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(str(done.value.code))
 
 
-def test_from_a_shell_to_a_folder_with_scores_and_artifacts(
+def test_shell_command_writes_scores_and_artifacts(
     model: Path, home: Path, tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tweets.csv"
@@ -64,7 +64,7 @@ def test_from_a_shell_to_a_folder_with_scores_and_artifacts(
     assert {part: part.stat().st_mtime_ns for part in (folder / "scores").iterdir()} == parts
 
 
-def test_without_a_champion_it_ends_with_exit_code_2(
+def test_missing_champion_exits_with_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--data.path", str(tmp_path), monkeypatch=monkeypatch) == 2

@@ -1,4 +1,4 @@
-"""`make server` and `make stop`: a Prefect server in the background, in homes of its own."""
+"""`make server` and `make stop`: a Prefect server in the background, with separate homes."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def run(module: str, *arguments: str, home: Path, port: int) -> subprocess.Compl
     )
 
 
-def test_it_is_started_once_and_stopped(tmp_path: Path) -> None:
+def test_server_is_started_once_and_stopped(tmp_path: Path) -> None:
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     try:
         first = run("ops.server", home=tmp_path, port=port)
         assert first.returncode == 0, first.stdout + first.stderr
-        assert f"It answers at {api}" in first.stdout
+        assert f"The Prefect server is running at {api}" in first.stdout
         assert httpx.get(f"{api}/health").is_success
-        assert run("ops.server", home=tmp_path, port=port).stdout == f"A Prefect server answers at {api}.\n"
+        assert run("ops.server", home=tmp_path, port=port).stdout == f"A Prefect server is already running at {api}.\n"
     finally:
         server = psutil.Process(json.loads((tmp_path / ".state" / "prefect.pid").read_text())["pid"])
         stopped = run("ops.ui", "stop", home=tmp_path, port=port)
@@ -49,7 +49,7 @@ def test_it_is_started_once_and_stopped(tmp_path: Path) -> None:
     assert not server.is_running()
 
 
-def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_failed_start_reports_the_reason(tmp_path: Path) -> None:
     (tmp_path / "not").write_text("a file where a folder should be")
     refused = run("ops.server", home=tmp_path, port=free_port())
     assert refused.returncode == 1
@@ -57,7 +57,7 @@ def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_occupied_port_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = run("ops.server", home=tmp_path, port=taken.getsockname()[1])
     assert refused.returncode == 1

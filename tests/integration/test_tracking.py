@@ -1,4 +1,4 @@
-"""The record in a real MLflow on SQLite, under threads and processes."""
+"""Tracking in a real MLflow on SQLite, with concurrent threads and processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LABELS = ("negative", "positive")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An MLflow store of its own, with artefacts beside it."""
+    """A separate MLflow store, with its artifacts next to it."""
     home = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POLARITY_HOME", str(home))
@@ -60,7 +60,7 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_keeps_options_figures_curves_and_files(tracker: Tracker, metrics: Metrics, tmp_path: Path) -> None:
+def test_run_logs_options_metrics_curves_and_files(tracker: Tracker, metrics: Metrics, tmp_path: Path) -> None:
     plot = tmp_path / "roc.svg"
     plot.write_text("<svg/>")
     run_id = tracker.start_candidate("logistic", family="logistic", params={"c": 3.0, "note": "x" * 9000})
@@ -85,7 +85,7 @@ def test_a_run_keeps_options_figures_curves_and_files(tracker: Tracker, metrics:
     assert environment["numpy"] == np.__version__
 
 
-def test_system_metrics_are_logged_while_a_fit_lasts(tracker: Tracker) -> None:
+def test_system_metrics_are_logged_during_a_fit(tracker: Tracker) -> None:
     run_id = tracker.start_candidate("bilstm", family="bilstm", params={})
     client = connect(tracker.uri)
     with tracker.system_metrics(run_id, interval_s=0.1):
@@ -96,7 +96,7 @@ def test_system_metrics_are_logged_while_a_fit_lasts(tracker: Tracker) -> None:
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(logged)
 
 
-def test_the_same_candidate_is_registered_once(tracker: Tracker, package: Path) -> None:
+def test_same_candidate_is_registered_once(tracker: Tracker, package: Path) -> None:
     registry = Registry.open()
     run_id = tracker.start_candidate("logistic", family="logistic", params={})
     uri = tracker.log_model(run_id, package, name="logistic")
@@ -111,7 +111,7 @@ def test_the_same_candidate_is_registered_once(tracker: Tracker, package: Path) 
     assert (id_file["run_id"], id_file["model_version"]) == (run_id, first.number)
 
 
-def test_the_champion_moves_and_comes_back(tracker: Tracker, package: Path) -> None:
+def test_champion_alias_moves_and_moves_back(tracker: Tracker, package: Path) -> None:
     registry = Registry.open()
     run_id = tracker.start_candidate("bilstm", family="bilstm", params={})
     uri = tracker.log_model(run_id, package, name="bilstm")
@@ -129,12 +129,12 @@ def test_the_champion_moves_and_comes_back(tracker: Tracker, package: Path) -> N
     assert registry.champion() is None
 
 
-def test_a_version_that_is_not_there_is_named(store: str) -> None:
-    with pytest.raises(ArtifactError, match="version 999"):
+def test_missing_version_is_named_in_the_error(store: str) -> None:
+    with pytest.raises(ArtifactError, match="Version 999 of 'sentiment' does not exist"):
         Registry.open().version(999)
 
 
-def test_a_cached_candidate_points_to_its_first_run(tracker: Tracker, metrics: Metrics) -> None:
+def test_cached_candidate_links_its_original_run(tracker: Tracker, metrics: Metrics) -> None:
     first = tracker.start_candidate("logistic", family="logistic", params={"c": 1})
     run_id = tracker.record_cached(
         "logistic", family="logistic", original_run_id=first, params={"c": 1}, metrics={"validation": metrics}
@@ -145,7 +145,7 @@ def test_a_cached_candidate_points_to_its_first_run(tracker: Tracker, metrics: M
     assert run.info.status == "FINISHED"
 
 
-def test_threads_write_side_by_side(tracker: Tracker, metrics: Metrics, package: Path) -> None:
+def test_concurrent_threads_can_write(tracker: Tracker, metrics: Metrics, package: Path) -> None:
     registry = Registry.open()
 
     def one(name: str) -> int:
@@ -162,7 +162,7 @@ def test_threads_write_side_by_side(tracker: Tracker, metrics: Metrics, package:
     assert len(set(numbers)) == 4
 
 
-def test_two_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
+def test_two_processes_can_create_the_store_concurrently(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
     script = f"from polarity.registry.tracking import Tracker; Tracker.open('a run', uri={uri!r}).close()"
     environment = {**os.environ, "POLARITY_HOME": str(tmp_path)}
@@ -173,24 +173,24 @@ def test_two_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
         assert database.execute("select count(*) from experiments where name = 'polarity'").fetchone() == (1,)
 
 
-def test_an_unreachable_server_is_said_at_once() -> None:
+def test_unreachable_server_is_reported_immediately() -> None:
     with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
         Tracker.open("a run", uri="http://user:secret@127.0.0.1:9")
 
 
-def test_an_unreachable_server_keeps_its_password() -> None:
+def test_error_for_unreachable_server_hides_the_password() -> None:
     with pytest.raises(ServiceUnavailable) as refused:
         Tracker.open("a run", uri="http://user:secret@127.0.0.1:9")
     assert "secret" not in str(refused.value)
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="file/mlflow"):
         Tracker.open("a run", uri=f"sqlite:///{tmp_path}/file/mlflow/mlflow.db")
 
 
-def test_a_locked_database_is_worth_another_try(tmp_path: Path) -> None:
+def test_locked_database_is_retryable(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     tracker = Tracker.open("a run", uri=f"sqlite:///{path}?timeout=0.1")
     other = sqlite3.connect(path, isolation_level=None)
@@ -203,14 +203,14 @@ def test_a_locked_database_is_worth_another_try(tmp_path: Path) -> None:
     tracker.close()
 
 
-def test_an_unknown_kind_of_store_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="sqlite:///, postgresql:// or http"):
+def test_unknown_store_scheme_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="it must start with sqlite:///, postgresql:// or http"):
         Tracker.open("a run", uri="./mlruns")
 
 
 @pytest.fixture(scope="module")
 def logistic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real packaged model, small."""
+    """A small, real packaged model."""
     texts = ["great day", "awful day", "so happy", "so sad", "love it", "hate it"] * 20
     tweets = Tweets(texts, np.array([1, 0] * 60), LABELS)
     classifier = family_of("logistic").classifier(LogisticConfig(char_ngrams=None, min_df=1), name="logistic", seed=0)
@@ -218,7 +218,7 @@ def logistic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fitted.export(tmp_path_factory.mktemp("logistic")).folder
 
 
-def test_mlflow_loads_the_champion_by_its_alias_without_a_training_framework(tracker: Tracker, logistic: Path) -> None:
+def test_mlflow_loads_champion_by_alias_without_training_framework(tracker: Tracker, logistic: Path) -> None:
     registry = Registry.open()
     run_id = tracker.start_candidate("logistic", family="logistic", params={})
     uri = tracker.log_model(run_id, logistic, name="logistic")
@@ -245,7 +245,7 @@ def test_mlflow_loads_the_champion_by_its_alias_without_a_training_framework(tra
     assert predictor.labels == LABELS
 
 
-def test_lost_artefacts_are_told(tracker: Tracker, package: Path) -> None:
+def test_missing_artifacts_are_reported(tracker: Tracker, package: Path) -> None:
     registry = Registry.open()
     run_id = tracker.start_candidate("logistic", family="logistic", params={})
     uri = tracker.log_model(run_id, package, name="logistic")

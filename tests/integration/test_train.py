@@ -43,7 +43,7 @@ def run(**options: object) -> RunSummary:
 
 @pytest.fixture(scope="module")
 def first(prefect_server: str, module_home: Path) -> RunSummary:
-    """A whole run with all three models."""
+    """The summary of a full run with all three models."""
     return run()
 
 
@@ -51,7 +51,7 @@ def folder_of(summary: RunSummary, home: Path) -> Path:
     return home / "runs" / summary.run_id
 
 
-def test_a_run_leaves_what_the_contract_says(first: RunSummary, module_home: Path) -> None:
+def test_run_folder_matches_the_contract(first: RunSummary, module_home: Path) -> None:
     folder = folder_of(first, module_home)
     written = json.loads((folder / "summary.json").read_text())
     assert set(written) == {
@@ -80,7 +80,7 @@ def test_a_run_leaves_what_the_contract_says(first: RunSummary, module_home: Pat
     assert (folder / "data_docs" / "predictions" / "bilstm" / "index.html").exists()
 
 
-def test_mlflow_has_a_parent_a_child_for_each_and_the_champion(first: RunSummary) -> None:
+def test_mlflow_has_parent_run_child_runs_and_champion(first: RunSummary) -> None:
     from mlflow import MlflowClient
 
     registry = Registry.open()
@@ -104,7 +104,7 @@ def test_mlflow_has_a_parent_a_child_for_each_and_the_champion(first: RunSummary
     assert champion.name == first.verdict.selected
 
 
-def test_latest_is_the_champions_bento(first: RunSummary) -> None:
+def test_latest_bento_is_the_champions(first: RunSummary) -> None:
     champion = Registry.open().champion()
     assert champion is not None
     assert champion.bento is not None
@@ -112,7 +112,7 @@ def test_latest_is_the_champions_bento(first: RunSummary) -> None:
     assert ModelManifest.read(bento.model_folder(first.bento)).data_digest == first.data.digest
 
 
-def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSummary, prefect_server: str) -> None:
+def test_prefect_run_links_data_docs_and_shows_comparison(first: RunSummary, prefect_server: str) -> None:
     docs = artifacts(prefect_server, {"key": {"any_": ["data-docs-raw-tweets"]}})
     page = f"/runs/{first.run_id}/data_docs/raw_tweets/index.html"
     (flow_run,) = {artifact["flow_run_id"] for artifact in docs if page in artifact["data"]}
@@ -122,24 +122,24 @@ def test_the_prefect_run_links_the_data_docs_and_shows_the_table(first: RunSumma
 
 
 def artifacts(api: str, only: dict[str, dict[str, list[str]]]) -> list[dict[str, str]]:
-    """What the flows of this session, of any test, showed in Prefect."""
+    """Return the Prefect artifacts of the session's flows that match the filter."""
     answer = httpx.post(f"{api}/artifacts/filter", json={"artifacts": only}).raise_for_status()
     found: list[dict[str, str]] = answer.json()
     return found
 
 
-def test_a_second_run_trains_nothing_and_says_so(first: RunSummary, module_home: Path) -> None:
+def test_second_run_trains_nothing_and_says_so(first: RunSummary, module_home: Path) -> None:
     before = [version.number for version in Registry.open().versions()]
     again = run()
     assert all(model.cached for model in again.models)
     assert [version.number for version in Registry.open().versions()] == before, "nothing is registered twice"
     assert not again.verdict.promoted
-    assert "champion already" in again.verdict.reason
+    assert "already the champion" in again.verdict.reason
     assert again.bento == first.bento
     assert [model.test for model in again.models] == [model.test for model in first.models]
 
 
-def test_any_stored_model_is_measured_on_a_labelled_file(first: RunSummary, tmp_path: Path) -> None:
+def test_any_stored_model_can_be_evaluated_on_a_labelled_file(first: RunSummary, tmp_path: Path) -> None:
     path = tmp_path / "labelled.csv"
     rows = [("0", "the concert was awful, so sad"), ("4", "what a lovely dinner"), ("9", "no such label"), ("4", "")]
     path.write_text("\n".join(["label,text", *(f'{label},"{text}"' for label, text in rows)]) + "\n")
@@ -155,7 +155,7 @@ def test_any_stored_model_is_measured_on_a_labelled_file(first: RunSummary, tmp_
     assert "There is no model '77'" in str(state.message)
 
 
-def test_one_changed_option_fits_one_model_again(first: RunSummary) -> None:
+def test_one_changed_option_refits_one_model(first: RunSummary) -> None:
     changed = run(logistic={"c": 0.5})
     assert {model.name: model.cached for model in changed.models} == {
         "logistic": False,
@@ -164,10 +164,10 @@ def test_one_changed_option_fits_one_model_again(first: RunSummary) -> None:
     }
 
 
-def test_a_killed_fit_is_tried_again_while_the_others_finish(first: RunSummary) -> None:
+def test_killed_fit_is_retried_while_the_others_finish(first: RunSummary) -> None:
     config = TrainConfig.model_validate({**SMALL, "seed": 5, "faults": {"retry_delay_s": 0.1}})
     states: list[State[RunSummary]] = []
-    context = contextvars.copy_context()  # it knows the server
+    context = contextvars.copy_context()  # carries the Prefect settings
     flow = threading.Thread(target=lambda: states.append(context.run(train, config, return_state=True)))
     killed: list[int] = []
     flow.start()
@@ -176,7 +176,7 @@ def test_a_killed_fit_is_tried_again_while_the_others_finish(first: RunSummary) 
         if not killed:
             killed = [child.pid for child in _fits() if "fit-bilstm" in _job_of(child)]
             if killed:
-                time.sleep(1)  # well inside the import of TensorFlow
+                time.sleep(1)  # in the middle of importing TensorFlow
                 os.kill(killed[0], signal.SIGKILL)
         flow.join(0.1)
     assert killed, "no fit of the BiLSTM was seen"
@@ -213,6 +213,6 @@ def _job_of(process: psutil.Process) -> str:
     return " ".join(_cmdline(process))
 
 
-def test_orchestrating_never_loads_tensorflow() -> None:
+def test_orchestration_never_loads_tensorflow() -> None:
     code = "import sys, flows.train; sys.exit(bool({'tensorflow', 'ktrain', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,7 +26,7 @@ def search(model: str, **options: Any) -> Tuning:
 
 
 def trial_runs(tuning: Tuning) -> dict[str, str]:
-    """The status of each trial of this search in MLflow."""
+    """Return the MLflow status of each trial of a search."""
     client = connect(settings().tracking_uri)
     (parent,) = client.search_runs(
         [client.get_experiment_by_name("polarity").experiment_id], f"attributes.run_name = '{tuning.run_id}'"
@@ -37,7 +37,7 @@ def trial_runs(tuning: Tuning) -> dict[str, str]:
     return {child.info.run_name: child.info.status for child in children}
 
 
-def test_a_grid_is_searched_once_and_the_best_is_what_the_next_training_uses(module_home: Path) -> None:
+def test_grid_is_searched_once_and_next_training_uses_the_best(module_home: Path) -> None:
     grid = {"c": [0.01, 2.0], "word_ngrams": [[1, 1], [1, 2]]}
     tuning = search("logistic", space=grid)
     losses = [trial.log_loss for trial in tuning.trials["logistic"]]
@@ -58,20 +58,20 @@ def test_a_grid_is_searched_once_and_the_best_is_what_the_next_training_uses(mod
     assert trained.models[0].cached, "the best trial is the fit"
     assert trained.models[0].validation["log_loss"] == pytest.approx(losses[0], abs=1e-9)
     over = TrainConfig.model_validate({**SMALL, "tuned": tuning.best, "logistic": {"c": 3.0}})
-    assert over.logistic.c == 3.0, "what is given goes over what was found"
+    assert over.logistic.c == 3.0, "explicit options override the search results"
 
 
-def test_a_hopeless_network_is_given_up_and_the_others_go_on(module_home: Path) -> None:
+def test_poor_network_is_pruned_and_the_others_finish(module_home: Path) -> None:
     tuning = search("bilstm", space={"learning_rate": [4e-3, 5e-3, 6e-3, 1e-6], "units": [8]}, trials=4, workers=1)
     *finished, given_up = tuning.trials["bilstm"]
     assert given_up.options["learning_rate"] == 1e-6
     assert given_up.pruned
     assert all(trial.log_loss is not None for trial in finished)
     assert sorted(trial_runs(tuning).values()) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
-    assert not list((module_home / "store" / "fit-bilstm").glob(".*")), "its half-done fit is gone"
+    assert not list((module_home / "store" / "fit-bilstm").glob(".*")), "its partial fit is deleted"
 
 
-def test_what_a_search_found_is_checked_when_it_is_read(tmp_path: Path) -> None:
+def test_search_results_are_validated_when_read(tmp_path: Path) -> None:
     path = tmp_path / "best.json"
     path.write_text('{"logistics": {"c": 1.0}}')
     with pytest.raises(Exception, match=r"best\.json"):

@@ -1,4 +1,4 @@
-"""Bentos: building one around a packaged model, the store, a server for a while, and the probe before promotion.
+"""Bentos: the build around a packaged model, the store, a temporary server, and the probe before promotion.
 
-The service that a Bento runs is in the top-level folder `bentos/`. BentoML's internals are touched in one file here.
+The services that a Bento runs are in the top-level folder `bentos/`. Only `bentoml_store` uses BentoML's internals.
 """

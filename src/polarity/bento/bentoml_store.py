@@ -1,8 +1,8 @@
-"""The inside of BentoML's store that a promotion needs and the public API does not have.
+"""Adapter for the internals of BentoML's store that a promotion needs and the public API lacks.
 
-`bentoml.bentos` has get, list and delete, but reads BENTOML_HOME once per process, and has no way to copy a Bento
-under another tag or to point `latest` at one. Checked against one version of BentoML; tests/unit/test_adapters.py
-fails when that moves.
+`bentoml.bentos` offers get, list and delete, but it reads BENTOML_HOME only once per process, and it can neither copy
+a Bento under a different tag nor point `latest` at one. Checked against the version below;
+tests/unit/test_adapters.py fails when the installed version differs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BENTOML = "1.4.39"
 
 
 def find(home: Path, tag: str) -> Bento | None:
-    """The Bento of a tag (`NAME:VERSION` or `NAME:latest`) in a home; None if there is none that can be read."""
+    """The Bento with a tag (`NAME:VERSION` or `NAME:latest`) in a home; None if there is no readable one."""
     try:
         return bentoml.bentos.get(tag, _bento_store=_store(home))
     except BentoMLException:
@@ -30,7 +30,7 @@ def find(home: Path, tag: str) -> Bento | None:
 
 
 def list_all(home: Path, name: str) -> list[Bento]:
-    """All Bentos of a name, in no order."""
+    """All Bentos with a name, in no particular order."""
     try:
         return list(bentoml.bentos.list(name, _bento_store=_store(home)))
     except BentoMLException:
@@ -38,7 +38,7 @@ def list_all(home: Path, name: str) -> list[Bento]:
 
 
 def delete(home: Path, tag: str) -> bool:
-    """Remove a Bento; whether there was one that can be read."""
+    """Remove a Bento; returns whether a readable one existed."""
     try:
         bentoml.bentos.delete(tag, _bento_store=_store(home))
     except BentoMLException:
@@ -47,7 +47,7 @@ def delete(home: Path, tag: str) -> bool:
 
 
 def describe_as(bento: Bento, path: Path, tag: str, created: datetime) -> None:
-    """Write a Bento's description with another tag and time of creation."""
+    """Write a Bento's description with a different tag and creation time."""
     import attr
 
     info = attr.evolve(bento.info, tag=bentoml.Tag.from_str(tag), creation_time=created)
@@ -56,7 +56,7 @@ def describe_as(bento: Bento, path: Path, tag: str, created: datetime) -> None:
 
 
 def latest_pointer(home: Path, name: str) -> Path:
-    """The file that names the latest version of a name."""
+    """The file that stores the latest version of a name."""
     return home / "bentos" / bentoml.Tag(name, None).latest_path()
 
 

@@ -1,7 +1,7 @@
 """Build a Bento around a packaged model.
 
-Candidates are built as `sentiment-candidate:VERSION`, so that none takes the
-champion's place by having been built last.
+Candidates are built as `sentiment-candidate:VERSION`, so that the most recent
+build does not become the champion by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 
 from polarity.bento.extension import Extension, extension_of
 from polarity.bento.server import bentoml_environment, tail
-from polarity.bento.store import MODEL_FOLDER, delete, exists, home, model_folder, place
+from polarity.bento.store import MODEL_FOLDER, delete, exists, home, link_or_copy, model_folder
 from polarity.config.settings import PROJECT
 from polarity.errors import ArtifactError
 from polarity.families.registry import family_named
@@ -30,8 +30,8 @@ BENTOFILE = PROJECT / "bentofile.yaml"
 Device = Literal["cpu", "gpu"]
 
 _GPU_LOCK = "bentos/requirements-gpu.lock"
-# A default for the container: that image is for machines with a GPU, and says so where there is none. The others are
-# what NVIDIA's container runtime asks images for.
+# POLARITY_DEVICE is a default for the container: the image is meant for machines with a GPU and fails clearly without
+# one. The other variables are what NVIDIA's container runtime expects of an image.
 _GPU_VARIABLES = {
     "POLARITY_DEVICE": "gpu",
     "NVIDIA_VISIBLE_DEVICES": "all",
@@ -41,7 +41,7 @@ _BUILD_TIMEOUT_S = 600.0
 
 
 def bentofile(device: Device) -> dict[str, Any]:
-    """`bentofile.yaml`, for a GPU with the lock that has CUDA's libraries."""
+    """The options in `bentofile.yaml`; for a GPU with the lock file that includes the CUDA libraries."""
     options: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text())
     if device == "gpu":
         options["python"]["requirements_txt"] = _GPU_LOCK
@@ -50,7 +50,7 @@ def bentofile(device: Device) -> dict[str, Any]:
 
 
 def sources(device: Device = "cpu") -> list[Path]:
-    """The files of the project that go into every Bento for a device, `bentofile.yaml` and the lock included."""
+    """The project files in every Bento for a device, including `bentofile.yaml` and the lock file."""
     options = bentofile(device)
     patterns = [pattern for pattern in options["include"] if not pattern.startswith(f"{MODEL_FOLDER}/")]
     files = {path for pattern in patterns for path in PROJECT.glob(pattern)}
@@ -65,20 +65,20 @@ def build(
     labels: Mapping[str, str] | None = None,
     device: Device = "cpu",
 ) -> str:
-    """Build a Bento around a packaged model, as `bentofile.yaml` says.
+    """Build a Bento around a packaged model, as configured in `bentofile.yaml`.
 
     Parameters
     ----------
     packaged : Path
         What `FittedClassifier.export` wrote.
     name : str
-        The Bento's name; what is built last takes that name's `latest`.
+        The Bento's name; the most recent build becomes its `latest`.
     version : str, optional
-        Default: made from the model and the sources, so that the same again is the same Bento, built once.
+        Default: derived from the model and the sources, so that the same Bento is built only once.
     labels : mapping, optional
-        Added to those of `bentofile.yaml`, the model's family and the digest of its data.
+        Added to the labels of `bentofile.yaml`, the model's family, its data digest and its commit.
     device : str
-        What its image is for: one for `gpu` carries CUDA's libraries.
+        Target device of the image; `gpu` includes the CUDA libraries.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def build(
     Raises
     ------
     ArtifactError
-        If the package is not whole, or BentoML cannot build it.
+        If the package is incomplete, or BentoML cannot build it.
     """
     manifest = ModelManifest.read(packaged)
     extension = extension_of(family_named(manifest.family))
@@ -97,7 +97,7 @@ def build(
     if exists(tag):
         if ModelManifest.read(model_folder(tag)).digest != manifest.digest:
             raise ArtifactError(
-                f"{tag} is there already, around another model than '{packaged}'; give another version."
+                f"{tag} already exists with a different model than '{packaged}'; choose a different version."
             )
         return tag
     delete(tag)  # the partial result of a killed build
@@ -111,7 +111,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="polarity-bento-") as folder:
         context = Path(folder)
         for source in sources(device):
-            place(source, context / source.relative_to(PROJECT))
+            link_or_copy(source, context / source.relative_to(PROJECT))
         if device == "gpu" or extension.files:
             (context / BENTOFILE.name).unlink()
             (context / BENTOFILE.name).write_text(yaml.safe_dump(_extended(bentofile(device), extension, context)))
@@ -119,10 +119,10 @@ def build(
             (context / name_inside).parent.mkdir(parents=True, exist_ok=True)
             (context / name_inside).write_bytes(content)
         for file in (MANIFEST, *manifest.files):
-            place(packaged / file, context / MODEL_FOLDER / file)
+            link_or_copy(packaged / file, context / MODEL_FOLDER / file)
         command = [sys.executable, "-m", "bentoml", "build", ".", "--name", name, "--version", version]
         command += [part for label, value in given.items() for part in ("--label", f"{label}={value}")]
-        # BentoML changes folder and import path while it builds, so it does that in a process of its own.
+        # BentoML changes the working directory and the import path during a build, so it runs in a separate process.
         done = subprocess.run(
             command,
             cwd=context,
@@ -134,7 +134,7 @@ def build(
             check=False,
         )
     if done.returncode or not exists(tag):
-        raise ArtifactError(f"bentoml could not build {tag} of '{packaged}':\n{tail(done.stdout)}")
+        raise ArtifactError(f"bentoml could not build {tag} from '{packaged}':\n{tail(done.stdout)}")
     return tag
 
 
@@ -149,10 +149,10 @@ def _version(manifest: ModelManifest, device: Device, extension: Extension) -> s
 
 
 def _extended(options: dict[str, Any], extension: Extension, context: Path) -> dict[str, Any]:
-    """A bentofile that also names the files and requirements of somebody else's family."""
+    """The bentofile with the files and requirements of an external family added."""
     if extension.requirements:
         lock = context / options["python"]["requirements_txt"]
         lines = lock.read_text()
-        lock.unlink()  # it may be a link to the project's own
+        lock.unlink()  # it may be a hard link to the project's own lock file
         lock.write_text("\n".join([lines, *extension.requirements, ""]))
     return {**options, "include": [*options["include"], *extension.files]}

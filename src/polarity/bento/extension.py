@@ -1,4 +1,4 @@
-"""What a Bento carries for a family of another package: that package, so that the image finds it, too."""
+"""The package of an external family, included in the Bento so that its image can load the family."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from polarity.families.registry import GROUP, AnyFamily, distribution_of
 
 @dataclass(frozen=True)
 class Extension:
-    """Files that are laid into a Bento beside the project's own.
+    """Files added to a Bento beside the project's own.
 
     Attributes
     ----------
     files : mapping
-        Name inside the Bento's sources -> content.
+        Path inside the Bento's sources -> content.
     requirements : tuple of str
         Lines for the image's requirements, with hashes.
     """
@@ -28,7 +28,7 @@ class Extension:
 
 
 def extension_of(family: AnyFamily) -> Extension:
-    """The package that brings a family, with the metadata by which it is found; nothing for a built-in family.
+    """The package that provides a family, with its entry-point metadata; empty for a built-in family.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def extension_of(family: AnyFamily) -> Extension:
     package = entry.module.partition(".")[0]
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ArtifactError(f"The source of {entry.module}, which brings the family {family.name!r}, is not found.")
+        raise ArtifactError(f"The source of {entry.module} (family {family.name!r}) cannot be found.")
     origin = Path(spec.origin)
     if spec.submodule_search_locations:
         found = [path for path in sorted(origin.parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]

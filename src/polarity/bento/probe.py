@@ -1,4 +1,4 @@
-"""Serve a Bento for a moment, and hold its answers against the contract."""
+"""Serve a Bento temporarily and check its responses against the HTTP contract."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TEXTS = ("what a lovely day", "this is the worst service ever :(", "not bad at 
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What a served Bento answered.
+    """The measurements of a probe.
 
     Attributes
     ----------
     ready_s : float
-        From the start of `bentoml serve` until it was ready.
+        Time from the start of `bentoml serve` until it was ready.
     latency_ms : float
-        Median over single requests, one after another.
+        Median latency of sequential single requests.
     requests : int
-        Requests that were put to it, all answered as the contract says.
+        Number of requests sent; all responses met the contract.
     """
 
     tag: str
@@ -38,12 +38,12 @@ class ProbeReport:
 
 
 def probe(tag: str, *, timeout_s: float = 120.0) -> ProbeReport:
-    """Serve a Bento and put real requests to it, refusals included.
+    """Serve a Bento and send it real requests, including invalid ones.
 
     Raises
     ------
     ArtifactError
-        If it cannot be served, or an answer is not what the contract says.
+        If it cannot be served, or a response violates the contract.
     ServiceUnavailable
         If it is not ready in time.
     """
@@ -54,14 +54,14 @@ def probe(tag: str, *, timeout_s: float = 120.0) -> ProbeReport:
         httpx.Client(base_url=server.url, timeout=30.0, trust_env=False) as client,
     ):
         try:
-            latencies_s, requests = _put_requests(client, tag, manifest)
+            latencies_s, requests = _send_requests(client, tag, manifest)
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             log = tail(server.log)
-            raise ArtifactError(f"{tag} does not answer as it should: {error!r}. The end of its log:\n{log}") from error
+            raise ArtifactError(f"{tag} violates the HTTP contract: {error!r}. The end of its log:\n{log}") from error
         return ProbeReport(tag, server.ready_s, 1000 * statistics.median(latencies_s), requests)
 
 
-def _put_requests(client: httpx.Client, tag: str, manifest: ModelManifest) -> tuple[list[float], int]:
+def _send_requests(client: httpx.Client, tag: str, manifest: ModelManifest) -> tuple[list[float], int]:
     requests = 0
 
     def expect(status: int, method: str, path: str, **body: Any) -> Any:
@@ -69,17 +69,16 @@ def _put_requests(client: httpx.Client, tag: str, manifest: ModelManifest) -> tu
         requests += 1
         response = client.request(method, path, **body)
         if response.status_code != status:
-            raise ValueError(f"{method} {path} gave {response.status_code}, not {status}: {response.text[:500]}")
+            raise ValueError(f"{method} {path} returned {response.status_code}, not {status}: {response.text[:500]}")
         return response.json() if "json" in response.headers.get("content-type", "") else response.text
 
     def check(prediction: Any) -> None:
-        shares = prediction["probabilities"]
-        if list(shares) != list(manifest.labels) or abs(sum(shares.values()) - 1) > 1e-4:
-            raise ValueError(
-                f"Got {prediction}; one probability for each of {manifest.labels}, summing to 1, is right."
-            )
-        if shares[prediction["sentiment"]] != max(shares.values()) or prediction["model"]["bento"] != tag:
-            raise ValueError(f"Got {prediction}; the likeliest label, and {tag} as its Bento, are right.")
+        probabilities = prediction["probabilities"]
+        if list(probabilities) != list(manifest.labels) or abs(sum(probabilities.values()) - 1) > 1e-4:
+            raise ValueError(f"Got {prediction}; expected one probability per label {manifest.labels}, summing to 1.")
+        most_probable = probabilities[prediction["sentiment"]] == max(probabilities.values())
+        if not most_probable or prediction["model"]["bento"] != tag:
+            raise ValueError(f"Got {prediction}; expected the most probable label, and {tag} as the Bento.")
 
     for path in ("/healthz", "/livez", "/readyz", "/metrics", "/", "/model", "/openapi.json"):
         expect(200, "GET", path)
@@ -93,7 +92,7 @@ def _put_requests(client: httpx.Client, tag: str, manifest: ModelManifest) -> tu
     for prediction in batch[: len(_TEXTS)]:
         check(prediction)
     if [list(item) for item in batch[len(_TEXTS) :]] != [["error"], ["error"]]:
-        raise ValueError(f"Got {batch[len(_TEXTS) :]}; a refusal in the place of the last two is right.")
+        raise ValueError(f"Got {batch[len(_TEXTS) :]}; expected an error in place of each of the last two texts.")
     for status, body in ((400, {"text": " "}), (400, {"text": "42"}), (422, {"text": 42}), (422, {"texts": "x"})):
         expect(status, "POST", "/predict", json=body)
     opinion = {"prediction_id": prediction["prediction_id"], "label": manifest.labels[0]}

@@ -1,4 +1,4 @@
-"""A Bento served for a while, by `bentoml serve` itself, in a process that dies with this one."""
+"""A temporary `bentoml serve` process that dies with this one."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from polarity.errors import ArtifactError, ServiceUnavailable
 
 _LOG_TAIL_LINES = 20
 _STOP_TIMEOUT_S = 20.0
-# Asks the kernel for a signal at the parent's death (prctl 1), then becomes the server.
+# Asks the kernel for a signal when the parent dies (prctl 1), then becomes the server.
 _DIE_WITH_PARENT = (
     "import ctypes, os, sys\n"
     "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 15)\n"
     "if os.getppid() != int(sys.argv[1]): sys.exit(1)\n"
     "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])\n"
 )
-# What the server says when its service cannot start; BentoML would try again for ever.
+# Logged by the server when its service cannot start; BentoML would retry for ever.
 _CANNOT_START = ("Application startup failed", "Initializing service error", "Failed to load bento")
 
 
 def bentoml_environment(**variables: str) -> dict[str, str]:
-    """The environment of a BentoML process: this one's, without usage reports and without settings of a server."""
+    """The environment for a BentoML process: this one's, without usage reports and server settings."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("POLARITY_MODEL", "BENTOML_PORT")}
     return {**inherited, "BENTOML_DO_NOT_TRACK": "True", **variables}
 
 
 def tail(log: str) -> str:
-    """The end of a log, where the reason stands."""
+    """The last lines of a log, which contain the reason of a failure."""
     return "\n".join(log.splitlines()[-_LOG_TAIL_LINES:])
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listened on a moment ago."""
+    """A port of the loopback interface that was free a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 
 class BentoServer:
-    """A running server: its address, its process and what it has said."""
+    """A running server: its URL, its process and its log."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes], log: Path, ready_s: float) -> None:
         self.url = url
@@ -60,7 +60,7 @@ class BentoServer:
 
     @property
     def log(self) -> str:
-        """All that the server has said so far."""
+        """Everything the server has logged so far."""
         return self._log.read_text(errors="replace")
 
 
@@ -71,7 +71,7 @@ def served(
     timeout_s: float = 120.0,
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
-    started_at: int = 200,
+    ready_status: int = 200,
 ) -> Iterator[BentoServer]:
     """Serve a Bento on a free port of the loopback interface until the block ends.
 
@@ -80,19 +80,19 @@ def served(
     target : str or Path
         A Bento's folder or tag, or the import path of a service.
     timeout_s : float
-        Longest time until the server is ready.
+        Maximum time until the server is ready.
     python : str
-        Interpreter that has bentoml.
+        Interpreter with bentoml installed.
     environment : mapping, optional
-        Variables for the server. Unless BENTOML_HOME is among them, it gets a home of its own: two servers with
-        one home delete each other's metrics.
-    started_at : int
-        The status of the readiness route that is waited for: 503 for a server that is not expected to become ready.
+        Variables for the server. Unless BENTOML_HOME is set here, the server gets its own: two servers that share
+        a home delete each other's metrics.
+    ready_status : int
+        Status of the readiness route to wait for; 503 for a server that is not expected to become ready.
 
     Raises
     ------
     ArtifactError
-        If the service cannot start; the message has the end of the server's log.
+        If the service cannot start; the message includes the end of the server's log.
     ServiceUnavailable
         If it is not ready in time.
     """
@@ -117,7 +117,7 @@ def served(
             )
         server = BentoServer(f"http://127.0.0.1:{port}", process, log_file, 0.0)
         try:
-            _wait_until_ready(server, str(target), started + timeout_s, started_at)
+            _wait_until_ready(server, str(target), started + timeout_s, ready_status)
             server.ready_s = time.monotonic() - started
             yield server
         finally:
@@ -125,12 +125,12 @@ def served(
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server that `served` started, gracefully if it lets us."""
+    """Stop a server that `served` started, gracefully if possible."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_TIMEOUT_S)
-    # Whatever is left of its session: workers that outlived their supervisor.
+    # Kill the rest of its session: workers that outlived their supervisor.
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -141,7 +141,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _wait_until_ready(server: BentoServer, target: str, until: float, status: int) -> None:
     while time.monotonic() < until:
         try:
-            # The socket listens before the model is loaded, so a request may have to wait for its answer.
+            # The socket listens before the model is loaded, so the response may take a while.
             if httpx.get(f"{server.url}/readyz", timeout=1.0, trust_env=False).status_code == status:
                 return
         except httpx.HTTPError:

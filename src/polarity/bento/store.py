@@ -1,8 +1,8 @@
-"""The Bentos that BentoML keeps, and which of them is `sentiment:latest`.
+"""The Bentos in BentoML's store, and promotion to `sentiment:latest`.
 
-A promotion makes `sentiment:VERSION` of a candidate and points
-`sentiment:latest` at it; a rollback is the promotion of an older one. Every
-step is whole or not done, and can be done again after a kill.
+A promotion copies a candidate to `sentiment:VERSION` and points
+`sentiment:latest` at it; a rollback promotes an older one. Every step is
+atomic and can be repeated after a kill.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ _COPY_PREFIX = "promotion-"
 
 
 def home() -> Path:
-    """BentoML's home folder, read anew each time."""
+    """BentoML's home folder, read from the environment each time."""
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
 
 def promoted_tag(candidate: str) -> str:
-    """The tag that a candidate's Bento has once promoted."""
+    """The tag of a candidate's Bento after promotion."""
     return f"{CHAMPION}:{candidate.partition(':')[2]}"
 
 
 def promote(tag: str) -> str:
-    """Let `sentiment:latest` be the Bento `tag`, and nothing else.
+    """Point `sentiment:latest` at the Bento `tag`.
 
     Parameters
     ----------
     tag : str
-        A candidate, or what became of one before; the candidate itself is needed only the first time.
+        A candidate, or a Bento promoted earlier. The candidate itself is needed only for its first promotion.
 
     Returns
     -------
     str
-        The tag under the champion's name.
+        The promoted tag.
 
     Raises
     ------
     ArtifactError
-        If the Bento is neither there as a candidate nor as a champion of before.
+        If the store has neither the candidate nor its promoted copy.
     """
     champion = promoted_tag(tag)
     if not exists(champion):
         if not exists(tag):
             raise ArtifactError(
-                f"Got {tag!r}; the Bento store '{home()}' has neither it nor {champion}. Package again."
+                f"Cannot promote {tag!r}: the Bento store '{home()}' has neither it nor {champion}. Package it again."
             )
         delete(champion)
         _copy(tag, champion)
@@ -68,13 +68,13 @@ def promote(tag: str) -> str:
 
 
 def latest(name: str = CHAMPION) -> str | None:
-    """The tag behind `NAME:latest`, or None if there is none."""
+    """The tag that `NAME:latest` points at, or None."""
     found = bentoml_store.find(home(), f"{name}:latest")
     return str(found.tag) if found else None
 
 
 def exists(tag: str) -> bool:
-    """Whether the Bento is there and whole."""
+    """Whether the Bento exists and is complete."""
     try:
         ModelManifest.read(model_folder(tag))
     except (ArtifactError, OSError):
@@ -84,32 +84,32 @@ def exists(tag: str) -> bool:
 
 
 def tags(name: str = CHAMPION) -> list[str]:
-    """All Bentos of a name that can be read, the newest first."""
+    """Tags of all readable Bentos with a name, newest first."""
     found = sorted(bentoml_store.list_all(home(), name), key=lambda bento: bento.creation_time, reverse=True)
     return [str(bento.tag) for bento in found]
 
 
-def made(tag: str) -> datetime:
-    """When a Bento was built, or promoted last.
+def created(tag: str) -> datetime:
+    """When a Bento was built or last promoted.
 
     Raises
     ------
     ArtifactError
-        If it is not there.
+        If it does not exist.
     """
     time: datetime = _get(tag).creation_time
     return time.replace(tzinfo=time.tzinfo or UTC)
 
 
-def half_copies() -> list[Path]:
-    """Folders in which a promotion was at work."""
+def interrupted_promotions() -> list[Path]:
+    """Draft folders of promotions that are running or were interrupted."""
     return sorted(home().glob(f"{_COPY_PREFIX}*"))
 
 
 def delete(tag: str) -> None:
-    """Remove a Bento; what is not there is no error."""
+    """Remove a Bento, if it exists."""
     if not bentoml_store.delete(home(), tag):
-        # a partial Bento has no description that BentoML could read
+        # BentoML cannot read a partial Bento, which has no description
         shutil.rmtree(bento_folder(tag), ignore_errors=True)
 
 
@@ -118,8 +118,8 @@ def model_folder(tag: str) -> Path:
     return bento_folder(tag) / "src" / MODEL_FOLDER
 
 
-def place(source: Path, target: Path) -> None:
-    """Put a file at `target`: linked where that can be done, else copied."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file to `target`, or copy it if that is not possible."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -128,7 +128,7 @@ def place(source: Path, target: Path) -> None:
 
 
 def bento_folder(tag: str) -> Path:
-    """Where BentoML keeps a Bento."""
+    """The folder of a Bento in BentoML's store."""
     name, _, version = tag.partition(":")
     return home() / "bentos" / name / version
 
@@ -140,20 +140,20 @@ def _files(folder: Path) -> Iterator[Path]:
 def _get(tag: str) -> Bento:
     found = bentoml_store.find(home(), tag)
     if found is None:
-        raise ArtifactError(f"Got {tag!r}, which the Bento store '{home()}' does not have. Package again.")
+        raise ArtifactError(f"The Bento {tag!r} is not in the Bento store '{home()}'. Package it again.")
     return found
 
 
 def _copy(tag: str, champion: str) -> None:
-    """Make the Bento `champion` of the Bento `tag`, whole or not at all."""
+    """Copy the Bento `tag` to `champion` atomically."""
     bento = _get(tag)
     target = bento_folder(champion)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `bentos`, where BentoML looks for nothing, and on the same file system.
+    # Beside `bentos`: ignored by BentoML, and on the same file system.
     draft = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=home()))
     try:
         for file in _files(Path(bento.path)):
-            place(file, draft / file.relative_to(bento.path))
+            link_or_copy(file, draft / file.relative_to(bento.path))
         _describe(bento, draft, champion)
         draft.chmod(0o755)
         draft.rename(target)
@@ -174,7 +174,7 @@ def _point_latest(champion: str) -> None:
 
 
 def _describe(bento: Bento, folder: Path, tag: str) -> None:
-    """Write a Bento's description with another tag, as the newest of its name."""
+    """Write a Bento's description with a different tag, as the newest of its name."""
     others = [other.creation_time for other in bentoml_store.list_all(home(), tag.partition(":")[0])]
     newest = max([datetime.now(UTC), *(time + timedelta(milliseconds=1) for time in others)])
     draft = folder / ".bento.yaml"

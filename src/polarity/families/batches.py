@@ -1,4 +1,4 @@
-"""Batches of tweets of about the same length, padded no further than their longest."""
+"""Batches of tweets of similar length, padded to the longest in the batch."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 
-# Lengths are rounded up to a multiple of this, so that few shapes occur; kernels are chosen per shape.
+# Lengths are rounded up to a multiple of this to limit the number of shapes; kernels are selected per shape.
 PAD_TO = 4
 
 
 def bucketed_batches(
     lengths: IntArray, batch_size: int, *, random: np.random.Generator | None = None
 ) -> list[IntArray]:
-    """Positions of the texts, in batches of neighbours by length.
+    """Indices of the texts, in batches of similar length.
 
     Parameters
     ----------
     lengths : int array of shape (n,)
-        Tokens of each text.
+        Number of tokens of each text.
     batch_size : int
-        Texts in a batch; only the last batch may have fewer.
+        Texts per batch; only the last batch may have fewer.
     random : Generator, optional
-        Shuffles which of about equal length come together, and the order of
-        the batches. Without it the longest come first, always in the same order.
+        Shuffles texts of similar length between batches, and the order of the
+        batches. Without it the order is deterministic, longest texts first.
     """
     jitter = random.uniform(-2, 2, len(lengths)) if random else 0
     order = np.argsort(-(lengths + jitter), kind="stable")
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if random:
-        # the incomplete batch stays last: the size of the first is taken for the size of all
+        # the incomplete batch stays last: the size of the first batch is taken as the batch size
         batches[:-1] = [batches[place] for place in random.permutation(len(batches) - 1)]
     return batches
 
 
 def padded(texts: Sequence[Sequence[int]]) -> Ids:
-    """Token ids as one array of shape (n_texts, n_tokens), zeros after the end of each."""
+    """Token ids as one array of shape (n_texts, n_tokens), padded with zeros."""
     longest = max(1, *(len(text) for text in texts)) if texts else 1
     ids = np.zeros((len(texts), -(-longest // PAD_TO) * PAD_TO), dtype=np.int32)
     for row, text in zip(ids, texts, strict=True):
@@ -55,14 +55,14 @@ def padded(texts: Sequence[Sequence[int]]) -> Ids:
 def training_dataset(
     texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int
 ) -> tf.data.Dataset:
-    """A TensorFlow data set of (ids, labels) without end, bucketed by length and shuffled anew in each epoch.
+    """An infinite TensorFlow data set of (ids, labels), bucketed by length and reshuffled in each epoch.
 
     Parameters
     ----------
     texts : sequence of token ids
         As many as `labels`.
     seed : int
-        Of the shuffling.
+        Seed of the shuffling.
     """
     import tensorflow as tf
 

@@ -53,45 +53,46 @@ class BilstmConfig(ModelSection):
     """A bidirectional LSTM on word vectors."""
 
     vectors: Path | Literal["word2vec"] | None = None
-    """GloVe text file (plain, gzipped, zipped); `word2vec`: trained on the training tweets; none: the model's own."""
+    """A GloVe text file (plain, gzipped or zipped), or `word2vec` to train vectors on the training tweets. Default: the
+    model learns its own."""
     vector_size: int = Field(100, ge=4)
-    """Numbers in a vector when the model learns its own."""
+    """Dimension of the vectors that the model learns itself."""
     word2vec_size: int = Field(100, ge=0)
-    """Numbers in a vector of Word2Vec; with a file, each of its vectors gets so many more (0: none)."""
+    """Dimension of the Word2Vec vectors. With a vectors file, they are appended to its vectors; 0 disables that."""
     word2vec_epochs: int = Field(10, ge=1)
     """Passes of Word2Vec over the training tweets."""
     vectors_rate: float = Field(0.03, ge=0, le=1)
-    """Learning rate of vectors from a file or Word2Vec, as a share of the model's; 0 leaves them as they are."""
+    """Learning rate of vectors from a file or Word2Vec, as a fraction of the model's; 0 freezes them."""
     max_vocabulary: int = Field(30_000, ge=100)
-    """Most frequent words of the training tweets that get a row of their own."""
+    """Maximum vocabulary size; the most frequent words of the training tweets are kept."""
     units: int = Field(96, ge=4)
     """LSTM units in each direction."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout on the vectors and before the output."""
+    """Dropout rate on the vectors and before the output layer."""
     epochs: int = Field(8, ge=1)
-    """Most epochs, over which the rate falls along a cosine; the best on validation is kept."""
+    """Maximum number of epochs, with a cosine decay of the learning rate; the best one on validation is kept."""
     patience: int = Field(2, ge=1)
-    """Stop after so many epochs without a better validation loss."""
+    """Stop after this many epochs without a better validation loss."""
     batch_size: int = Field(128, ge=1)
     """Tweets per step."""
     learning_rate: float = Field(4e-3, gt=0)
-    """Initial rate of Adam."""
+    """Initial learning rate of Adam."""
     max_tokens: int = Field(48, ge=4)
-    """Tokens of a tweet that are read; real tweets have about 20."""
+    """Truncate tweets to this many tokens; real tweets have about 20."""
     class_weight: Literal["balanced"] | None = None
-    """`balanced` weighs classes by the inverse of their frequency."""
+    """`balanced` weights classes by their inverse frequency."""
     calibrate: bool = True
     """Scale the logits by a temperature fitted on validation."""
 
     @model_validator(mode="after")
     def _word2vec_has_a_size(self) -> Self:
         if self.vectors == "word2vec" and not self.word2vec_size:
-            raise ValueError("Got vectors='word2vec' and word2vec_size=0; its vectors need at least one number.")
+            raise ValueError("Got vectors='word2vec' and word2vec_size=0; it must be at least 1.")
         return self
 
 
 class Bilstm(Family[BilstmConfig]):
-    """Word vectors, read in both directions, pooled over the tweet."""
+    """A bidirectional LSTM on word vectors, pooled over the tweet."""
 
     name = "bilstm"
     section = BilstmConfig
@@ -129,7 +130,7 @@ class Bilstm(Family[BilstmConfig]):
             return {}
         if not section.vectors.is_file():
             raise ConfigurationError(
-                f"There is no file of vectors at {section.vectors}; give a GloVe text file, plain, gzipped or zipped."
+                f"The vectors file {section.vectors} does not exist; give a GloVe text file, plain, gzipped or zipped."
             )
         return {"vectors": ExternalInput(file_digest(section.vectors), "file")}
 
@@ -139,12 +140,12 @@ class Bilstm(Family[BilstmConfig]):
         if isinstance(section.vectors, Path):
             check_vectors(section.vectors)
         if section.vectors is None:
-            return [f"{model} has no word vectors (--{model}.vectors), so it learns its own."]
+            return [f"{model} learns its own word vectors, because --{model}.vectors is not set."]
         return []
 
 
 class BilstmScorer:
-    """An ONNX graph on GloVe's tokens."""
+    """An ONNX graph that reads GloVe tokens."""
 
     def __init__(self, folder: Path, manifest: ModelManifest, *, placement: Placement) -> None:
         self._vocabulary = Vocabulary.read(folder / VOCABULARY)
@@ -152,12 +153,12 @@ class BilstmScorer:
         self._session = Session(folder / graph_of(manifest, placement), placement=placement)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
-        """Logits of shape (n_texts, n_labels) for repaired texts; at least one text."""
+        """Logits of shape (n_texts, n_labels) for at least one repaired text."""
         return self._session.logits([self._vocabulary.ids(tokenize(text), limit=self._max_tokens) for text in texts])
 
 
 class BilstmClassifier:
-    """How to fit a BiLSTM."""
+    """An unfitted BiLSTM."""
 
     def __init__(self, config: BilstmConfig, *, name: str, seed: int) -> None:
         self._config = config
@@ -165,12 +166,12 @@ class BilstmClassifier:
         self._seed = seed
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedBilstm:
-        """Fit on `train`; the epoch with the smallest loss on `validation` is kept, which also gives the temperature.
+        """Fit on `train`. `validation` selects the epoch with the lowest loss and fits the temperature.
 
         Raises
         ------
         ConfigurationError
-            If the file of vectors cannot be read.
+            If the vectors file cannot be read.
         """
         with Heartbeat(progress) as report:
             return self._fit(train, validation, report)
@@ -179,8 +180,7 @@ class BilstmClassifier:
         config = self._config
         train = stratified_subsample(train, config.train_rows, seed=self._seed)
         tokens = [
-            tokenize(text)
-            for text in CountedReads(train.texts, lambda reads: progress(0.02 * reads, "splitting words"))
+            tokenize(text) for text in CountedReads(train.texts, lambda reads: progress(0.02 * reads, "tokenizing"))
         ]
         sources = self._vectors(tokens, progress)
         known = {word for vectors in sources for word in vectors.words}
@@ -244,7 +244,7 @@ class BilstmClassifier:
         )
 
     def _vectors(self, tokens: Sequence[Sequence[str]], progress: Progress) -> list[Vectors]:
-        """The vectors of the file, then those of Word2Vec; what the configuration has of them."""
+        """The configured vectors: those of the file, then those of Word2Vec."""
         from polarity.text.embeddings import read_vectors
 
         config, found = self._config, []
@@ -290,7 +290,7 @@ class FittedBilstm:
         Raises
         ------
         ArtifactError
-            If what was written does not agree with the network on the validation tweets.
+            If the package does not agree with the network on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_bilstm(_weights(self.network.keras, self.config), folder / GRAPH)
@@ -308,9 +308,10 @@ class FittedBilstm:
 
 
 def _initial_vectors(vocabulary: Vocabulary, sources: Sequence[Vectors], *, size: int, seed: int) -> FloatArray:
-    """Rows for padding, the unknown word and each word: what each source has for it, side by side.
+    """Rows for padding, the unknown word and each word, concatenated over the sources.
 
-    Where a source has nothing there are random numbers of the same spread, `size` of them if there is no source.
+    Words missing from a source get random vectors with the same standard deviation. Without any source, all rows are
+    random, of dimension `size`.
     """
     from polarity.text.embeddings import Vectors
 
@@ -340,7 +341,7 @@ def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras
         trainable=False,
         name="given",
     )(ids)
-    # what is learned is made smaller, not its gradient: Adam's steps are of one size whatever the gradient's
+    # scale the learned part, not its gradient: the size of Adam's steps does not depend on that of the gradient
     learned = keras.layers.Embedding(*vectors.shape, embeddings_initializer="zeros", name="learned")(ids)
     words = keras.layers.Add()([given, _learning_share(config) * learned])
     words = keras.layers.SpatialDropout1D(config.dropout)(words)
@@ -349,7 +350,7 @@ def _model(config: BilstmConfig, vectors: FloatArray, n_labels: int) -> tf.keras
     peak = tf.reduce_max(states + outside, axis=1)
     mean = keras.layers.GlobalAveragePooling1D()(states)
     pooled = keras.layers.Dropout(config.dropout)(tf.concat([peak, mean], axis=1))
-    # logits in full precision also where the rest is computed in half
+    # logits in full precision even if the rest is computed in half precision
     return keras.Model(ids, keras.layers.Dense(n_labels, dtype="float32", name="logits")(pooled))
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling, and the loss that it minimises."""
+"""Temperature scaling, and the loss it minimises."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from polarity.text.tweets import IntArray
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: IntArray) -> float:
-    """The temperature that makes the labels most likely.
+    """Fit the temperature that maximises the likelihood of the labels.
 
     Parameters
     ----------
     logits : array of shape (n, n_labels)
-        Logits of tweets that the model was not fitted on.
+        Logits for tweets that the model was not fitted on.
     labels : int array of shape (n,)
         Their labels.
 
@@ -40,7 +40,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: IntArray) -> float:
 
 
 def loss_and_accuracy(logits: npt.ArrayLike, labels: IntArray, *, prefix: str = "") -> dict[str, float]:
-    """Mean cross-entropy in nats as `<prefix>loss`, share of right answers as `<prefix>accuracy`."""
+    """Mean cross-entropy in nats as `<prefix>loss`, and accuracy as `<prefix>accuracy`."""
     from scipy.special import log_softmax
 
     scores = np.asarray(logits, dtype=np.float64)

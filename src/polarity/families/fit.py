@@ -1,4 +1,4 @@
-"""Fit one model and pack it for serving: the work of a fit's own process."""
+"""Fit one model and package it for serving. Runs in a separate process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIT_FILE = "fit.json"
 
 
 def fit_model(job: dict[str, Any], progress: Progress) -> None:
-    """Fit, export and write down what happened.
+    """Fit and export a model, and write a record of the fit.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
         `name` and `family` of the model, `section` (its options), `seed`, `labels`, `train` and `validation` (Parquet
         files), `folder`.
     progress : callable
-        Called with how far the fit is.
+        Called with the progress of the fit.
     """
     name, folder = job["name"], Path(job["folder"])
     family = family_named(job["family"])
@@ -40,7 +40,7 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     started = perf_counter()
     fitted = classifier.fit(train, validation, report)
     seconds = perf_counter() - started
-    progress(0.95, "packing for serving")
+    progress(0.95, "packaging")
     packaged = fitted.export(folder / PACKAGED)
     limit = job["section"].get("train_rows") or len(train)
     record = {
@@ -53,9 +53,9 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
         "history": asdict(fitted.history),
     }
     (folder / FIT_FILE).write_text(json.dumps(record, indent=1) + "\n")
-    progress(1.0, f"packed, {packaged.size_bytes / 1e6:.1f} MB in {packaged.precision}")
+    progress(1.0, f"packaged, {packaged.size_bytes / 1e6:.1f} MB in {packaged.precision}")
 
 
 def read_history(fit: dict[str, Any]) -> History:
-    """The learning curve in a fit's record."""
+    """The learning curve in the record of a fit."""
     return History(tuple(fit["history"]["epochs"]), fit["history"]["notes"])

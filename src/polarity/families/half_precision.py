@@ -1,4 +1,4 @@
-"""Half precision for GPUs: a second graph in the package, kept only where it answers as the first does."""
+"""Half precision for GPUs: a second graph in the package, kept only if its predictions match the first one's."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from polarity.inference.package import HALF_GRAPH, ModelManifest
 from polarity.inference.scorers import GRAPH
 
 
-def with_half(packaged: Path, folder: Path, texts: Sequence[str]) -> ModelManifest:
-    """Copy a package, with its graph in half precision beside it if that agrees on the label of enough texts.
+def add_half_precision(packaged: Path, folder: Path, texts: Sequence[str]) -> ModelManifest:
+    """Copy a package and add its graph in half precision, if that predicts the same label for enough texts.
 
-    A text on whose label both agree counts the same for the accuracy of both,
-    so the share of the others bounds the loss of accuracy, whatever the truth.
+    A text with the same predicted label contributes equally to both accuracies,
+    so the share of the other texts bounds the loss of accuracy.
 
     Parameters
     ----------
     packaged : Path
         A neural model in full precision.
     folder : Path
-        Where the copy goes; must not exist.
+        Destination of the copy; must not exist.
     texts : sequence of str
-        Tweets to compare on.
+        Tweets for the comparison.
 
     Returns
     -------
     ModelManifest
-        Of the copy; `card["half"]` says how the two compare, and `files` whether the second is there.
+        Manifest of the copy; `card["half"]` describes the comparison, and `files` lists the second graph if kept.
 
     Raises
     ------
     ArtifactError
-        If the package is not in full precision, or there is no text.
+        If the package is not a neural model in full precision, or there are no texts.
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -49,12 +49,12 @@ def with_half(packaged: Path, folder: Path, texts: Sequence[str]) -> ModelManife
     if not family_named(manifest.family).traits.gpu or manifest.precision != "fp32" or not texts:
         raise ArtifactError(
             f"Got '{manifest.name}' of family '{manifest.family}' in {manifest.precision}, and {len(texts)} texts; "
-            "it takes a neural model packaged in fp32 (quantise: false), and some texts."
+            "this needs a neural model packaged in fp32 (quantise: false) and at least one text."
         )
     shutil.copytree(packaged, folder)
     full = load_predictor(packaged)(texts)
     half = convert_float_to_float16(onnx.load(packaged / GRAPH), keep_io_types=True)
-    # The CPU computes the same graph with its numbers rounded alike, only slowly.
+    # The CPU runs the same graph with the same rounding, only slower.
     onnx.save(half, folder / GRAPH)
     trial = _described(manifest, folder, (GRAPH, *(name for name in manifest.files if name != GRAPH)))
     trial.write(folder)

@@ -1,4 +1,4 @@
-"""What a network has learnt after each epoch, and the best of it."""
+"""The learning curve of a network, and the weights of its best epoch."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from polarity.text.tweets import FloatArray, IntArray
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Share of the whole work that is done when the last epoch ends.
+# Fraction of the whole fit that is done when the last epoch ends.
 DONE = 0.97
 
 
 class LearningCurve:
-    """Measures a network on validation after each epoch, and keeps its weights of the epoch with the smallest loss.
+    """Evaluates a network on validation after each epoch, and keeps the weights of the epoch with the lowest loss.
 
     Parameters
     ----------
     network : Network
-        What is being fitted.
+        The network that is being fitted.
     texts, labels : sequence of token ids, int array of shape (n,)
         The validation tweets.
     progress : Progress
-        Told about every second, and after each epoch.
+        Called about every second, and after each epoch.
     epochs, steps : int
-        Most epochs of the fit, and batches in each.
+        Maximum number of epochs, and batches per epoch.
     start : float
-        Share of the whole work that is done when the first epoch begins.
+        Fraction of the whole fit that is done when the first epoch begins.
     patience : int or None
-        Stop after so many epochs without a smaller loss; none: never.
+        Stop after this many epochs without a lower loss; None disables early stopping.
     """
 
     def __init__(
@@ -52,51 +52,51 @@ class LearningCurve:
         self.epochs: list[dict[str, float]] = []
         self.best = 0
         self._network, self._texts, self._labels, self._progress = network, texts, labels, progress
-        self._most, self._steps, self._start, self._patience = epochs, steps, start, patience
+        self._max_epochs, self._steps, self._start, self._patience = epochs, steps, start, patience
         self._reported = time.monotonic()
         self._best_weights: list[Any] = []
         self._best_logits: FloatArray
 
     def callback(self) -> tf.keras.callbacks.Callback:
-        """What Keras calls after each batch and each epoch."""
+        """The Keras callback for the end of each batch and epoch."""
         import tensorflow as tf
 
         return tf.keras.callbacks.LambdaCallback(on_batch_end=self._on_batch_end, on_epoch_end=self._on_epoch_end)
 
     def restore_best(self, build: Callable[[], tf.keras.Model]) -> tuple[Network, FloatArray]:
-        """The network with the weights of its best epoch, in full precision.
+        """Return the network with the weights of its best epoch, in full precision.
 
         Parameters
         ----------
         build : callable
-            Makes the Keras model anew.
+            Builds a new Keras model.
 
         Returns
         -------
         Network, float32 array of shape (n, n_labels)
-            And its logits on the validation tweets.
+            The network and its logits on the validation tweets.
         """
         self._network.keras.set_weights(self._best_weights)
-        exact = self._network.exact(build)
-        return exact, self._best_logits if exact is self._network else exact.logits(self._texts)
+        full = self._network.in_full_precision(build)
+        return full, self._best_logits if full is self._network else full.logits(self._texts)
 
     def _on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         if time.monotonic() - self._reported < REPORT_EVERY_S:
             return
         self._reported = time.monotonic()
         epoch = len(self.epochs) + 1
-        done = ((epoch - 1) * self._steps + batch + 1) / (self._most * self._steps)
+        done = ((epoch - 1) * self._steps + batch + 1) / (self._max_epochs * self._steps)
         self._progress(
             self._start + (DONE - self._start) * done,
-            f"epoch {epoch} of {self._most}, batch {batch + 1} of {self._steps}",
+            f"epoch {epoch} of {self._max_epochs}, batch {batch + 1} of {self._steps}",
             epoch=epoch,
             loss=logs["loss"],
             accuracy=logs["accuracy"],
         )
 
     def _on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        done = self._start + (DONE - self._start) * (epoch + 1) / self._most
-        self._progress(done, f"epoch {epoch + 1} of {self._most}, validating", epoch=epoch + 1)
+        done = self._start + (DONE - self._start) * (epoch + 1) / self._max_epochs
+        self._progress(done, f"epoch {epoch + 1} of {self._max_epochs}, validating", epoch=epoch + 1)
         logits = self._network.logits(self._texts)
         self.epochs.append(
             {"epoch": epoch + 1.0, "loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
@@ -107,4 +107,4 @@ class LearningCurve:
             self._best_weights = self._network.keras.get_weights()
         if self._patience is not None and epoch - self.best >= self._patience:
             self._network.keras.stop_training = True
-        self._progress(done, f"epoch {epoch + 1} of {self._most} done", **self.epochs[epoch])
+        self._progress(done, f"epoch {epoch + 1} of {self._max_epochs} done", **self.epochs[epoch])

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
 
-# The learning curve is measured on so many rows of each part, and after the first iterations only now and then,
-# so that it costs less than the fit itself.
+# The learning curve is measured on a limited number of rows, and only on some iterations after the first few, so that
+# it costs less than the fit itself.
 CURVE_ROWS = 10_000
 CURVE_DENSE = 10
 CURVE_EVERY = 5
@@ -40,21 +40,21 @@ class LogisticConfig(ModelSection):
     word_ngrams: tuple[int, int] = (1, 2)
     """Shortest and longest word n-gram."""
     char_ngrams: tuple[int, int] | None = (3, 5)
-    """Shortest and longest character n-gram inside words, or none."""
+    """Shortest and longest character n-gram inside words; None disables them."""
     char_weight: float = Field(0.5, gt=0)
-    """How much the character n-grams count beside the words."""
+    """Weight of the character n-grams relative to the words."""
     min_df: int = Field(2, ge=1)
-    """Leave out n-grams in fewer tweets than this."""
+    """Ignore n-grams that occur in fewer tweets than this."""
     max_features: int | None = Field(None, ge=100)
-    """Keep at most so many n-grams of each kind. Default: all."""
+    """Keep at most this many n-grams of each kind. Default: all."""
     c: float = Field(2.0, gt=0)
     """Inverse strength of the L2 penalty."""
     max_iter: int = Field(200, ge=1)
-    """Most iterations of the solver; some 40 are usual."""
+    """Maximum number of solver iterations; about 40 are typical."""
     tolerance: float = Field(1e-5, gt=0)
     """Gradient tolerance of the solver."""
     class_weight: Literal["balanced"] | None = None
-    """`balanced` weighs classes by the inverse of their frequency."""
+    """`balanced` weights classes by their inverse frequency."""
     calibrate: bool = True
     """Scale the logits by a temperature fitted on validation."""
 
@@ -64,7 +64,7 @@ class Logistic(Family[LogisticConfig]):
 
     name = "logistic"
     section = LogisticConfig
-    # the converged weights of a convex problem: no seed moves them
+    # the problem is convex and solved to convergence, so the seed does not change the weights
     traits = Traits(additive=True, exact=True, exhaustive_search=True, shard_rows=20_000, execution=INLINE)
     search_space: ClassVar[SearchSpace] = {
         "c": [0.5, 1.0, 2.0, 4.0],
@@ -84,7 +84,7 @@ class Logistic(Family[LogisticConfig]):
 
 
 class LogisticClassifier:
-    """TF-IDF with logistic regression; the weights are those of the converged, convex problem."""
+    """An unfitted logistic regression on TF-IDF features; the convex problem is solved to convergence."""
 
     def __init__(self, config: LogisticConfig, *, name: str, seed: int) -> None:
         self._config = config
@@ -92,7 +92,7 @@ class LogisticClassifier:
         self._seed = seed
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedLogistic:
-        """Fit on `train`; `validation` gives the learning curve and the temperature."""
+        """Fit on `train`; `validation` is used for the learning curve and the temperature."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import Pipeline
 
@@ -160,12 +160,12 @@ class FittedLogistic:
         return softmax(column_per_label(self.pipeline.decision_function(texts)), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
-        """Write the n-grams and their weights, which need neither scikit-learn nor pickle to be read.
+        """Write the n-grams and their weights, which can be read without scikit-learn or pickle.
 
         Raises
         ------
         ArtifactError
-            If what was written does not agree with the pipeline on the validation tweets.
+            If the package does not agree with the pipeline on the validation tweets.
         """
         folder.mkdir(parents=True, exist_ok=True)
         classifier = self.pipeline["classifier"]

@@ -1,4 +1,4 @@
-"""A Keras network from token ids to logits, and TensorFlow set up for a fit in a process of its own."""
+"""A Keras network from token ids to logits, and the TensorFlow setup for a fit in a separate process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BFLOAT16_FROM = (8, 0)
 
 
 def start_tensorflow(*, seed: int) -> None:
-    """Import TensorFlow with the Keras that ktrain needs, seed it, and leave room for others on the device.
+    """Import TensorFlow with the Keras version that ktrain needs, seed it, and let GPU memory grow on demand.
 
-    The random state is the process's own: call it in the process that fits, before anything else.
+    The random state is global to the process: call this in the process that fits, before anything else.
     """
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # decides for the whole process, at the first import
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # takes effect for the whole process, at the first import
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tensorflow as tf
@@ -39,7 +39,7 @@ def start_tensorflow(*, seed: int) -> None:
 
 
 def _precision(gpus: list[tf.config.PhysicalDevice]) -> str:
-    """Mixed precision where every GPU is made for it; never float16, which the -1e30 of DistilBERT's mask overflows."""
+    """Mixed precision if every GPU supports it; never float16, which the -1e30 in DistilBERT's mask overflows."""
     import tensorflow as tf
 
     capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
@@ -47,7 +47,7 @@ def _precision(gpus: list[tf.config.PhysicalDevice]) -> str:
 
 
 class Network:
-    """A Keras model whose prediction is traced once, for batches of any shape.
+    """A Keras model with a prediction function that is traced once, for batches of any shape.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ class Network:
             lambda ids: keras(ids, training=False), input_signature=[tf.TensorSpec((None, None), tf.int32)]
         )
 
-    def exact(self, build: Callable[[], tf.keras.Model]) -> Network:
-        """The same weights in full precision: in what `build` makes anew, if they were fitted in a mixed one."""
+    def in_full_precision(self, build: Callable[[], tf.keras.Model]) -> Network:
+        """The network in full precision; after a mixed-precision fit, a new one from `build` with the same weights."""
         import tensorflow as tf
 
         if tf.keras.mixed_precision.global_policy().name == "float32":
@@ -75,7 +75,7 @@ class Network:
         return network
 
     def logits(self, texts: Sequence[Sequence[int]]) -> FloatArray:
-        """Logits of shape (n_texts, n_labels) of texts given as token ids, in their order."""
+        """Logits of shape (n_texts, n_labels) for texts given as token ids, in the same order."""
         logits = np.empty((len(texts), self.keras.output_shape[-1]), dtype=np.float32)
         for rows in bucketed_batches(np.array([len(text) for text in texts]), PREDICT_ROWS):
             logits[rows] = self._run(padded([texts[row] for row in rows])).numpy()

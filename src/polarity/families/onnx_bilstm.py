@@ -1,4 +1,4 @@
-"""The BiLSTM as an ONNX graph, written straight from its weights."""
+"""The BiLSTM as an ONNX graph, built directly from its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class BilstmWeights:
-    """Weights as Keras orders them.
+    """Weights in Keras order.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class BilstmWeights:
         Row 0 is padding.
     forward, backward : sequences of three arrays
         Kernel (size, 4 * units), recurrent kernel (units, 4 * units) and bias
-        (4 * units,), the gates in the order input, forget, cell, output.
+        (4 * units,), with the gates in the order input, forget, cell, output.
     output_kernel, output_bias : arrays of shape (4 * units, n_labels) and (n_labels,)
-        Of the layer that reads the largest, then the mean state of each direction.
+        Weights of the output layer, which reads the max-pooled, then the mean-pooled states.
     """
 
     words: FloatArray
@@ -39,8 +39,8 @@ class BilstmWeights:
 def write_bilstm(weights: BilstmWeights, path: Path) -> None:
     """Write a graph from `ids` (batch, tokens) and `lengths` (batch,), both int32, to `logits` (batch, n_labels).
 
-    ONNX's own LSTM reads only the first `lengths` tokens of each text, in both
-    directions, and leaves zeros after them.
+    The ONNX LSTM operator reads only the first `lengths` tokens of each text, in both
+    directions, and outputs zeros after them.
     """
     from onnx import TensorProto, checker, helper, numpy_helper, save
 
@@ -100,6 +100,6 @@ def write_bilstm(weights: BilstmWeights, path: Path) -> None:
 
 
 def _gates(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """From Keras's order of the gates, input-forget-cell-output, to ONNX's, input-output-forget-cell."""
+    """Reorder the gates from Keras (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     gate_input, forget, cell, output = np.split(array, 4, axis=-1)
     return np.concatenate([gate_input, output, forget, cell], axis=-1)

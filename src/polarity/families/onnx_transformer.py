@@ -1,8 +1,8 @@
-"""A BERT-like classifier as an ONNX graph, written straight from its weights.
+"""A BERT-like classifier as an ONNX graph, built directly from its weights.
 
-The operators are those that ONNX Runtime's own transformer optimiser would
-arrive at (`com.microsoft`: EmbedLayerNormalization, Attention,
-SkipLayerNormalization, BiasGelu); on a CPU and on CUDA each is one kernel.
+The operators are those that ONNX Runtime's transformer optimiser would produce
+(`com.microsoft`: EmbedLayerNormalization, Attention, SkipLayerNormalization,
+BiasGelu); each is a single kernel on a CPU and on CUDA.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ class TransformerWeights:
     positions : array of shape (positions, width)
         Position embeddings, with the first token type's vector added where the layout has token types.
     norm : Norm
-        Of their sum.
+        Normalisation of the summed embeddings.
     layers : sequence of Layer
-        From the input to the output.
+        Layers from the input to the output.
     heads : int
-        Attention heads of each layer.
+        Number of attention heads per layer.
     head : Dense
-        Reads the first token's state.
+        First layer of the classification head, which reads the first token's state.
     head_activation : {'Relu', 'Tanh'}
-        After `head`: DistilBERT has the first, BERT the second.
+        Activation after `head`: Relu for DistilBERT, Tanh for BERT.
     output : Dense
-        To the logits.
+        Output layer, which computes the logits.
     """
 
     words: FloatArray
@@ -97,10 +97,10 @@ def write_transformer(weights: TransformerWeights, path: Path) -> None:
 
 
 def write_quantised(weights: TransformerWeights, path: Path) -> None:
-    """Write the same graph with int8 weights: one scale for each column of a kernel, for each row of the embeddings.
+    """Write the same graph with int8 weights, with one scale per kernel column and per embedding row.
 
-    ONNX Runtime quantises what flows between them as it comes, one scale for
-    each tensor, so a probability may depend a little on the rest of its batch.
+    ONNX Runtime quantises activations dynamically, with one scale per tensor, so
+    a probability may depend slightly on the rest of its batch.
     """
     from onnx import TensorProto, save
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -114,7 +114,7 @@ def write_quantised(weights: TransformerWeights, path: Path) -> None:
             op_types_to_quantize=["MatMul", "Attention"],
             per_channel=True,
             weight_type=QuantType.QInt8,
-            extra_options={"DefaultTensorType": TensorProto.FLOAT},  # shapes behind com.microsoft's are not inferred
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},  # no shape inference after com.microsoft operators
         )
 
 
@@ -184,7 +184,7 @@ class _Writer:
             num_heads=heads,
         )
         if last:
-            # only the first token is read from here on: a tenth of the whole work is saved
+            # only the first token is needed from here on, which saves a tenth of the total work
             first = self._constant("first", np.array(0, np.int64))
             attended = self._node("Gather", [attended, first], domain="", axis=1)
             state = self._node("Gather", [state, first], domain="", axis=1)

@@ -1,4 +1,4 @@
-"""The packaged model of a fitted classifier: written and held against the classifier, and read back."""
+"""Packaged models: written from a fitted classifier, verified against it, and loaded again."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from polarity.text.tweets import FloatArray, Tweets
 
 
 def load_predictor(folder: Path, threads: int | None = None, *, placement: Placement | None = None) -> Predictor:
-    """Read a packaged model, whatever its family.
+    """Load a packaged model of any family.
 
     Parameters
     ----------
     folder : Path
-        What `FittedClassifier.export` wrote.
+        A package written by `FittedClassifier.export`.
     threads : int or None
-        Threads inside one call of a neural model. Default: the cores that this process may use.
+        Threads for one call of a neural model. Default: the cores available to this process.
     placement : Placement, optional
-        What the model runs on. Default: the CPU, with `threads`.
+        Device that the model runs on. Default: the CPU, with `threads`.
 
     Raises
     ------
     ArtifactError
-        If the package is incomplete, altered, of another format, or of a family that is not installed.
+        If the package is incomplete, altered, in an unknown format, or of a family that is not installed.
     ServiceUnavailable
-        If the placement is on a GPU, and there is none.
+        If the placement requires a GPU and there is none.
     """
     manifest = ModelManifest.read(folder)
     try:
         family = family_named(manifest.family)
     except ArtifactError as error:
-        raise ArtifactError(f"'{folder}' holds a model of family '{manifest.family}'. {error}") from error
+        raise ArtifactError(f"'{folder}' contains a model of family '{manifest.family}'. {error}") from error
     return _predictor(family, folder, manifest, placement or Placement(threads=threads))
 
 
@@ -55,18 +55,18 @@ def describe_package(
     temperature: float = 1.0,
     max_tokens: int | None = None,
 ) -> tuple[ModelManifest, Predictor]:
-    """Write the manifest of the files in `folder`, and load what that makes.
+    """Write the manifest of the files in `folder`, and load the resulting package.
 
     Parameters
     ----------
     family : Family
-        Whose scorer reads the files.
+        The family whose scorer reads the files.
     files : iterable of str
-        Names of all that belongs to the package.
+        Names of all files of the package.
     name : str
-        The model's.
+        Name of the model.
     labels : tuple of str
-        In the order of the logits.
+        Labels in the order of the logits.
     precision, temperature, max_tokens
         As in `ModelManifest`.
     """
@@ -96,21 +96,21 @@ def write_package(
     trained: FloatArray,
     max_tokens: int | None = None,
 ) -> PackagedModel:
-    """Complete a package in full precision around the files in `folder`, and hold it against the trained model.
+    """Complete a package in full precision from the files in `folder`, and verify it against the trained model.
 
     Parameters
     ----------
     family, folder, files, name, temperature, max_tokens
-        As `describe_package` takes them.
+        As in `describe_package`.
     validation : Tweets
-        To compare on.
+        Tweets for the comparison.
     trained : float array of shape (n, n_labels)
-        Probabilities of the trained model for `validation`.
+        Probabilities predicted by the trained model for `validation`.
 
     Raises
     ------
     ArtifactError
-        If the package does not answer as the trained model does.
+        If the package's predictions differ from the trained model's.
     """
     manifest, predictor = describe_package(
         family,

@@ -1,4 +1,4 @@
-"""Does the packaged model answer as the trained one does?"""
+"""Parity between the predictions of a packaged model and the trained one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ MAX_ACCURACY_LOSS = 0.003
 
 
 def require_parity(trained: FloatArray, packaged: FloatArray, *, what: str) -> dict[str, float]:
-    """Hold a package of full precision against the model that was trained.
+    """Check that a package in full precision predicts the same probabilities as the trained model.
 
     Parameters
     ----------
     trained, packaged : arrays of shape (n, n_labels)
-        Probabilities of the same texts.
+        Predicted probabilities for the same texts.
     what : str
-        The package, for the message.
+        Description of the package, for the message.
 
     Returns
     -------
     dict
-        `max_difference` of a probability, and the number of `rows`.
+        The maximum difference of a probability (`max_difference`) and the number of `rows`.
 
     Raises
     ------
@@ -34,12 +34,12 @@ def require_parity(trained: FloatArray, packaged: FloatArray, *, what: str) -> d
     difference = float(np.abs(trained - packaged).max(initial=0.0))
     if not difference <= MAX_DIFFERENCE:
         raise ArtifactError(
-            f"{what} does not answer as the trained model: a probability differs by {difference:.2g} "
+            f"{what} does not match the trained model: a probability differs by {difference:.2g} "
             f"on {len(trained)} validation tweets; at most {MAX_DIFFERENCE:g} is allowed."
         )
     return {"max_difference": difference, "rows": len(trained)}
 
 
 def accuracy_loss(trained: FloatArray, packaged: FloatArray, labels: IntArray) -> float:
-    """By how much the accuracy of the package is lower; negative where it is higher."""
+    """The accuracy of the trained model minus that of the package; negative if the package is better."""
     return float((trained.argmax(axis=1) == labels).mean() - (packaged.argmax(axis=1) == labels).mean())

@@ -1,4 +1,4 @@
-"""How far a fit is: reports, a heartbeat while it is busy, and a count of what was read."""
+"""Progress of a fit: reports, a heartbeat while it is busy, and a count of the items read."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ REPORT_EVERY_S = 1.0
 
 
 class Progress(Protocol):
-    """Where a fit reports how far it is. Called at least once an epoch, and every few seconds in a long one."""
+    """Callback for the progress of a fit. Called at least once per epoch, and every few seconds in a long epoch."""
 
     def __call__(self, fraction: float, message: str, **metrics: float) -> None:
-        """Report that `fraction` (0 to 1) of the fit is done; `metrics` such as epoch, loss, validation_accuracy."""
+        """Report that `fraction` (0 to 1) of the fit is done, with `metrics` such as epoch or loss."""
         ...
 
 
 class Heartbeat:
-    """A `Progress` that repeats the last report, with the seconds since, while nothing new comes.
+    """A `Progress` that repeats the last report with its age in seconds while no new one arrives.
 
     Importing TensorFlow and tracing a network take many seconds each and
     cannot report themselves.
@@ -61,14 +61,14 @@ class Heartbeat:
 
 
 class CountedReads(Generic[T]):
-    """A sequence that reports how far its reader is, over one or several passes.
+    """A sequence that reports how far it has been read, over one or more passes.
 
     Parameters
     ----------
     items : sequence
-        What is read.
+        The items to read.
     report : callable
-        Called about every second with how many times the items were read, e.g. 1.5.
+        Called about every second with the number of passes so far, e.g. 1.5.
     """
 
     def __init__(self, items: Sequence[T], report: Callable[[float], None]) -> None:

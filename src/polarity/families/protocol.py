@@ -1,4 +1,4 @@
-"""What every family of tweet classifiers declares, and what its classifiers keep to."""
+"""The interface of a family of tweet classifiers, and of its classifiers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from polarity.inference.traits import Traits
 from polarity.text.tweets import FloatArray, Tweets
 
 SearchSpace = Mapping[str, Sequence[Any] | Range]
-"""What a search tries: option -> list of values, or range."""
+"""The space of a search: option -> list of values, or range."""
 
 Profiles = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Options of models: profile -> model -> option -> value."""
 
 
 class ModelSection(Section):
-    """The options of one model; every family's section has these, and its own."""
+    """The options common to all models; every family's section adds its own."""
 
     train_rows: int | None = Field(None, ge=100)
-    """Fit on at most so many rows, each class keeping its share. Default: all."""
+    """Fit on a stratified subsample of at most this many rows. Default: all rows."""
 
 
 S = TypeVar("S", bound=ModelSection)
@@ -37,7 +37,7 @@ S = TypeVar("S", bound=ModelSection)
 
 @dataclass(frozen=True)
 class History:
-    """The learning curve: one entry per epoch (or per step of a search) with its metrics."""
+    """The learning curve: the metrics of each epoch (or search step)."""
 
     epochs: tuple[dict[str, float], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class History:
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A folder that `polarity.families.packaging.load_predictor` reads, without the training framework."""
+    """A folder that `polarity.families.packaging.load_predictor` loads without the training framework."""
 
     folder: Path
     size_bytes: int
@@ -61,7 +61,7 @@ class ExternalInput:
     digest : str
         The sha256 of its content.
     stands_for : str
-        What takes the place of its path among the options: the same file elsewhere is the same input.
+        Replaces its path among the options, so that the same file at a different path is the same input.
     """
 
     digest: str
@@ -73,7 +73,7 @@ class FittedClassifier(Protocol):
 
     @property
     def history(self) -> History:
-        """The learning curve of its fit."""
+        """The learning curve of the fit."""
         ...
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
@@ -86,38 +86,38 @@ class FittedClassifier(Protocol):
 
 
 class Classifier(Protocol):
-    """How to fit one model."""
+    """An unfitted model."""
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedClassifier:
-        """Fit on `train`; `validation` may steer early stopping and calibration, nothing else is read."""
+        """Fit on `train`; `validation` may be used for early stopping and calibration. Nothing else is read."""
         ...
 
 
 class Family(ABC, Generic[S]):
-    """All that is particular to a family of models, in one place.
+    """Everything specific to a family of models, in one place.
 
-    A family of another package is found through the entry-point group `polarity.families`: its name there is the
-    family's, its value the class. The module is imported by everything that plans, serves or scores, so it imports
-    its training framework inside the functions that train.
+    An external family is registered in the entry-point group `polarity.families`, under the family's name, with the
+    class as value. Everything that plans, serves or scores imports its module, so the module must import its training
+    framework only inside the functions that train.
 
     Attributes
     ----------
     name : str
-        What it is called in the configuration, the registry and the manifest of a packaged model.
+        Name in the configuration, the registry and the manifest of a packaged model.
     section : type
-        Its options.
+        Class of its options.
     traits : Traits
-        How it is scheduled, served, searched and reproduced.
+        Properties that determine how it is scheduled, served, searched and reproduced.
     search_space : mapping
-        What a search tries by default.
+        Default space of a search.
     behaviour : BehaviourLimits
         Default limits of the behaviour tests.
     libraries : tuple of str
-        Distributions whose version can change a fit or what it packages.
+        Distributions whose versions can change a fit or its package.
     requirements : tuple of str
-        Lines (with hashes) that a Bento's requirements need beyond `bentos/requirements.lock` for the scorer to run.
+        Requirement lines (with hashes) that the scorer needs in a Bento beyond `bentos/requirements.lock`.
     profiles : mapping
-        Options of its models by profile and model, where they differ from the defaults.
+        Options of its models that differ from the defaults, by profile and model.
     """
 
     name: ClassVar[str]
@@ -130,29 +130,29 @@ class Family(ABC, Generic[S]):
     profiles: ClassVar[Profiles] = {}
 
     def models(self) -> Mapping[str, S]:
-        """Its models by name, with their default options. By default one, named as the family."""
+        """The family's models by name, with their default options. By default a single model with the family's name."""
         return {self.name: self.section()}
 
     @abstractmethod
     def classifier(self, section: S, *, name: str, seed: int) -> Classifier:
-        """A model that is not fitted yet.
+        """Create an unfitted model.
 
         Parameters
         ----------
         section : ModelSection
-            Its options.
+            Options of the model.
         name : str
-            Written into what `export` leaves.
+            Name of the model, written into its package.
         seed : int
-            Seed of everything that is drawn in the fit.
+            Seed of all randomness in the fit.
         """
 
     @abstractmethod
     def scorer(self, folder: Path, manifest: ModelManifest, placement: Placement) -> Scorer:
-        """Load what `export` wrote, without the training framework."""
+        """Load the scorer of a package, without the training framework."""
 
     def external_inputs(self, section: S) -> Mapping[str, ExternalInput]:
-        """The files besides the tweets that a fit with these options reads, by the option that names them.
+        """The files besides the tweets that a fit with these options reads, by option.
 
         Raises
         ------
@@ -162,20 +162,20 @@ class Family(ABC, Generic[S]):
         return {}
 
     def check(self, model: str, section: S) -> list[str]:
-        """See that what a fit needs can be had, before anything is trained.
+        """Check that everything a fit needs is available, before anything is trained.
 
         Returns
         -------
         list of str
-            What the user should know: what is done for want of something better.
+            Remarks for the user, e.g. about a fallback that is used.
 
         Raises
         ------
         ConfigurationError
-            If something cannot be had; the message says what, and what would be right.
+            If something is missing; the message names it and the remedy.
         """
         return []
 
     def telling_words(self, packaged: Path) -> dict[str, list[tuple[str, float]]] | None:
-        """The words that weigh most for each label, the weightiest first; None if the family has no such weights."""
+        """The words with the largest weights for each label, in descending order; None without word weights."""
         return None

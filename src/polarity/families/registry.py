@@ -1,4 +1,4 @@
-"""Which families there are: the built-in ones, and those of other packages (entry points, `polarity.families`)."""
+"""The available families: the built-in ones, and those of other packages (entry points, `polarity.families`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GROUP = "polarity.families"
 
 AnyFamily = Family[Any]
 
-# A family's module is imported when somebody asks for that family, so that a server loads no other.
+# A family's module is imported on demand, so that a server loads only the one it needs.
 _BUILT_IN = {
     "logistic": "polarity.families.logistic:Logistic",
     "bilstm": "polarity.families.bilstm:Bilstm",
@@ -30,38 +30,38 @@ _logger = logging.getLogger(__name__)
 
 @cache
 def families() -> Mapping[str, AnyFamily]:
-    """All families by name, the built-in ones first. One of another package that cannot be loaded is left out."""
+    """All families by name, built-in ones first. External families that cannot be loaded are left out."""
     found = {name: family_named(name) for name in _BUILT_IN}
     for name, entry in sorted(_entry_points().items()):
         try:
             found[name] = family_named(name)
         except ArtifactError as error:
-            _logger.warning("%s Its models are left out; correct or uninstall %s.", error, _package_of(entry))
+            _logger.warning("%s Its models are left out; fix or uninstall %s.", error, _package_of(entry))
     return MappingProxyType(found)
 
 
 @cache
 def family_named(name: str) -> AnyFamily:
-    """The family of this name.
+    """The family with this name.
 
     Raises
     ------
     ArtifactError
-        If there is none, or its module cannot be imported.
+        If it does not exist or its module cannot be imported.
     """
-    if place := _BUILT_IN.get(name):
-        module, _, attribute = place.partition(":")
+    if target := _BUILT_IN.get(name):
+        module, _, attribute = target.partition(":")
         built_in: AnyFamily = getattr(import_module(module), attribute)()
         return built_in
     entry = _entry_points().get(name)
     if entry is None:
         raise ArtifactError(
-            f"There is no family {name!r}. Known are {', '.join([*_BUILT_IN, *_entry_points()])}; install the package "
-            f"that brings it (entry point {GROUP})."
+            f"There is no family {name!r}. Available are {', '.join([*_BUILT_IN, *_entry_points()])}; install the "
+            f"package that provides it (entry point {GROUP})."
         )
     try:
         family: AnyFamily = entry.load()()
-        # what the module forgot is reported here, not where it is first needed
+        # report missing attributes here, not where they are first needed
         if family.name != name or not issubclass(family.section, ModelSection) or not family.models():
             raise TypeError(f"it must be a Family named {name!r} with a section and at least one model")
     except Exception as error:
@@ -73,12 +73,12 @@ def family_named(name: str) -> AnyFamily:
 
 @cache
 def models() -> Mapping[str, AnyFamily]:
-    """The family of every model that can be trained, by the model's name."""
+    """The family of every trainable model, by model name."""
     found: dict[str, AnyFamily] = {}
     for family in families().values():
         for model in family.models():
             if model in found:
-                _logger.warning("%s brings a model %r that %s has already; it is left out.", family.name, model,
+                _logger.warning("%s provides a model %r that %s already has; it is left out.", family.name, model,
                                 found[model].name)  # fmt: skip
                 continue
             found[model] = family
@@ -86,12 +86,12 @@ def models() -> Mapping[str, AnyFamily]:
 
 
 def family_of(model: str) -> AnyFamily:
-    """The family of a model that can be trained, by the model's name."""
+    """The family of a trainable model, by model name."""
     return models()[model]
 
 
 def distribution_of(family: AnyFamily) -> EntryPoint | None:
-    """The entry point through which a family of another package was found; None if it is built in."""
+    """The entry point of an external family; None for a built-in family."""
     return None if family.name in _BUILT_IN else _entry_points()[family.name]
 
 

@@ -1,4 +1,4 @@
-"""The balance of the classes in a training set: stratified subsamples, and weights."""
+"""Class balance of a training set: stratified subsamples and class weights."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from polarity.text.tweets import Tweets
 
 
 def stratified_subsample(tweets: Tweets, rows: int | None, *, seed: int) -> Tweets:
-    """At most `rows` tweets, drawn without replacement, each class with its share.
+    """Draw at most `rows` tweets without replacement, preserving the class proportions.
 
     Parameters
     ----------
     tweets : Tweets
-        Where to draw from.
+        The tweets to draw from.
     rows : int or None
-        How many; none, or more than there are: all of them, in their order.
+        Number of tweets. None, or at least as many as there are, returns all of them in their order.
     seed : int
-        The same seed draws the same tweets.
+        Random seed; the same seed draws the same tweets.
     """
     if rows is None or rows >= len(tweets):
         return tweets
@@ -34,6 +34,6 @@ def stratified_subsample(tweets: Tweets, rows: int | None, *, seed: int) -> Twee
 
 
 def class_weights(tweets: Tweets) -> dict[int, float]:
-    """Weight of each label, inverse to its frequency and 1 on average over the tweets."""
+    """Weight of each label, inversely proportional to its frequency, with an average of 1 over the tweets."""
     counts = np.bincount(tweets.labels, minlength=len(tweets.label_names))
     return {label: float(len(tweets) / (len(counts) * max(1, count))) for label, count in enumerate(counts)}

@@ -1,4 +1,4 @@
-"""TF-IDF of words and of characters inside words, for linear models: features, packaging, and the telling words."""
+"""TF-IDF of words and of characters inside words, for linear models: features, packaging and the most telling words."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Sizes = tuple[int, int]
 def ngram_features(
     words: Sizes, characters: Sizes | None, *, char_weight: float, min_df: int, max_features: int | None
 ) -> FeatureUnion:
-    """scikit-learn's TF-IDF over the n-grams that serving knows, too.
+    """scikit-learn's TF-IDF over the same n-grams that serving uses.
 
     Parameters
     ----------
     words, characters : (int, int)
-        Shortest and longest n-gram; no characters: words alone.
+        Shortest and longest n-gram; without `characters`, only words are used.
     char_weight : float
-        How much the character n-grams count beside the words.
+        Weight of the character n-grams relative to the words.
     min_df : int
-        Leave out n-grams in fewer tweets than this.
+        Ignore n-grams that occur in fewer tweets than this.
     max_features : int or None
-        Keep at most so many n-grams of each kind.
+        Keep at most this many n-grams of each kind.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import FeatureUnion
@@ -58,20 +58,21 @@ def ngram_features(
 
 
 def linear_model(features: FeatureUnion, coefficients: Floats, intercepts: Floats) -> TfidfModel:
-    """What serving loads for a linear model on `ngram_features`.
+    """The model that serving loads, from a linear model fitted on `ngram_features`.
 
     Parameters
     ----------
     features : FeatureUnion
-        Fitted.
+        The fitted features.
     coefficients : float array of shape (n_labels, n_features), or (1, n_features) for two labels
-        As scikit-learn's linear classifiers have them.
+        `coef_` of a scikit-learn linear classifier.
     intercepts : float array of shape (n_labels,) or (1,)
+        `intercept_` of the classifier.
     """
     if len(coefficients) == 1:
         coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0, intercepts)
     vectorizers = dict(features.transformer_list)
-    # what scales a vectoriser's columns may as well scale their coefficients
+    # scaling the columns of a vectoriser is equivalent to scaling their coefficients
     scales = [
         np.full(len(vectorizer.idf_), (features.transformer_weights or {}).get(kind, 1.0))
         for kind, vectorizer in vectorizers.items()
@@ -93,21 +94,21 @@ def linear_model(features: FeatureUnion, coefficients: Floats, intercepts: Float
 
 
 def column_per_label(decision: Floats) -> Floats:
-    """One logit per label, of shape (n, n_labels); scikit-learn gives a single column for two labels."""
+    """Logits of shape (n, n_labels); scikit-learn returns a single column for two labels."""
     return decision if decision.ndim == 2 else np.column_stack([np.zeros_like(decision), decision])
 
 
 def telling_words(packaged: Path, *, most: int = 15) -> dict[str, list[tuple[str, float]]]:
-    """The word n-grams that weigh most for each label, the weightiest first.
+    """The word n-grams with the largest weights for each label, in descending order.
 
-    A weight is how much more an n-gram adds to the label's score than to the mean of all labels.
+    A weight is the n-gram's coefficient for the label minus its mean coefficient over all labels.
 
     Parameters
     ----------
     packaged : Path
         Folder of a packaged `TfidfModel`.
     most : int
-        N-grams per label.
+        Number of n-grams per label.
     """
     labels = ModelManifest.read(packaged).labels
     blocks = msgspec.json.decode((packaged / VOCABULARY).read_bytes(), type=list[NgramBlock])

@@ -54,21 +54,21 @@ class TransformerConfig(ModelSection):
     """A pretrained encoder, fine-tuned through ktrain."""
 
     encoder: str = "minilm"
-    """`minilm` (comes with the packages), a hub name (`distilbert-base-uncased`), a folder, or `random` (tests)."""
+    """`minilm` (installed with the packages), a hub name (`distilbert-base-uncased`), a folder, or `random` (tests)."""
     epochs: int = Field(1, ge=1)
     """Passes over the training rows."""
     batch_size: int = Field(32, ge=1)
     """Tweets per step."""
     learning_rate: float = Field(1e-4, gt=0)
-    """Peak of the one-cycle schedule."""
+    """Peak learning rate of the one-cycle schedule."""
     max_tokens: int = Field(64, ge=8)
-    """WordPieces of a tweet that are read."""
+    """Truncate tweets to this many WordPieces."""
     class_weight: Literal["balanced"] | None = None
-    """`balanced` weighs classes by the inverse of their frequency."""
+    """`balanced` weights classes by their inverse frequency."""
     calibrate: bool = True
     """Scale the logits by a temperature fitted on validation."""
     quantise: bool = True
-    """Pack int8 weights where they pass the parity check, else fp32."""
+    """Package int8 weights if they pass the parity check, fp32 otherwise."""
 
 
 class DistilbertConfig(TransformerConfig):
@@ -83,7 +83,7 @@ C = TypeVar("C", bound=TransformerConfig)
 
 
 class _Transformer(Family[C]):
-    """What the two families share: everything but the layout of their weights."""
+    """Common base of the two families, which differ only in the layout of their weights."""
 
     layout: ClassVar[Layout]
     traits = Traits(gpu=True, shard_rows=2_000)
@@ -156,7 +156,7 @@ class Bert(_Transformer[BertConfig]):
 
 
 class TransformerScorer:
-    """An ONNX graph on WordPieces; the tokenizer's file says where texts are cut."""
+    """An ONNX graph that reads WordPieces; the tokenizer file defines the truncation."""
 
     def __init__(self, folder: Path, manifest: ModelManifest, *, placement: Placement) -> None:
         from tokenizers import Tokenizer
@@ -165,12 +165,12 @@ class TransformerScorer:
         self._session = Session(folder / graph_of(manifest, placement), placement=placement)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
-        """Logits of shape (n_texts, n_labels) for repaired texts; at least one text."""
+        """Logits of shape (n_texts, n_labels) for at least one repaired text."""
         return self._session.logits([encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))])
 
 
 class TransformerClassifier:
-    """How to fine-tune an encoder."""
+    """An encoder before fine-tuning."""
 
     def __init__(self, family: _Transformer[Any], config: TransformerConfig, *, name: str, seed: int) -> None:
         self._family = family
@@ -179,12 +179,12 @@ class TransformerClassifier:
         self._seed = seed
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
-        """Fine-tune on `train`; `validation` gives the learning curve and the temperature.
+        """Fine-tune on `train`; `validation` is used for the learning curve and the temperature.
 
         Raises
         ------
         ConfigurationError
-            If the encoder cannot be had.
+            If the encoder is unavailable.
         """
         with Heartbeat(progress) as report:
             return self._fit(train, validation, report)
@@ -208,7 +208,7 @@ class TransformerClassifier:
         build = partial(_model, encoder, n_labels=len(train.label_names))
         network = Network(build())
         network.keras.compile(
-            # ktrain's one-cycle schedule sets the rate and the momentum of the older Adam
+            # ktrain's one-cycle schedule sets the learning rate and momentum of the legacy Adam
             optimizer=tf.keras.optimizers.legacy.Adam(config.learning_rate),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
@@ -279,7 +279,7 @@ class FittedTransformer:
         return softmax(self.network.logits(_ids(self.tokenizer, texts)), temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
-        """Write an ONNX graph and the tokenizer; with int8 weights, if that is wanted and they answer well enough.
+        """Write an ONNX graph and the tokenizer, with int8 weights if enabled and accurate enough.
 
         Raises
         ------
@@ -291,14 +291,15 @@ class FittedTransformer:
         folder.mkdir(parents=True, exist_ok=True)
         weights = _weights(self.network.keras, self.family.layout, self.shape)
         write_transformer(weights, folder / GRAPH)
-        answers, manifest = self._packaged(folder, "fp32")
-        parity = require_parity(self.validation_proba, answers, what=f"'{self.name}' as packaged in '{folder}'")
+        probabilities, manifest = self._packaged(folder, "fp32")
+        parity = require_parity(self.validation_proba, probabilities, what=f"'{self.name}' as packaged in '{folder}'")
         if self.quantise:
             with TemporaryDirectory(dir=folder.parent) as temporary:
                 draft = Path(temporary)
                 write_quantised(weights, draft / GRAPH)
-                answers, quantised = self._packaged(draft, "int8")
-                parity["int8_accuracy_loss"] = accuracy_loss(self.validation_proba, answers, self.validation.labels)
+                probabilities, quantised = self._packaged(draft, "int8")
+                loss = accuracy_loss(self.validation_proba, probabilities, self.validation.labels)
+                parity["int8_accuracy_loss"] = loss
                 if parity["int8_accuracy_loss"] <= MAX_ACCURACY_LOSS:
                     (draft / GRAPH).replace(folder / GRAPH)
                     manifest = quantised
@@ -306,7 +307,7 @@ class FittedTransformer:
         return PackagedModel(folder, manifest.size_bytes, manifest.precision)
 
     def _packaged(self, folder: Path, precision: Precision) -> tuple[FloatArray, ModelManifest]:
-        """Complete the package around the graph in `folder`; its probabilities for the validation tweets."""
+        """Complete the package from the graph in `folder`, and return its probabilities for the validation tweets."""
         (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
         manifest, predictor = describe_package(
             self.family,
@@ -326,7 +327,7 @@ def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
-    """From token ids, 0 where there is none, to logits."""
+    """A Keras model from token ids, padded with 0, to logits."""
     import tensorflow as tf
 
     transformers: Any = import_module("transformers")
@@ -371,7 +372,7 @@ def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
     return tf.keras.Model(ids, tf.cast(logits, tf.float32))
 
 
-# Where each part of a layer is in the TensorFlow model, by the field of `Layer`.
+# Variable name of each part of a layer in the TensorFlow model, by field of `Layer`.
 _LAYER_PREFIX = {"distilbert": "transformer/layer_._{}/", "bert": "encoder/layer_._{}/"}
 _LAYER_DENSE = {
     "distilbert": {

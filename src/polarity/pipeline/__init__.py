@@ -1,5 +1,5 @@
-"""How a run is put together: its configuration, the graph of steps, fingerprints, the store of results, the plan.
+"""The pipeline: configuration, the graph of steps, fingerprints, the result store and the plan.
 
-The graph (`polarity.pipeline.graph`) is declared once; running, planning, timing and drawing read it. The work
-itself is done in the packages below; Prefect and MLflow are not imported here.
+The graph is declared once (`polarity.pipeline.graph`) and read by the flows, the plan, the benchmarks and the drawing.
+The work itself is done in the packages below; Prefect and MLflow are not imported here.
 """

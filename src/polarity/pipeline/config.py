@@ -1,4 +1,4 @@
-"""What a run should do: one frozen configuration for each flow, validated when it is read, and the named profiles.
+"""One frozen configuration for each flow, validated when it is read, and the named profiles.
 
 The models' sections, limits and profile values come from the families (`polarity.families`).
 """
@@ -39,7 +39,7 @@ from polarity.errors import ConfigurationError
 from polarity.families.protocol import ModelSection
 from polarity.families.registry import families, family_of, models
 
-# What the families bring: Prefect's form, the help and the messages list the names.
+# Names provided by the families; Prefect's form, the help and the error messages list them.
 ModelName = Annotated[str, AfterValidator(lambda name: _one_of(name, models())), WithJsonSchema({"enum": [*models()]})]
 FamilyName = Annotated[
     str, AfterValidator(lambda name: _one_of(name, families())), WithJsonSchema({"enum": [*families()]})
@@ -48,35 +48,37 @@ FamilyName = Annotated[
 
 def _one_of(name: str, known: Iterable[str]) -> str:
     if name not in known:
-        raise PydanticCustomError("unknown_name", "{known} are known", {"known": ", ".join(known)})
+        raise PydanticCustomError("unknown_name", "must be one of {known}", {"known": ", ".join(known)})
     return name
 
 
 def section_name(model: str) -> str:
-    """The field of a configuration that holds a model's options."""
+    """The configuration field with a model's options."""
     return model.replace("-", "_")
 
 
 def read_tuned(path: Path) -> dict[str, Any]:
-    """What a search wrote down: options by section.
+    """Read the `best.json` of a search: options by section.
 
     Raises
     ------
     ConfigurationError
-        If there is no such file, or it holds something else.
+        If the file does not exist or has different content.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be read as the best.json of a search: {error}.") from error
+        raise ConfigurationError(f"{path} cannot be read as a search's best.json: {error}.") from error
     sections = {section_name(model) for model in models()}
     if not isinstance(found, dict) or not set(found) <= sections:
-        raise ConfigurationError(f"{path} is no best.json of a search: it holds other names than {sorted(sections)}.")
+        raise ConfigurationError(
+            f"{path} is not a search's best.json: it contains names other than {sorted(sections)}."
+        )
     return found
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` in their places, section by section."""
+    """`base` overridden by the values of `over`, section by section."""
     result = dict(base)
     for name, given in over.items():
         mine = result.get(name)
@@ -85,19 +87,19 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-class _Tweets(Section):
-    """What to learn from."""
+class _DataOptions(Section):
+    """The data to train on, and the models to train."""
 
     profile: Literal["demo", "standard", "full"] = "standard"
-    """`demo` (generated corpus, small models), `standard` (your file), `full` (all of Sentiment140, a GPU)."""
+    """`demo` (generated corpus, small models), `standard` (your own file) or `full` (all of Sentiment140, on a GPU)."""
     tuned: Path | None = None
-    """A search's `best.json` (`python -m flows.tune`): its options go over the profile's and under those given here."""
+    """A search's `best.json` (`python -m flows.tune`); it overrides the profile, and explicit options override it."""
     seed: int = 42
-    """Seed of every fit."""
+    """Random seed of every fit."""
     labels: tuple[str, ...] = ("negative", "positive")
-    """The class set."""
+    """The set of class labels."""
     models: tuple[ModelName, ...] = Field(
-        ("logistic", "bilstm", "distilbert"), description=f"The models to train, of: {', '.join(models())}."
+        ("logistic", "bilstm", "distilbert"), description=f"Models to train, from: {', '.join(models())}."
     )
     data: DataConfig = DataConfig()
     gate: GateConfig = GateConfig()
@@ -105,60 +107,60 @@ class _Tweets(Section):
 
 
 if TYPE_CHECKING:
-    _Models = _Tweets
-else:  # a section for each model that a family brings
+    _Models = _DataOptions
+else:  # one section per model of each family
     _Models = create_model(
         "_Models",
-        __base__=_Tweets,
+        __base__=_DataOptions,
         **{section_name(model): (family.section, family.models()[model]) for model, family in models().items()},
     )
 
 
 class LearningConfig(_Models):
-    """What to learn from, and how each model learns."""
+    """The data to train on, and the options of each model."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
     faults: FaultConfig = FaultConfig()
     runner: Literal["threads", "dask"] = "threads"
-    """Where the fits run: `threads` (on this machine) or `dask` (on Dask workers)."""
+    """Where fits run: `threads` (on this machine) or `dask` (on Dask workers)."""
     dask: DaskConfig = DaskConfig()
 
     @model_validator(mode="before")
     @classmethod
-    def _over_what_was_found_over_the_profile(cls, given: Any) -> Any:
-        """Whatever is not given has the value that a search found, else the profile's, wherever it comes from."""
+    def _apply_tuned_options_and_profile(cls, given: Any) -> Any:
+        """Fill in options that are not given from the search's result, then from the profile."""
         if not isinstance(given, Mapping):
             return given
         found = read_tuned(Path(given["tuned"])) if given.get("tuned") else {}
-        # what was read is taken over, so that a configuration that is written down needs no other file
+        # its values are copied, so that a saved configuration does not depend on the file
         return merged(merged(_profile(str(given.get("profile", "standard"))), found), given) | {"tuned": None}
 
     @field_validator("labels")
     @classmethod
     def _labels_are_a_set(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2 or len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
-            raise ValueError(f"Got labels={list(labels)}; at least two different, non-empty names are needed.")
+            raise ValueError(f"Got labels={list(labels)}; it must contain at least two distinct, non-empty names.")
         return labels
 
     @field_validator("models")
     @classmethod
     def _models_are_a_set(cls, models: tuple[ModelName, ...]) -> tuple[ModelName, ...]:
         if not models or len(set(models)) != len(models):
-            raise ValueError(f"Got models={list(models)}; name at least one, each once.")
+            raise ValueError(f"Got models={list(models)}; it must name at least one model, each only once.")
         return models
 
     def section(self, model: str) -> ModelSection:
-        """The section of one model."""
+        """The options of one model."""
         section: ModelSection = getattr(self, section_name(model))
         return section
 
     def with_options(self, model: str, options: Mapping[str, Any]) -> Self:
-        """The same with some options of one model changed.
+        """A copy with some options of one model changed.
 
         Raises
         ------
         ValidationError
-            If an option is unknown or has a wrong value.
+            If an option is unknown or its value is invalid.
         """
         section = self.section(model)
         changed = {section_name(model): section.model_validate({**section.model_dump(), **options})}
@@ -176,23 +178,23 @@ else:
 
 
 class BehaviourConfig(_LimitsByFamily):
-    """Limits of the behaviour tests by family; a candidate below one is not promoted."""
+    """Limits of the behaviour tests, by family; a candidate below any limit is not promoted."""
 
     def limits(self, family: str) -> dict[str, float]:
-        """Limits of one family by the name of the test."""
+        """The limits of one family, by test name."""
         limits: BehaviourLimits = getattr(self, family)
         return limits.model_dump()
 
 
 class SelectConfig(PolicyConfig):
-    """Which candidate is chosen, and whether it replaces the champion."""
+    """How a candidate is selected, and when it replaces the champion."""
 
     family: FamilyName | None = None
-    """Pin a family: only its candidates are considered."""
+    """Restrict selection to one family."""
 
 
 class TrainConfig(LearningConfig):
-    """Train, compare, choose and package."""
+    """Train, compare, select and package models."""
 
     behaviour: BehaviourConfig = BehaviourConfig()
     select: SelectConfig = SelectConfig()
@@ -201,15 +203,17 @@ class TrainConfig(LearningConfig):
     def _pinned_family_is_trained(self) -> Self:
         family = self.select.family
         if family and family not in {family_of(name).name for name in self.models}:
-            raise ValueError(f"Got select.family={family!r}, but models={list(self.models)} has none of that family.")
+            raise ValueError(
+                f"Got select.family={family!r}, but models={list(self.models)} contains no model of that family."
+            )
         return self
 
 
 class TuneConfig(LearningConfig):
-    """Search the hyper-parameters of some models, on train and validation alone."""
+    """Search the hyper-parameters of some models, using only train and validation."""
 
     models: tuple[ModelName, ...] = Field(
-        ("logistic",), description=f"The models to tune, one after another, of: {', '.join(models())}."
+        ("logistic",), description=f"Models to tune, one after another, from: {', '.join(models())}."
     )
     search: SearchConfig = SearchConfig()
 
@@ -217,11 +221,13 @@ class TuneConfig(LearningConfig):
     def _space_is_of_one_model(self) -> Self:
         space = self.search.space
         if space is not None and len(self.models) > 1:
-            raise ValueError(f"Got search.space for models={list(self.models)}; a space of your own is for one model.")
+            raise ValueError(
+                f"Got search.space for models={list(self.models)}; a custom space needs exactly one model."
+            )
         for option, values in (space or {}).items():
             known = sorted(type(self.section(self.models[0])).model_fields)
             if option not in known:
-                raise ValueError(f"Got search.space with {option!r}; {self.models[0]} has {known}.")
+                raise ValueError(f"Got search.space with {option!r}; the options of {self.models[0]} are {known}.")
             for value in [values.low, values.high] if isinstance(values, Range) else values:
                 try:
                     self.with_options(self.models[0], {option: value})
@@ -233,46 +239,46 @@ class TuneConfig(LearningConfig):
         return self
 
 
-class _OfStoredModel(Section):
-    """What is done with a stored model."""
+class _StoredModelOptions(Section):
+    """The stored model to use."""
 
     model: str = "champion"
     """`champion`, the number of a registered version, or a folder with a packaged model."""
 
     @property
     def model_name(self) -> str:
-        """What a run is called by: the model, of a folder the last part."""
+        """The model's name for use in a run's name: for a folder, its last part."""
         return Path(self.model).name
 
 
-class EvaluateConfig(_OfStoredModel):
-    """Measure a stored model on a labelled file."""
+class EvaluateConfig(_StoredModelOptions):
+    """Evaluate a stored model on a labelled file."""
 
     data: DataConfig = DataConfig()
     seed: int = 42
     """Seed of the bootstrap intervals."""
 
 
-class ScoreConfig(_OfStoredModel):
+class ScoreConfig(_StoredModelOptions):
     """Score tweets with a stored model, in shards."""
 
     data: InputConfig = InputConfig()
     output: Path | None = None
-    """Folder of the result. Default: one under `runs/`, the same for the same tweets, model and options."""
+    """Output folder. Default: a folder under `runs/` determined by the tweets, the model and the options."""
     keep: tuple[str, ...] = ()
-    """Further columns of the input to carry over."""
+    """Additional input columns to copy to the result."""
     shard_rows: int | None = Field(None, ge=1)
-    """Tweets a shard: what a kill can lose, what one Parquet file of the result holds at most, and the least that is
-    worth another process. Default: by family, some seconds of work."""
+    """Tweets per shard, which is one Parquet file of the result and the unit of work lost to a kill. A file with no
+    more tweets than this uses a single process. Default: by family, a few seconds of work."""
     workers: int | None = Field(None, ge=1)
-    """Processes of this machine that score side by side. Default: the cores that there are."""
+    """Number of scoring processes on this machine. Default: the number of available cores."""
     runner: Literal["threads", "dask"] = "threads"
-    """Where the shards are scored: `threads` (in processes of this machine) or `dask` (on Dask workers)."""
+    """Where shards are scored: `threads` (processes on this machine) or `dask` (on Dask workers)."""
     dask: DaskConfig = DaskConfig()
 
 
 def _profile(name: str) -> dict[str, Any]:
-    """What a profile sets: its own options, then those of the families for their models."""
+    """The options set by a profile, including those that the families set for their models."""
     options: dict[str, Any] = dict(PROFILES.get(name, {}))
     for family in families().values():
         for model, of_model in family.profiles.get(name, {}).items():

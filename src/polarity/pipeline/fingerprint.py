@@ -1,8 +1,8 @@
-"""What a step depends on, as one fingerprint: inputs, parameters, code and libraries.
+"""The fingerprint of a step: its inputs, parameters, code and libraries, as in a DVC stage.
 
-The idea of a DVC stage. A step's own code counts by its syntax tree, its closures included; the modules it uses, and
-what they import inside `polarity` (or inside the package of somebody else's family), count whole. Comments,
-docstrings and layout do not count.
+The step's own code enters by its syntax tree, including nested functions. The modules it uses, and what they import
+within `polarity` (or within the package of an external family), enter as a whole. Comments, docstrings and layout
+are ignored.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import Any
 
 from polarity.inference.package import file_digest
 
-# What cannot change a result: how steps are run and stored, options (one that matters is a parameter), errors, and
-# the switchboard that picks a family (the family's own module counts).
-_CANNOT_CHANGE_A_RESULT = ("polarity.config", "polarity.pipeline")
-_SWITCHBOARDS = frozenset({"polarity", "polarity.errors", "polarity.families.registry"})
+# What cannot change a result: how steps are run and stored, options (relevant ones are parameters), errors, and the
+# registry that looks up a family (the family's own module counts).
+_IGNORED_PACKAGES = ("polarity.config", "polarity.pipeline")
+_IGNORED_MODULES = frozenset({"polarity", "polarity.errors", "polarity.families.registry"})
 
-# Two threads that parse at once can meet in the interpreter's one recursion counter: "SystemError: AST constructor
+# Two threads that parse concurrently share the interpreter's recursion counter: "SystemError: AST constructor
 # recursion depth mismatch" (python/cpython#106905).
-_PARSING = threading.Lock()
+_parsing = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A step's key, with the parts it was made of, so that a change can be put in words."""
+    """A step's key and the parts it is computed from, so that a change can be explained."""
 
     step: str
     parts: Mapping[str, str]
@@ -42,18 +42,18 @@ class Fingerprint:
 
     @property
     def key(self) -> str:
-        """The sha256 of all parts, 32 hex digits of it."""
+        """The first 32 hex digits of the sha256 of all parts."""
         return hashlib.sha256(json.dumps(dict(self.parts), sort_keys=True).encode()).hexdigest()[:32]
 
     def changes(self, before: Mapping[str, str]) -> list[str]:
-        """What is different from an earlier fingerprint of the same step, in words."""
+        """Describe the differences from an earlier fingerprint of the same step."""
         found = []
         for part in sorted({*self.parts, *before}):
             kind, _, name = part.partition(":")
             if part not in before:
                 found.append(f"new {kind} {name}")
             elif part not in self.parts:
-                found.append(f"{kind} {name} is gone")
+                found.append(f"{kind} {name} was removed")
             elif self.parts[part] != before[part]:
                 values = f": {before[part]} -> {self.parts[part]}" if kind in ("parameter", "library") else ""
                 found.append(f"{kind} {name} changed{values}")
@@ -70,25 +70,25 @@ def fingerprint(
     libraries: Iterable[str] = (),
     files: Iterable[Path] = (),
 ) -> Fingerprint:
-    """The fingerprint of a step.
+    """Compute the fingerprint of a step.
 
     Parameters
     ----------
     step : str
-        Its name, and its folder in the store.
+        Name of the step, which is also its folder in the store.
     inputs : mapping
-        Digests of what it reads.
+        Digests of the data that the step reads.
     parameters : mapping
-        Options that can change its result; anything JSON can write.
+        Options that can change the result; values must be serialisable as JSON.
     code : type, optional
-        The class whose body does the work; the modules that it uses are found from there. Other classes of the same
-        kind (its own base beyond its module) are not followed: what they make is an input.
+        The class that does the work. The modules it uses are found from its body; other steps are not followed,
+        since their results are inputs (see `code_of`).
     modules : iterable of str
-        Further modules that do the work.
+        Additional modules that do the work.
     libraries : iterable of str
-        Distributions whose version can change the result.
+        Distributions whose versions can change the result.
     files : iterable of Path
-        Further files that it reads, such as a suite of expectations.
+        Additional files that the step reads, such as an expectation suite.
     """
     body = code_of(code) if code else None
     roots = {*modules, *(body.modules if body else ())}
@@ -111,7 +111,7 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 @dataclass(frozen=True)
 class Code:
-    """A class with what it uses of its own module, and the modules from which it uses something."""
+    """The code of a class: a digest of what it uses from its own module, and the modules it imports from."""
 
     name: str
     digest: str
@@ -120,51 +120,53 @@ class Code:
 
 @cache
 def code_of(cls: type) -> Code:
-    """The code of a class: its body, its bases and helpers in the same module, and where the rest comes from.
+    """The code of a class: its body, its bases and helpers in the same module, and the modules of everything else.
 
-    Classes with the same furthest base (a step that this one needs) are not followed: what they make is an input.
+    Classes with the same root base class (other steps) are not followed: their results are inputs.
     """
     module = sys.modules[cls.__module__]
     tree = module_tree(cls.__module__)
     nodes, origins = _definitions(tree), _origins(tree, cls.__module__)
-    kind = next((base for base in reversed(cls.__mro__) if base.__module__.startswith("polarity.pipeline")), cls)
-    own = {base.__name__ for base in cls.__mro__ if base.__module__ == cls.__module__ and base is not kind}
+    root = next((base for base in reversed(cls.__mro__) if base.__module__.startswith("polarity.pipeline")), cls)
+    own = {base.__name__ for base in cls.__mro__ if base.__module__ == cls.__module__ and base is not root}
 
-    def is_of_the_kind(name: str) -> bool:
+    def is_other_step(name: str) -> bool:
         found = getattr(module, name, None)
-        return isinstance(found, type) and issubclass(found, kind) and name not in own
+        return isinstance(found, type) and issubclass(found, root) and name not in own
 
-    used, waiting, modules = set[str](), sorted(own), set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in used or is_of_the_kind(name):
+    used, pending, modules = set[str](), sorted(own), set[str]()
+    while pending:
+        name = pending.pop()
+        if name in used or is_other_step(name):
             continue
         if name in nodes:
             used.add(name)
-            waiting.extend(node.id for node in ast.walk(nodes[name]) if isinstance(node, ast.Name))
+            pending.extend(node.id for node in ast.walk(nodes[name]) if isinstance(node, ast.Name))
             modules |= _modules_imported(nodes[name], cls.__module__)
         elif name in origins:
             modules.add(origins[name])
-    digest = hashlib.sha256("\n".join(ast.dump(_bare(nodes[name])) for name in sorted(used)).encode()).hexdigest()
+    digest = hashlib.sha256(
+        "\n".join(ast.dump(_without_docstrings(nodes[name])) for name in sorted(used)).encode()
+    ).hexdigest()
     return Code(cls.__name__, digest, frozenset(modules))
 
 
 def closure(modules: Iterable[str]) -> frozenset[str]:
-    """The modules and all modules of the same package, or of `polarity`, that they import, directly or not."""
+    """The modules, and all modules of `polarity` or of their own package that they import, directly or indirectly."""
     found: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
+    pending = list(modules)
+    while pending:
+        name = pending.pop()
         if name not in found and _can_change_a_result(name):
             found.add(name)
-            waiting.extend(_imports(name))
+            pending.extend(_imports(name))
     return frozenset(found)
 
 
 @cache
 def module_digest(module: str) -> str:
     """The sha256 of a module's syntax tree without docstrings."""
-    return hashlib.sha256(ast.dump(_bare(module_tree(module))).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(_without_docstrings(module_tree(module))).encode()).hexdigest()
 
 
 def module_tree(module: str) -> ast.Module:
@@ -177,14 +179,14 @@ def module_tree(module: str) -> ast.Module:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ValueError(f"{module} is no module with a source file.")
+        raise ValueError(f"The module {module} has no source file.")
     source = Path(spec.origin).read_text(encoding="utf-8")
-    with _PARSING:
+    with _parsing:
         return ast.parse(source)
 
 
-def _bare(tree: ast.AST) -> ast.AST:
-    """The same tree, with its docstrings taken out."""
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    """Remove the docstrings from a tree, in place."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node
@@ -194,7 +196,7 @@ def _bare(tree: ast.AST) -> ast.AST:
 
 
 def _definitions(tree: ast.Module) -> dict[str, ast.stmt]:
-    """What a module defines at its top level, by name."""
+    """The top-level definitions of a module, by name."""
     found: dict[str, ast.stmt] = {}
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -206,10 +208,10 @@ def _definitions(tree: ast.Module) -> dict[str, ast.stmt]:
 
 
 def _origins(tree: ast.Module, module: str) -> dict[str, str]:
-    """The module of ours behind each name that is imported at the top level."""
+    """The first-party module behind each name imported at the top level."""
     found: dict[str, str] = {}
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module, module):
+        if isinstance(node, ast.ImportFrom) and node.module and _is_first_party(node.module, module):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found[alias.asname or alias.name] = inner if _is_module(inner) else node.module
@@ -222,26 +224,26 @@ def _imports(module: str) -> frozenset[str]:
 
 
 def _modules_imported(tree: ast.AST, module: str) -> set[str]:
-    """The modules of ours that are imported somewhere in a piece of code, at the top or inside a function."""
+    """The first-party modules imported anywhere in a piece of code, at the top level or inside a function."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names if _is_ours(alias.name, module)}
-        elif isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module, module):
+            names |= {alias.name for alias in node.names if _is_first_party(alias.name, module)}
+        elif isinstance(node, ast.ImportFrom) and node.module and _is_first_party(node.module, module):
             names.add(node.module)
-            # `from polarity.families import logistic` names a module, too
+            # `from polarity.families import logistic` also imports a module
             names |= {inner for alias in node.names if _is_module(inner := f"{node.module}.{alias.name}")}
     return names
 
 
-def _is_ours(name: str, module: str) -> bool:
-    """Whether `name` is part of this project, or of the package that `module` is part of."""
+def _is_first_party(name: str, module: str) -> bool:
+    """Whether `name` belongs to this project, or to the package that `module` belongs to."""
     return name.partition(".")[0] in ("polarity", module.partition(".")[0])
 
 
 def _can_change_a_result(name: str) -> bool:
-    return name not in _SWITCHBOARDS and not any(
-        name == room or name.startswith(f"{room}.") for room in _CANNOT_CHANGE_A_RESULT
+    return name not in _IGNORED_MODULES and not any(
+        name == package or name.startswith(f"{package}.") for package in _IGNORED_PACKAGES
     )
 
 

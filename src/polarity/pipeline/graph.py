@@ -1,6 +1,6 @@
-"""The graph of a training, declared once: every step with what it needs, reads and depends on, and what it does.
+"""The graph of a training run, declared once: every step with its needs, inputs, parameters and work.
 
-Flows run these steps (Prefect), `--plan` asks the store for them, the benchmark times them, `--graph` draws them.
+The Prefect flows run these steps, `--plan` looks them up in the store, the benchmark times them, `--graph` draws them.
 """
 
 from __future__ import annotations
@@ -48,35 +48,35 @@ _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
 
 @dataclass(frozen=True)
 class Fitted:
-    """The folder of a fit."""
+    """A stored fit."""
 
     folder: Path
 
     @property
     def key(self) -> str:
-        """Of the fit in the store."""
+        """Key of the fit in the store."""
         return self.folder.name
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `polarity.families.fit` wrote down."""
+        """The record that `polarity.families.fit` wrote."""
         record: dict[str, Any] = json.loads((self.folder / FIT_FILE).read_text())
         return record
 
     @property
     def packaged(self) -> Path:
-        """The model as serving loads it."""
+        """The folder of the packaged model."""
         return self.folder / PACKAGED
 
     @property
     def digest(self) -> str:
-        """Of the packaged model: the same for a fit that is made again and comes out the same."""
+        """Digest of the packaged model; a repeated fit with the same outcome has the same digest."""
         return ModelManifest.read(self.packaged, check=False).digest
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a Bento's model came from; it does not make another Bento of the same model."""
+    """Where a Bento's model came from. It is not part of the fingerprint, so it never causes a new Bento."""
 
     card: Mapping[str, Any] = field(default_factory=dict)
     data_digest: str | None = None
@@ -172,7 +172,7 @@ class CheckSplits(Step[GateResult]):
 
 
 class Fit(Step[Fitted]):
-    """Train and validation splits -> a fitted model, packed for serving. The test split is not read."""
+    """Train and validation splits -> a fitted and packaged model. The test split is not read."""
 
     name = "fit"
     needs = (Prepare,)
@@ -223,7 +223,7 @@ class Fit(Step[Fitted]):
 
 
 class Evaluate(Step[Scorecard]):
-    """A packaged model on train and validation -> its scorecard; its validation predictions go through their gate."""
+    """A packaged model on train and validation -> its scorecard. The validation predictions pass their gate."""
 
     name = "evaluate"
     needs = (Fit, Prepare)
@@ -263,7 +263,7 @@ class Evaluate(Step[Scorecard]):
 
 
 class Examine(Step[Examination]):
-    """A packaged model -> how it behaves on the project's own sentences: behaviour tests, identity terms swapped."""
+    """A packaged model -> its behaviour on the project's own sentences: behaviour tests and swapped identity terms."""
 
     name = "examine"
     needs = (Fit,)
@@ -286,7 +286,7 @@ class Examine(Step[Examination]):
 
 
 class Time(Step[Latency]):
-    """A packaged model -> its latency for one text; to be run while nothing else does."""
+    """A packaged model -> its latency for one text. Must run while nothing else does."""
 
     name = "time"
     needs = (Fit, Prepare)
@@ -309,7 +309,7 @@ class Time(Step[Latency]):
 
 
 class Select(Decision[Verdict]):
-    """What is measured of all models -> the verdict of the policy, on validation alone."""
+    """The measurements of all models -> the verdict of the policy, based on validation only."""
 
     name = "select"
     needs = (Fit, Evaluate, Examine, Time)
@@ -350,21 +350,21 @@ class _OnOneSplit(Step[Scorecard]):
 
 
 class Test(_OnOneSplit):
-    """A packaged model on the test split -> its scorecard: for the record, never for the choice."""
+    """A packaged model on the test split -> its scorecard. Reported, but never used for selection."""
 
     name = "test"
     split = "test"
 
 
 class Validate(_OnOneSplit):
-    """A trial of a search on validation -> its scorecard. No part of a training."""
+    """A trial of a search on validation -> its scorecard. Not part of a training run."""
 
     name = "validate"
     split = "validation"
 
 
 class Mistakes(Step[MistakeReport]):
-    """A packaged model and its test predictions -> its most confident errors, and labels that look wrong."""
+    """A packaged model and its test predictions -> its most confident errors and suspicious labels."""
 
     name = "mistakes"
     needs = (Test, Fit, Prepare)
@@ -383,7 +383,7 @@ class Mistakes(Step[MistakeReport]):
 
 
 class Package(Step[str]):
-    """The chosen model -> a Bento under a candidate's name that has answered real requests."""
+    """The selected model -> a candidate Bento that has answered real requests."""
 
     name = "package"
     needs = (Select, Fit)
@@ -391,23 +391,23 @@ class Package(Step[str]):
 
     provenance = Provenance()
 
-    # the families' files count one by one, as code: a Bento carries all of them and runs one
+    # a family's file counts as code instead: a Bento contains all of them, but runs only one
     files = tuple(path for path in bento.sources() if path.parent.name != "families")
 
     def inputs(self) -> Mapping[str, str]:
         return {"model": self.result_of(Fit).digest}
 
     def write(self, folder: Path) -> None:
-        packed, origin = folder / PACKAGED, self.provenance
-        shutil.copytree(self.result_of(Fit).packaged, packed)
-        manifest = ModelManifest.read(packed)
+        packaged, origin = folder / PACKAGED, self.provenance
+        shutil.copytree(self.result_of(Fit).packaged, packaged)
+        manifest = ModelManifest.read(packaged)
         msgspec.structs.replace(
             manifest,
             card={**manifest.card, **origin.card},
             data_digest=origin.data_digest,
             git_commit=origin.git_commit,
-        ).write(packed)
-        tag = bento.build(packed)
+        ).write(packaged)
+        tag = bento.build(packaged)
         probe(tag)
         (folder / BENTO_FILE).write_text(json.dumps({"tag": tag}) + "\n")
 
@@ -420,21 +420,21 @@ class Package(Step[str]):
 
 
 PREPARATION: tuple[type[Step[Any]], ...] = (Ingest, Accept, Prepare, CheckSplits)
-"""What every flow that learns begins with."""
+"""The first steps of every flow that trains models."""
 
 GRAPH: tuple[type[Node], ...] = (*PREPARATION, Fit, Evaluate, Examine, Time, Select, Test, Mistakes, Package)
-"""All of a training, each after what it needs."""
+"""All nodes of a training run, in dependency order."""
 
 
 def nodes(config: LearningConfig) -> Iterator[tuple[type[Node], str | None]]:
-    """The graph for the models of a configuration, each node after what it needs."""
+    """The nodes for the models of a configuration, in dependency order."""
     for node in GRAPH:
         for model in config.models if node.each_model else [None]:
             yield node, model
 
 
 def candidate(model: str, results: Results) -> Candidate:
-    """What the policy wants to know of a model that was fitted, evaluated, examined and timed."""
+    """The policy's view of a model that was fitted, evaluated, examined and timed."""
     fitted: Fitted = results[Fit.name]
     scorecard: Scorecard = results[Evaluate.name]
     return Candidate(
@@ -448,18 +448,18 @@ def candidate(model: str, results: Results) -> Candidate:
 
 
 def objections(scorecard: Scorecard, examined: Examination) -> tuple[str, ...]:
-    """Why a model must not be chosen whatever its score."""
-    return (*refused_predictions(scorecard), *examined.behaviour.objections)
+    """Reasons why a model must not be selected, whatever its score."""
+    return (*rejected_predictions(scorecard), *examined.behaviour.objections)
 
 
-def refused_predictions(scorecard: Scorecard) -> tuple[str, ...]:
-    """What the gate said of predictions that are none, in words."""
+def rejected_predictions(scorecard: Scorecard) -> tuple[str, ...]:
+    """The failed checks of the predictions' gate, as objections."""
     failures = GateResult.read(scorecard.folder / GATE_FILE).failures
-    return tuple(f"its predictions were refused: {check.message}" for check in failures)
+    return tuple(f"its predictions were rejected: {check.message}" for check in failures)
 
 
 def mermaid() -> str:
-    """The graph as a picture: text for Mermaid, boxes for steps, diamonds for decisions."""
+    """The graph as a Mermaid flowchart, with boxes for steps and diamonds for decisions."""
     each = [node for node in GRAPH if node.each_model]
     lines = ["flowchart TD"]
     lines += [f"    {_shape(node)}" for node in GRAPH if not node.each_model]
@@ -473,7 +473,7 @@ def _shape(node: type[Node]) -> str:
 
 
 def _direct(node: type[Node]) -> list[type[Node]]:
-    """What it needs, without what it gets through something else that it needs."""
+    """The direct needs of a node, without those implied by its other needs."""
     return [need for need in node.needs if not any(need in _all_needs(other) for other in node.needs)]
 
 

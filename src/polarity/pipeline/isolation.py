@@ -1,7 +1,7 @@
-"""Run a job in a process of its own: its memory, its global state and its crashes stay there.
+"""Run a job in a separate process, which isolates its memory, global state and crashes.
 
-The child is `python -m polarity.pipeline.isolation MODULE:FUNCTION JOB.json`. It reports how far it is on its
-standard output, a JSON object per line, and leaves its results in the job's folder. It dies with its parent and is
+The child is `python -m polarity.pipeline.isolation MODULE:FUNCTION JOB.json`. It reports progress on its standard
+output, one JSON object per line, and writes its results into the job's folder. It dies with its parent and is
 killed at its timeout.
 """
 
@@ -28,7 +28,7 @@ from polarity.pipeline.faults import as_polarity_error
 Listener = Callable[[float, str, Mapping[str, float]], None]
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_LINES = 15
-EXIT_EXPECTED = 3  # the child ended with a PolarityError, which its last message holds
+EXIT_EXPECTED = 3  # the child ended with a PolarityError, contained in its last message
 
 
 def run_isolated(
@@ -40,29 +40,29 @@ def run_isolated(
     listen: Listener,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Call `function` on `job` in a process of its own, and wait for it.
+    """Call `function` with `job` in a separate process and wait for it.
 
     Parameters
     ----------
     function : str
-        `MODULE:FUNCTION` of what to call: it takes the job and a `report(fraction, message, **metrics)`.
+        What to call, as `MODULE:FUNCTION`; it takes the job and a `report(fraction, message, **metrics)`.
     job : mapping
-        What to do, as JSON.
+        Description of the work, serialisable as JSON.
     folder : Path
-        Where the job's file and the child's log are kept.
+        Folder of the job file and the child's log.
     timeout_s : float
         Seconds after which the child is killed.
     listen : callable
         Called with (fraction, message, metrics) for every report of the child.
     environment : mapping, optional
-        Variables added to the child's environment.
+        Variables to add to the child's environment.
 
     Raises
     ------
     PolarityError
-        The child's own, of the same class.
+        The child's error, of the same class.
     ServiceUnavailable
-        If the child was killed, ran out of time, or broke down: worth another try.
+        If the child was killed, timed out or crashed: worth a retry.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job_file, log_file = folder / "job.json", folder / "log.txt"
@@ -85,7 +85,7 @@ def run_isolated(
             try:
                 report = json.loads(line)
             except ValueError:
-                continue  # a library that prints
+                continue  # printed by a library
             if not isinstance(report, dict):
                 continue
             if "error" in report:
@@ -105,20 +105,20 @@ def run_isolated(
         kind = getattr(errors, failure["error"], PolarityError)
         raise kind(failure["message"])
     if timed_out:
-        raise ServiceUnavailable(f"{function} (process {child.pid}) was killed after its {timeout_s:g} s.")
+        raise ServiceUnavailable(f"{function} (process {child.pid}) was killed at its timeout of {timeout_s:g} s.")
     if code < 0:
         raise ServiceUnavailable(f"{function} (process {child.pid}) was killed by {signal.Signals(-code).name}.")
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
     raise ServiceUnavailable(
-        f"{function} (process {child.pid}) broke down with exit code {code}. The end of its log:\n{tail}"
+        f"{function} (process {child.pid}) crashed with exit code {code}. The end of its log:\n{tail}"
     )
 
 
 def child_main() -> None:
-    """The child's side: read the job, call the function, and end in a way that the parent understands."""
+    """Run in the child: read the job, call the function, and report the outcome through the exit code."""
     module, _, name = sys.argv[1].partition(":")
     die_with_parent(int(sys.argv[3]) if len(sys.argv) > 3 else None)
-    # Reports have the standard output to themselves; what a library prints goes to the log.
+    # Standard output is reserved for reports; what a library prints goes to the log.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
@@ -132,32 +132,32 @@ def child_main() -> None:
     except (PolarityError, OSError) as error:
         expected = as_polarity_error(error) if isinstance(error, OSError) else error
         if expected is None:
-            _break_down()
+            _crash()
         print(json.dumps({"error": type(expected).__name__, "message": str(expected)}), file=channel)
         channel.flush()
         os._exit(EXIT_EXPECTED)
     except BaseException:
-        _break_down()
+        _crash()
     channel.flush()
     sys.stdout.flush()
     sys.stderr.flush()
-    # TensorFlow's threads can hold up a normal exit for seconds
+    # TensorFlow's threads can delay a normal exit for seconds
     os._exit(0)
 
 
-def _break_down() -> NoReturn:
-    with suppress(OSError):  # the log may be what finds no room
+def _crash() -> NoReturn:
+    with suppress(OSError):  # the disk may be too full for the log
         traceback.print_exc()
         sys.stderr.flush()
     os._exit(1)
 
 
 def die_with_parent(parent: int | None) -> None:
-    """Let the kernel kill this process when the thread that started it is gone; end at once if it is gone already."""
+    """Have the kernel kill this process when its parent thread dies; exit immediately if it is already dead."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
-        os._exit(1)  # the parent died before the signal was asked for
+        os._exit(1)  # the parent died before the signal was requested
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a training run would do, and why, without doing it: as `dvc status` does for a pipeline."""
+"""What a training run would do and why, without running it, like `dvc status` for a pipeline."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from polarity.pipeline.store import Store
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step: `kept` (its result is there), `runs`, or `open` (its input is made by a step that runs)."""
+    """One step: `kept` (its result is stored), `runs`, or `open` (its input comes from a step that runs)."""
 
     step: str
     state: Literal["kept", "runs", "open"]
-    why: str
+    reason: str
 
 
 def plan(config: TrainConfig, store: Store) -> list[PlannedStep]:
-    """What a run with `config` would do.
+    """Plan a run with `config`.
 
-    A step whose input is made by a step that runs is `open`: if that makes the same as before, it is kept.
+    A step whose input comes from a step that runs is `open`: it is kept if that input turns out unchanged.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        If the run would be refused for what is known already.
+        If the run would be refused.
     """
     check_prerequisites(config)
     planner = _Planner(config, store)
@@ -50,34 +50,34 @@ class _Planner:
     store: Store
     planned: list[PlannedStep] = field(default_factory=list)
     known: dict[str, Any] = field(default_factory=dict)
-    """Results that are there, by the step's name and model."""
+    """Stored results, by the name and model of the step."""
 
     def follow(self, node: type[Step[Any]], model: str | None) -> None:
-        """Note one step, and keep its result if that is there."""
+        """Plan one step, and remember its result if it is stored."""
         missing = next((need.key(model) for need in node.needs if need.key(model) not in self.known), None)
         if missing:
-            self.planned.append(PlannedStep(node.key(model), "open", f"depends on what {missing} makes"))
+            self.planned.append(PlannedStep(node.key(model), "open", f"depends on the result of {missing}"))
             return
         step = node(self.config, {need.name: self.known[need.key(model)] for need in node.needs}, model)
         if found := recall(step, self.store):
             self.known[node.key(model)] = found.result
-            self.planned.append(PlannedStep(node.key(model), "kept", "nothing that it depends on has changed"))
+            self.planned.append(PlannedStep(node.key(model), "kept", "nothing it depends on has changed"))
             return
         before = self.store.latest_parts(node.key(model))
         if before is None:
-            why = "it has never run"
+            reason = "it has never run"
         else:
-            why = "; ".join(step.fingerprint().changes(before)[:4]) or "its result is gone or altered"
-        self.planned.append(PlannedStep(node.key(model), "runs", why))
+            reason = "; ".join(step.fingerprint().changes(before)[:4]) or "its result is missing or altered"
+        self.planned.append(PlannedStep(node.key(model), "runs", reason))
 
     def decide(self) -> None:
-        """Let the policy choose, if all that it wants to know is there."""
+        """Apply the policy, if all the results that it needs are stored."""
         results = {model: self._results(Select, model) for model in self.config.models}
         if all(results.values()):
             self.known[Select.name] = Select.decide(self.config, {model: of or {} for model, of in results.items()})
 
     def package(self) -> None:
-        """The Bento of the model that the policy chooses."""
+        """Plan the Bento of the model that the policy selects."""
         verdict: Verdict | None = self.known.get(Select.name)
         if verdict is not None and verdict.selected is None:
             self.planned.append(PlannedStep(Package.name, "kept", verdict.reason))

@@ -1,4 +1,4 @@
-"""What a training run needs from outside, checked before anything is trained."""
+"""External prerequisites of a training run, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from polarity.pipeline.config import LearningConfig
 
 
 def check_prerequisites(config: LearningConfig) -> list[str]:
-    """See that what the models to train need (word vectors, encoders) can be had.
+    """Check that everything the models need (word vectors, encoders) is available.
 
     Returns
     -------
     list of str
-        What the user should know: what is done for want of something better.
+        Remarks for the user, e.g. about a fallback that is used.
 
     Raises
     ------
     ConfigurationError
-        If one cannot be; the message says which, and what would be right.
+        If something is missing; the message names it and the remedy.
     """
     return [remark for model in config.models for remark in family_of(model).check(model, config.section(model))]

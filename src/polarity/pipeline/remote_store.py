@@ -1,10 +1,10 @@
-"""A store of results on several machines: an fsspec URL such as `s3://bucket/folder`, with a local cache.
+"""A result store shared by several machines: an fsspec URL such as `s3://bucket/folder`, with a local cache.
 
-<url>/<step>/<key>/<content>/   what the step wrote; `content` is a digest of its files, so names never change meaning
-<url>/<step>/<key>.json         as in a folder; written last, so that files without it count for nothing
-<url>/<step>/<key>.used         its time is when the result was used last, to a day
+<url>/<step>/<key>/<content>/   what the step wrote; `content` is a digest of its files, so a name is never reused
+<url>/<step>/<key>.json         as in a local store; written last, so that files without it are ignored
+<url>/<step>/<key>.used         its modification time is when the result was last used, to a day
 
-Two machines that make the same result at once both upload it whole; the record of one of them stays.
+If two machines create the same result concurrently, both upload it completely, and one record is kept.
 """
 
 from __future__ import annotations
@@ -30,67 +30,67 @@ from polarity.pipeline.stored import Stored, StoreRecord, write_atomically
 
 UPLOADED = ".uploaded"
 USED = ".used"
-USE_IS_NOTED_EVERY = timedelta(days=1)
+RECORD_USE_EVERY = timedelta(days=1)
 _OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}, "local": {"auto_mkdir": True}}
 
 
 class RemoteStore(Store):
-    """Results behind a URL, each read from a local cache once it was made or downloaded there.
+    """Results behind a URL, read from a local cache once they were created or downloaded there.
 
     Parameters
     ----------
     url : str
-        Whatever fsspec can open. Credentials and endpoint come from the environment, as its library reads them.
+        Any URL that fsspec can open. Its library reads credentials and endpoint from the environment.
     cache : Path
-        Folder of the local copies; flows on one machine share it.
+        Folder of the local copies, shared by the flows on one machine.
     """
 
-    elsewhere = True
+    is_remote = True
 
     def __init__(self, url: str, cache: Path) -> None:
         super().__init__(cache)
         self.url = url
-        self._files, self._root = _opened(url)
+        self._files, self._root = _open_file_system(url)
 
     def __str__(self) -> str:
-        return _public(self.url)
+        return _without_credentials(self.url)
 
     def recall(self, fingerprint: Fingerprint) -> Stored | None:
-        """The result of a step with this fingerprint, downloaded if need be."""
+        """The result with this fingerprint, downloaded if necessary."""
         if (stored := super().recall(fingerprint)) and self._is_uploaded(fingerprint):
-            self._note_use(fingerprint)
+            self._record_use(fingerprint)
             return stored
-        with self._alone(fingerprint):
+        with self._locked(fingerprint):
             return self._find(fingerprint)
 
     def forget(self, fingerprint: Fingerprint) -> None:
-        """Drop a result here and there, so that it is made again."""
-        with self._alone(fingerprint):
-            self._forget_there(fingerprint.step, fingerprint.key)
-            self._forget_here(fingerprint)
+        """Delete a result locally and remotely, so that it is created again."""
+        with self._locked(fingerprint):
+            self._forget_remote(fingerprint.step, fingerprint.key)
+            self._forget_local(fingerprint)
 
     def results(self) -> list[StoreRecord]:
-        """All results, here or there."""
+        """All results, local or remote."""
         found = {(result.step, result.folder.name): result for result in super().results()}
-        with self._reached():
+        with self._translated_errors():
             entries = self._files.find(self._root, detail=True) if self._files.exists(self._root) else {}
             changed = {name: _modified(entry) for name, entry in entries.items()}
             names = [name for name in changed if name.endswith(".json") and self._depth(name) == 2]
             records = self._files.cat(names, on_error="omit") if names else {}
         for name, text in records.items():
             step, key = name.removesuffix(".json").split("/")[-2:]
-            here = found.get((step, key))
-            uses = [changed[name], changed.get(name.removesuffix(".json") + USED), here.used if here else None]
-            used = max(use for use in uses if use is not None)
-            found[step, key] = StoreRecord.read(json.loads(text), self.folder / step / key, used)
-        return [found[place] for place in sorted(found)]
+            local = found.get((step, key))
+            uses = [changed[name], changed.get(name.removesuffix(".json") + USED), local.last_used if local else None]
+            last_used = max(use for use in uses if use is not None)
+            found[step, key] = StoreRecord.read(json.loads(text), self.folder / step / key, last_used)
+        return [found[step_and_key] for step_and_key in sorted(found)]
 
     def remove(self, result: StoreRecord) -> bool:
-        """Drop a result here and there, unless a flow on this machine holds it; whether it is gone."""
+        """Delete a result locally and remotely, unless a local flow has it locked; returns whether it was deleted."""
         result.folder.parent.mkdir(parents=True, exist_ok=True)
         if not self.is_free(result.folder):
             return False
-        self._forget_there(result.step, result.folder.name)
+        self._forget_remote(result.step, result.folder.name)
         result.folder.with_suffix(UPLOADED).unlink(missing_ok=True)
         return super().remove(result)
 
@@ -103,9 +103,9 @@ class RemoteStore(Store):
 
     def _downloaded(self, fingerprint: Fingerprint) -> Stored | None:
         final = self._folder(fingerprint)
-        with self._reached():
+        with self._translated_errors():
             try:
-                record = json.loads(self._files.cat_file(self._place(fingerprint, ".json")))
+                record = json.loads(self._files.cat_file(self._path(fingerprint, ".json")))
             except FileNotFoundError:
                 return None
         draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{fingerprint.key}.", dir=final.parent))
@@ -113,14 +113,14 @@ class RemoteStore(Store):
             names = sorted(record["files"])
             for name in names:
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            with self._reached():
+            with self._translated_errors():
                 try:
-                    there = [f"{self._content(fingerprint, record['files'])}/{name}" for name in names]
-                    self._files.get(there, [str(draft / name) for name in names])
+                    remote = [f"{self._content_path(fingerprint, record['files'])}/{name}" for name in names]
+                    self._files.get(remote, [str(draft / name) for name in names])
                 except FileNotFoundError:
                     return None  # pruned, or damaged
             if any(file_digest(draft / name) != digest for name, digest in record["files"].items()):
-                self._forget_there(fingerprint.step, fingerprint.key)
+                self._forget_remote(fingerprint.step, fingerprint.key)
                 return None
             shutil.rmtree(final, ignore_errors=True)
             os.replace(draft, final)
@@ -128,81 +128,81 @@ class RemoteStore(Store):
             shutil.rmtree(draft, ignore_errors=True)
         write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
         final.with_suffix(UPLOADED).touch()
-        self._note_use(fingerprint)
+        self._record_use(fingerprint)
         return Stored(final, fingerprint.key, cached=True)
 
     def _publish(self, fingerprint: Fingerprint) -> None:
-        """Upload a result that is here."""
+        """Upload a local result."""
         folder, record = self._folder(fingerprint), self._record(fingerprint)
         assert record is not None
-        names, place = sorted(record["files"]), self._content(fingerprint, record["files"])
-        with self._reached():
+        names, content = sorted(record["files"]), self._content_path(fingerprint, record["files"])
+        with self._translated_errors():
             try:
-                self._files.put([str(folder / name) for name in names], [f"{place}/{name}" for name in names])
-                if not self._files.exists(self._place(fingerprint, ".json")):
-                    self._files.pipe_file(self._place(fingerprint, ".json"), json.dumps(record, indent=1).encode())
+                self._files.put([str(folder / name) for name in names], [f"{content}/{name}" for name in names])
+                if not self._files.exists(self._path(fingerprint, ".json")):
+                    self._files.pipe_file(self._path(fingerprint, ".json"), json.dumps(record, indent=1).encode())
             except FileNotFoundError as error:
                 raise ConfigurationError(
-                    f"The store {self} is not there ({error}); make its bucket, or correct POLARITY_STORE."
+                    f"The store {self} does not exist ({error}); create its bucket, or correct POLARITY_STORE."
                 ) from error
         folder.with_suffix(UPLOADED).touch()
 
-    def _forget_here(self, fingerprint: Fingerprint) -> None:
+    def _forget_local(self, fingerprint: Fingerprint) -> None:
         self._folder(fingerprint).with_suffix(UPLOADED).unlink(missing_ok=True)
-        super()._forget_here(fingerprint)
+        super()._forget_local(fingerprint)
 
-    def _forget_there(self, step: str, key: str) -> None:
-        place = f"{self._root}/{step}/{key}"
-        with self._reached():
-            for path in (f"{place}.json", f"{place}{USED}", place):  # the record first: the rest counts for nothing
+    def _forget_remote(self, step: str, key: str) -> None:
+        base = f"{self._root}/{step}/{key}"
+        with self._translated_errors():
+            for path in (f"{base}.json", f"{base}{USED}", base):  # the record first: without it the rest is ignored
                 if self._files.exists(path):
                     self._files.rm(path, recursive=True)
 
-    def _note_use(self, fingerprint: Fingerprint) -> None:
-        """Note at most once a day that a result was used, so that pruning spares it on all machines."""
-        noted = self._folder(fingerprint).with_suffix(UPLOADED)
-        if datetime.now(UTC) - datetime.fromtimestamp(noted.stat().st_mtime, UTC) > USE_IS_NOTED_EVERY:
-            with self._reached():
-                self._files.pipe_file(self._place(fingerprint, USED), b"")
-            noted.touch()
+    def _record_use(self, fingerprint: Fingerprint) -> None:
+        """Record at most once a day that a result was used, so that no machine prunes it."""
+        marker = self._folder(fingerprint).with_suffix(UPLOADED)
+        if datetime.now(UTC) - datetime.fromtimestamp(marker.stat().st_mtime, UTC) > RECORD_USE_EVERY:
+            with self._translated_errors():
+                self._files.pipe_file(self._path(fingerprint, USED), b"")
+            marker.touch()
 
     def _is_uploaded(self, fingerprint: Fingerprint) -> bool:
         return self._folder(fingerprint).with_suffix(UPLOADED).exists()
 
-    def _place(self, fingerprint: Fingerprint, suffix: str) -> str:
+    def _path(self, fingerprint: Fingerprint, suffix: str) -> str:
         return f"{self._root}/{fingerprint.step}/{fingerprint.key}{suffix}"
 
-    def _content(self, fingerprint: Fingerprint, files: Mapping[str, str]) -> str:
+    def _content_path(self, fingerprint: Fingerprint, files: Mapping[str, str]) -> str:
         digest = hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:16]
-        return self._place(fingerprint, f"/{digest}")
+        return self._path(fingerprint, f"/{digest}")
 
     def _depth(self, name: str) -> int:
         return len(name.removeprefix(self._root).strip("/").split("/"))
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Tell in words that the other side does not answer or refuses."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Translate errors of the remote file system into the project's own."""
         try:
             yield
         except (ConfigurationError, ServiceUnavailable):
             raise
         except PermissionError as error:
-            raise ConfigurationError(f"The store {self} refuses: {error}. Check the credentials.") from error
-        except Exception as error:  # every library behind fsspec has errors of its own
-            told = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(f"The store {self} refused access: {error}. Check the credentials.") from error
+        except Exception as error:  # every library behind fsspec has its own errors
+            reason = f"{type(error).__name__}: {error}"
             raise ServiceUnavailable(
-                f"The store {self} cannot be reached ({told}). Check POLARITY_STORE and the network, and try again."
+                f"The store {self} cannot be reached ({reason}). Check POLARITY_STORE and the network, and try again."
             ) from error
 
 
 def open_store() -> Store:
-    """The store that `polarity.config.settings` names: a folder, or a URL with a local cache."""
+    """The store configured in `polarity.config.settings`: a folder, or a URL with a local cache."""
     if url := settings().store_url:
         return RemoteStore(url, settings().store_folder)
     return Store(settings().store_folder)
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _open_file_system(url: str) -> tuple[Any, str]:
     import fsspec
 
     kind = urlsplit(url).scheme
@@ -210,25 +210,25 @@ def _opened(url: str) -> tuple[Any, str]:
         files, root = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(kind, {}))
     except ImportError as error:
         raise ConfigurationError(
-            f"The store {_public(url)} needs a library that is not installed ({error}). For s3:// it is s3fs."
+            f"The store {_without_credentials(url)} needs a library that is not installed ({error}); s3:// needs s3fs."
         ) from error
     except ValueError as error:
         raise ConfigurationError(
-            f"Got the store {_public(url)!r}, which nothing here can open ({error}); a folder or a URL such as "
-            "s3://bucket/folder is needed (POLARITY_STORE)."
+            f"Got the store {_without_credentials(url)!r}, which fsspec cannot open ({error}); set POLARITY_STORE to a "
+            "folder or a URL such as s3://bucket/folder."
         ) from error
     return files, str(root).rstrip("/")
 
 
 def _modified(entry: Mapping[str, Any]) -> datetime:
-    """When a file was written; each kind of file system has a name of its own for that."""
+    """When a file was written; the name of this entry depends on the file system."""
     for name in ("LastModified", "mtime", "last_modified", "updated", "created"):
         if (found := entry.get(name)) is not None:
             return found if isinstance(found, datetime) else datetime.fromtimestamp(found, UTC)
     return datetime.now(UTC)
 
 
-def _public(url: str) -> str:
+def _without_credentials(url: str) -> str:
     """The URL without a user name or password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

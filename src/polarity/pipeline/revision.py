@@ -1,4 +1,4 @@
-"""Which commit of the project is running."""
+"""The Git commit of the running code."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit, and whether the tracked files are as committed. Without git: `unknown` and not clean."""
+    """The commit, and whether the tracked files are unchanged. Without Git: `unknown` and not clean."""
 
     commit: str
     clean: bool
 
 
 def git_state(folder: Path = PROJECT) -> GitState:
-    """The state of the work tree that holds `folder`."""
+    """The state of the work tree that contains `folder`."""
     commit = git(folder, "rev-parse", "HEAD")
     if commit is None:
         return GitState(UNKNOWN, clean=False)
@@ -28,7 +28,7 @@ def git_state(folder: Path = PROJECT) -> GitState:
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """What git says when it is run in `folder`; none if it fails."""
+    """The output of a git command run in `folder`; None if it fails."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True

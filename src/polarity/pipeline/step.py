@@ -1,4 +1,4 @@
-"""A step of the pipeline: declared once, read by whatever runs, plans, times or draws it."""
+"""The base classes of pipeline steps, which are declared once and then run, planned, timed and drawn."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Results = Mapping[str, Any]
-"""What the steps before made, by their names."""
+"""The results of earlier steps, by step name."""
 
 
 class Node:
-    """Something in the graph of a run: a step with a stored result, or a decision.
+    """A node in the graph of a run: a step with a stored result, or a decision.
 
     Attributes
     ----------
     name : str
-        The same everywhere: in the plan, the store, the Prefect UI and the picture of the graph.
+        Used in the plan, the store, the Prefect UI and the drawing of the graph.
     needs : tuple of Node types
-        Whose results it takes.
+        The nodes whose results it takes.
     each_model : bool
-        Whether there is one for each model.
+        Whether there is one node per model.
     """
 
     name: ClassVar[str]
@@ -41,33 +41,33 @@ class Node:
 
     @classmethod
     def key(cls, model: str | None) -> str:
-        """Its name, with the model's where there is one for each."""
+        """The name of the node, with the model's name appended if there is one node per model."""
         return f"{cls.name}-{model}" if cls.each_model else cls.name
 
 
 class Step(Node, ABC, Generic[T]):
     """A step on given results: what it depends on, and what it does.
 
-    A subclass declares its inputs (by digest), its parameters (only the sections that can change its result), and
-    writes its result into a folder. Its body, and all that it uses, is part of its fingerprint.
+    A subclass declares its inputs (by digest) and its parameters (only the sections that can change its result), and
+    writes its result into a folder. Its body and all the code it uses are part of its fingerprint.
 
     Parameters
     ----------
     config : LearningConfig
-        Of the run.
+        Configuration of the run.
     results : mapping
-        What the steps that it needs made, by their names.
+        Results of the steps that it needs, by step name.
     model : str, optional
-        The model that it is about.
+        Name of the model, if there is one step per model.
     listen : callable
-        Called with how far it is, if it can say so.
+        Called with the progress, if the step reports any.
 
     Attributes
     ----------
     libraries : tuple of str
-        Distributions whose version can change the result.
+        Distributions whose versions can change the result.
     files : tuple of Path
-        Files of the project that it reads, such as a suite of expectations.
+        Project files that it reads, such as an expectation suite.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -87,41 +87,41 @@ class Step(Node, ABC, Generic[T]):
 
     @property
     def model(self) -> str:
-        """The name of the model that it is about."""
-        assert self._model is not None, f"{self.name} is about a model"
+        """The name of the step's model."""
+        assert self._model is not None, f"{self.name} needs a model"
         return self._model
 
     @property
     def family(self) -> AnyFamily:
-        """The family of its model."""
+        """The family of the step's model."""
         return family_of(self.model)
 
     def result_of(self, step: type[Step[R]]) -> R:
-        """What a step that it needs made."""
+        """The result of a step listed in `needs`."""
         return cast(R, self.results[step.name])
 
     @abstractmethod
     def inputs(self) -> Mapping[str, str]:
-        """Digests of what it reads."""
+        """Digests of the data that the step reads."""
 
     def parameters(self) -> Mapping[str, Any]:
-        """Options that can change its result."""
+        """Options that can change the result."""
         return {}
 
     @abstractmethod
     def write(self, folder: Path) -> object:
-        """Do the work, and write its result into an empty folder."""
+        """Do the work and write the result into an empty folder."""
 
     @abstractmethod
     def read(self, folder: Path) -> T:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
 
     def is_usable(self, result: T) -> bool:
-        """Whether a stored result can still be used; what it refers to outside the store may be gone."""
+        """Whether a stored result is still usable; something it refers to outside the store may be gone."""
         return True
 
     def fingerprint(self) -> Fingerprint:
-        """What its result depends on. The code of a model's family counts for all that is done with the model."""
+        """What the result depends on; for a step of a model that includes the code of the model's family."""
         modules: tuple[str, ...] = ()
         libraries = self.libraries
         if self._model is not None:
@@ -138,7 +138,7 @@ class Step(Node, ABC, Generic[T]):
         )
 
     def libraries_of_family(self) -> tuple[str, ...]:
-        """Distributions that its model's family adds."""
+        """Additional distributions from the model's family."""
         return ()
 
     def options(self, *names: str) -> Mapping[str, Any]:
@@ -149,14 +149,14 @@ class Step(Node, ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """The result of a step, and where it is stored."""
+    """The result of a step and where it is stored."""
 
     result: T
     stored: Stored
 
 
 def recall(step: Step[T], store: Store) -> Outcome[T] | None:
-    """The stored result of a step, if nothing that it depends on has changed."""
+    """The stored result of a step, if nothing it depends on has changed."""
     if (stored := store.recall(step.fingerprint())) is None:
         return None
     result = step.read(stored.folder)
@@ -164,7 +164,7 @@ def recall(step: Step[T], store: Store) -> Outcome[T] | None:
 
 
 def perform(step: Step[T], store: Store) -> Outcome[T]:
-    """The result of a step: recalled if nothing that it depends on has changed, else made."""
+    """The result of a step: recalled if nothing it depends on has changed, otherwise created."""
     key = step.fingerprint()
     if (stored := store.recall(key)) and not step.is_usable(step.read(stored.folder)):
         store.forget(key)
@@ -173,7 +173,7 @@ def perform(step: Step[T], store: Store) -> Outcome[T]:
 
 
 class Decision(Node, ABC, Generic[T]):
-    """A choice between models. It takes no time, so it is made anew in each run."""
+    """A choice between models. It is cheap, so it is repeated in every run instead of stored."""
 
     @classmethod
     @abstractmethod
@@ -184,5 +184,5 @@ class Decision(Node, ABC, Generic[T]):
         ----------
         config : TrainConfig
         results : mapping
-            For each model, what the steps that the decision needs made, by their names.
+            For each model, the results of the steps listed in `needs`, by step name.
         """

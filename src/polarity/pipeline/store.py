@@ -1,8 +1,8 @@
-"""Results of steps, kept by fingerprint, so that only what changed runs again.
+"""Results of steps, stored by fingerprint, so that only what changed runs again.
 
 <store>/<step>/<key>/           what the step wrote
-<store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that
-                                a folder without it is an abandoned partial result and counts for nothing
+<store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that a
+                                folder without it is an abandoned partial result, which is ignored
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DRAFT_PREFIX = "."
 
 
 class Store:
-    """A folder of step results that several flows may use at once."""
+    """A folder of step results that several flows can use concurrently."""
 
-    elsewhere = False
-    """Whether what is here is a copy of what is somewhere else."""
+    is_remote = False
+    """Whether the folder is a local cache of a remote store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Store:
         return str(self.folder)
 
     def recall(self, fingerprint: Fingerprint) -> Stored | None:
-        """The result of a step with this fingerprint, if it is there, whole and unaltered."""
+        """The result with this fingerprint, if it is stored, complete and unaltered."""
         folder = self._folder(fingerprint)
         record = self._record(fingerprint)
         if record is None:
@@ -50,22 +50,22 @@ class Store:
             return None
         if any(file_digest(folder / name) != digest for name, digest in files.items()):
             return None
-        with suppress(OSError):  # a store that can only be read
+        with suppress(OSError):  # the store may be read-only
             os.utime(folder.with_suffix(".json"))
         return Stored(folder, fingerprint.key, cached=True)
 
     def fetch(self, result: StoreRecord) -> Path | None:
-        """The folder of a result, if it is whole and unaltered."""
+        """The folder of a result, if it is complete and unaltered."""
         stored = self.recall(Fingerprint(result.step, result.parts))
         return stored.folder if stored else None
 
     def run(self, fingerprint: Fingerprint, work: Callable[[Path], object]) -> Stored:
-        """The result with this fingerprint: recalled, or made by `work(folder)`.
+        """Return the result with this fingerprint, recalled or created by `work(folder)`.
 
-        `work` gets an empty folder that becomes the result only once it returns. A second flow that wants
-        the same result waits for the first and then finds it.
+        `work` gets an empty folder, which becomes the result only once `work` returns. A second flow that
+        needs the same result waits for the first one and then recalls it.
         """
-        with self._alone(fingerprint):
+        with self._locked(fingerprint):
             if stored := self._find(fingerprint):
                 return stored
             final = self._folder(fingerprint)
@@ -91,17 +91,17 @@ class Store:
             return Stored(final, fingerprint.key, cached=False)
 
     def forget(self, fingerprint: Fingerprint) -> None:
-        """Drop a result, so that it is made again."""
-        with self._alone(fingerprint):
-            self._forget_here(fingerprint)
+        """Delete a result, so that it is created again."""
+        with self._locked(fingerprint):
+            self._forget_local(fingerprint)
 
     def results(self) -> list[StoreRecord]:
-        """All results that are there, whole or not."""
+        """All stored results, complete or not."""
         found = []
         for path in sorted(self.folder.glob("*/*.json")):
             with suppress(OSError, ValueError, KeyError):  # damaged, or just removed
-                record, used = json.loads(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                found.append(StoreRecord.read(record, path.with_suffix(""), used))
+                record, last_used = json.loads(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                found.append(StoreRecord.read(record, path.with_suffix(""), last_used))
         return found
 
     def leftovers(self) -> list[Path]:
@@ -115,7 +115,7 @@ class Store:
         return [path for path in sorted(folders) + sorted(locks) if self.is_free(path)]
 
     def is_free(self, path: Path) -> bool:
-        """Whether nobody works on the result that a folder, a draft or a lock belongs to."""
+        """Whether no process is working on the result that a folder, a draft or a lock belongs to."""
         lock = _lock_of(path)
         try:
             lock.acquire(timeout=0)
@@ -125,7 +125,7 @@ class Store:
         return True
 
     def remove(self, result: StoreRecord) -> bool:
-        """Drop a result, unless a flow holds it; whether it is gone."""
+        """Delete a result, unless a flow has it locked; returns whether it was deleted."""
         folder = result.folder
         lock = _lock_of(folder)
         try:
@@ -135,13 +135,13 @@ class Store:
         try:
             folder.with_suffix(".json").unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it sees that and makes another
+            Path(lock.lock_file).unlink(missing_ok=True)  # a waiting process notices and creates a new lock
         finally:
             lock.release()
         return True
 
     def latest_parts(self, step: str) -> dict[str, str] | None:
-        """The parts of the newest result of a step, to say what has changed since."""
+        """The fingerprint parts of the newest result of a step, for comparison with the current ones."""
         records = sorted((self.folder / step).glob("*.json"), key=lambda path: path.stat().st_mtime)
         if not records:
             return None
@@ -149,13 +149,13 @@ class Store:
         return parts
 
     def _find(self, fingerprint: Fingerprint) -> Stored | None:
-        """As `recall`, for whoever is alone with this result."""
+        """Like `recall`, for a caller that holds the lock of this result."""
         return Store.recall(self, fingerprint)
 
     def _publish(self, fingerprint: Fingerprint) -> None:
-        """Let others have a result; those who share the folder have it."""
+        """Make a result available to other machines; nothing to do for a shared folder."""
 
-    def _forget_here(self, fingerprint: Fingerprint) -> None:
+    def _forget_local(self, fingerprint: Fingerprint) -> None:
         self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)
         shutil.rmtree(self._folder(fingerprint), ignore_errors=True)
 
@@ -170,7 +170,7 @@ class Store:
             return None
 
     @contextmanager
-    def _alone(self, fingerprint: Fingerprint) -> Iterator[None]:
+    def _locked(self, fingerprint: Fingerprint) -> Iterator[None]:
         folder = self._folder(fingerprint)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ class Store:
             lock.acquire()
         except OSError as error:
             raise ArtifactError(
-                f"The store {self.folder} cannot be written ({error}); free it, or name another with POLARITY_STORE."
+                f"The store {self.folder} cannot be written ({error}); make it writable, or set POLARITY_STORE."
             ) from error
         try:
             yield

@@ -1,4 +1,4 @@
-"""What is in a store of results: a step's folder, and the record that describes it."""
+"""Entries of the result store: the folder of a step, and the record that describes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DATA_RECORDS = ("manifest.json", "splits.json")
 
 @dataclass(frozen=True)
 class Stored:
-    """A step's result: its folder, and whether it was there before."""
+    """The result of a step: its folder, and whether it was already stored."""
 
     folder: Path
     key: str
@@ -26,7 +26,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoreRecord:
-    """A result in the store, as its record describes it."""
+    """A result in the store, as described by its record."""
 
     step: str
     folder: Path
@@ -34,26 +34,26 @@ class StoreRecord:
     files: Mapping[str, str]
     """The sha256 of each file."""
     size_bytes: int
-    made: frozenset[str]
-    """What a later step can name as its input: the digests of the files and of the data sets in them."""
-    used: datetime
-    """When it was made, or recalled last."""
+    outputs: frozenset[str]
+    """Digests that a later step can have as its input: those of the files and of the data sets in them."""
+    last_used: datetime
+    """When it was created or last recalled."""
 
     @classmethod
-    def read(cls, record: Mapping[str, Any], folder: Path, used: datetime) -> StoreRecord:
-        """A result as its record describes it."""
-        if "data" not in record:  # as they were written before that was noted
+    def read(cls, record: Mapping[str, Any], folder: Path, last_used: datetime) -> StoreRecord:
+        """Read a result from its record."""
+        if "data" not in record:  # written before records contained it
             record = {
                 **record,
                 "bytes": size_bytes(folder, record["files"]),
                 "data": data_digests(folder, record["files"]),
             }
-        made = frozenset([*record["files"].values(), *record["data"]])
-        return cls(record["step"], folder, record["parts"], record["files"], record["bytes"], made, used)
+        outputs = frozenset([*record["files"].values(), *record["data"]])
+        return cls(record["step"], folder, record["parts"], record["files"], record["bytes"], outputs, last_used)
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The digests of what it was made from."""
+        """The digests of its inputs."""
         return frozenset(value for part, value in self.parts.items() if part.startswith("input:"))
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class StoreRecord:
 
 
 def data_digests(folder: Path, files: Iterable[str]) -> list[str]:
-    """The digests of the data sets and packaged models in a result, which do not depend on how a file packs them."""
+    """The digests of the data sets and packaged models in a result, which are independent of the file format."""
     found: list[str] = []
     for name in files:
         if Path(name).name in _DATA_RECORDS and (folder / name).exists():
@@ -77,7 +77,7 @@ def size_bytes(folder: Path, files: Iterable[str]) -> int:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     draft = path.with_suffix(".draft")
     draft.write_text(text)
     os.replace(draft, path)

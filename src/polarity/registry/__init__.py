@@ -1,4 +1,4 @@
-"""MLflow: tracked runs, registered versions, the alias `champion`, and its promotion.
+"""MLflow: tracked runs, registered versions, the alias `champion`, and promotion.
 
-All access to MLflow goes through this package. Which model deserves promotion is decided in `polarity.selection`.
+All access to MLflow goes through this package. The decision which model to promote is made in `polarity.selection`.
 """

@@ -1,7 +1,7 @@
-"""The connection to MLflow: opened once per process, with its errors in the project's words.
+"""The connection to MLflow: opened once per process, with errors translated into the project's own.
 
-Also the inside of MLflow that the project reaches into (system metrics, artifact repositories); checked against one
-version, and tests/unit/test_adapters.py fails when that moves.
+Also the adapter for the MLflow internals that the project uses (system metrics, artifact repositories). They were
+checked against the version below; tests/unit/test_adapters.py fails when the installed version differs.
 """
 
 from __future__ import annotations
@@ -39,49 +39,49 @@ _clients: dict[str, MlflowClient] = {}
 
 
 def connect(uri: str) -> MlflowClient:
-    """The client of the tracking store and registry at `uri`.
+    """Return the client of the tracking store and registry at `uri`.
 
     MLflow migrates an empty database without a lock, and its registry store is
-    not safe under a first use by several threads (mlflow/mlflow#11283), so the
-    first use of a URI is done here, alone in this machine.
+    not safe when several threads use it for the first time (mlflow/mlflow#11283).
+    The first use of a URI therefore happens here, under a machine-wide lock.
 
     Raises
     ------
     ServiceUnavailable
-        If the server or database does not answer.
+        If the server or database does not respond.
     ConfigurationError
         If the URI's SQLite file cannot be written.
     """
     # MLflow reads these when it is first imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # By default a server that is gone is asked for some minutes; whether to try again is the step's to decide.
+    # By default MLflow retries an unreachable server for minutes; retrying is up to the step.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    # An example would make MLflow load the model only to try it.
+    # With an input example MLflow would load the model just to try it.
     warnings.filterwarnings("ignore", message=".*input example was not provided")
     with _opening:
         if uri not in _clients:
             _clients[uri] = _open(uri)
-        # Registering a model version reads the process-wide URI, whatever client it is asked through.
+        # Registering a model version reads the process-wide URI, regardless of the client.
         _select(uri)
         return _clients[uri]
 
 
-def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
-    """Let `function` raise `ServiceUnavailable` where MLflow or its database does not answer or is locked."""
+def translate_mlflow_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Make `function` raise `ServiceUnavailable` if MLflow or its database does not respond or is locked."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if _is_away(error):
+            if _is_unavailable(error):
                 import mlflow
 
                 raise ServiceUnavailable(
-                    f"MLflow at {_public(mlflow.get_tracking_uri())} did not answer ({_first_line(error)}). See that "
-                    "it runs and that nobody keeps it locked, then give the same command again."
+                    f"MLflow at {_without_credentials(mlflow.get_tracking_uri())} did not respond "
+                    f"({_first_line(error)}). Check that it is running and not locked, then run the same command again."
                 ) from error
             raise
 
@@ -89,14 +89,14 @@ def talks_to_mlflow(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def lock(uri: str) -> FileLock:
-    """A lock that one process of this machine at a time holds for the store at `uri`."""
+    """A machine-wide lock for the store at `uri`."""
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     return FileLock(Path(tempfile.gettempdir()) / f"polarity-mlflow-{os.getuid()}-{name}.lock", timeout=LOCK_TIMEOUT_S)
 
 
 @contextmanager
 def system_metrics(run_id: str, uri: str, *, interval_s: float) -> Iterator[None]:
-    """Log this machine's CPU, memory, disk, network and GPU to a run while the block lasts (MLflow's monitor)."""
+    """Log CPU, memory, disk, network and GPU usage to a run for the duration of the block (MLflow's monitor)."""
     from mlflow.system_metrics import system_metrics_monitor
 
     monitor_class: Any = system_metrics_monitor.SystemMetricsMonitor
@@ -105,8 +105,8 @@ def system_metrics(run_id: str, uri: str, *, interval_s: float) -> Iterator[None
     try:
         yield
     finally:
-        # MLflow writes after each interval, so what ends within the first would have nothing. As in MLflow's own
-        # monitor, nobody's work fails for these figures.
+        # MLflow writes after each interval, so a block shorter than one would log nothing. As in MLflow's own
+        # monitor, a failure here must not fail the work.
         with suppress(Exception):
             monitor.collect_metrics()
             monitor.publish_metrics(monitor.aggregate_metrics())
@@ -114,7 +114,7 @@ def system_metrics(run_id: str, uri: str, *, interval_s: float) -> Iterator[None
 
 
 def delete_artifacts(location: str) -> None:
-    """Delete everything under an artifact location; no client of MLflow's does that for a logged model."""
+    """Delete everything under an artifact location, which MLflow's client cannot do for a logged model."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository: Any = get_artifact_repository(location)
@@ -141,23 +141,23 @@ def _open(uri: str) -> MlflowClient:
     return client
 
 
-@talks_to_mlflow
+@translate_mlflow_errors
 def _first_use(client: MlflowClient) -> None:
     client.search_experiments(max_results=1)
     client.search_registered_models(max_results=1)
 
 
 def _probe(uri: str) -> None:
-    """Fail at once where MLflow would retry for minutes."""
+    """Fail immediately where MLflow would retry for minutes."""
     kind = urlsplit(uri).scheme.split("+")[0]
     if kind == "sqlite":
         path = Path(uri.split(":///", 1)[1].split("?")[0])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"Cannot make MLflow's folder {path.parent}: {error.strerror}.") from error
+            raise ConfigurationError(f"Cannot create MLflow's folder {path.parent}: {error.strerror}.") from error
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise ConfigurationError(f"MLflow's database {path} cannot be written; set POLARITY_MLFLOW_URI or _HOME.")
+            raise ConfigurationError(f"MLflow's database {path} is not writable; set POLARITY_MLFLOW_URI or _HOME.")
         if path.exists():
             _require_unlocked(path)
     elif kind in ("http", "https"):
@@ -167,8 +167,8 @@ def _probe(uri: str) -> None:
             httpx.get(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S)
         except httpx.HTTPError as error:
             raise ServiceUnavailable(
-                f"The MLflow server {_public(uri)} does not answer: {error}. Start it, or name another with "
-                "POLARITY_MLFLOW_URI."
+                f"The MLflow server {_without_credentials(uri)} does not respond: {error}. Start it, or set a "
+                "different one with POLARITY_MLFLOW_URI."
             ) from error
     elif kind == "postgresql":
         import psycopg2
@@ -178,12 +178,13 @@ def _probe(uri: str) -> None:
             psycopg2.connect(address, connect_timeout=round(PROBE_TIMEOUT_S)).close()
         except psycopg2.OperationalError as error:
             raise ServiceUnavailable(
-                f"MLflow's database {_public(uri)} does not answer: {_first_line(error)}. Start it, or name another "
-                "with POLARITY_MLFLOW_URI."
+                f"MLflow's database {_without_credentials(uri)} does not respond: {_first_line(error)}. Start it, or "
+                "set a different one with POLARITY_MLFLOW_URI."
             ) from error
     else:
         raise ConfigurationError(
-            f"Got the MLflow URI {_public(uri)!r}; sqlite:///, postgresql:// or http(s):// is needed."
+            f"Got the MLflow URI {_without_credentials(uri)!r}; it must start with sqlite:///, postgresql:// or "
+            "http(s)://."
         )
 
 
@@ -193,12 +194,12 @@ def _require_unlocked(path: Path) -> None:
             database.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.OperationalError as error:
             raise ServiceUnavailable(
-                f"MLflow's database {path} cannot be read: {error}. End the process that holds it, or use PostgreSQL "
-                "(POLARITY_MLFLOW_URI), which does not lock out others; then give the same command again."
+                f"MLflow's database {path} cannot be read: {error}. Stop the process that locks it, or use PostgreSQL "
+                "(POLARITY_MLFLOW_URI), which supports concurrent access; then run the same command again."
             ) from error
 
 
-def _is_away(error: Exception) -> bool:
+def _is_unavailable(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
 
@@ -211,7 +212,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _public(uri: str) -> str:
+def _without_credentials(uri: str) -> str:
     """The URI without a user name or password."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,4 +1,4 @@
-"""Find a model that was trained before."""
+"""Find a model that was trained earlier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polarity.registry.versions import Registry
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A packaged model, and what to call it."""
+    """A packaged model and its display name."""
 
     title: str
     folder: Path
@@ -20,7 +20,7 @@ class StoredModel:
 
 
 def find_model(name: str) -> StoredModel:
-    """The model that `name` means.
+    """Find a packaged model by name.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def find_model(name: str) -> StoredModel:
     Raises
     ------
     ConfigurationError
-        If there is no such model; the message lists the versions that there are.
+        If there is no such model; the message lists the registered versions.
     """
     folder = Path(name)
     if (folder / MANIFEST).is_file():
@@ -39,10 +39,10 @@ def find_model(name: str) -> StoredModel:
     versions = {str(version.number): version for version in registry.versions()}
     version = registry.champion() if name == "champion" else versions.get(name)
     if version is None:
-        there = ", ".join(f"{number} ({found.name})" for number, found in versions.items()) or "none yet; train first"
+        known = ", ".join(f"{number} ({found.name})" for number, found in versions.items()) or "none yet; train first"
         raise ConfigurationError(
             f"There is no model {name!r}. Give `champion`, a registered version or the folder of a packaged model. "
-            f"Versions: {there}."
+            f"Versions: {known}."
         )
     packaged = registry.packaged(version)
     return StoredModel(str(version), packaged, ModelManifest.read(packaged))

@@ -1,4 +1,4 @@
-"""The record in MLflow: one parent run per flow run, one child per candidate."""
+"""Tracking in MLflow: one parent run per flow run, one child run per candidate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 from polarity.config.settings import settings
 from polarity.evaluation.metrics import Metrics
 from polarity.families.protocol import History
-from polarity.registry.mlflow_client import connect, lock, system_metrics, talks_to_mlflow
+from polarity.registry.mlflow_client import connect, lock, system_metrics, translate_mlflow_errors
 
 EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
@@ -38,17 +38,18 @@ Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 
 @dataclass(frozen=True)
 class Tracker:
-    """The record of one flow run. Holds addresses only, so that tasks in any thread or process can use it.
+    """Tracks one flow run. It holds only identifiers, so that tasks in any thread or process can use it.
 
     Parameters
     ----------
     uri : str
-        Of MLflow's tracking store.
+        URI of MLflow's tracking store.
     experiment_id : str
     run_id : str
-        Of the parent run.
+        Id of the parent run.
     process : str
-        Machine and id of the flow's process: what it writes for is given up when that is gone, wherever a task runs.
+        Machine and process id of the flow. Its runs count as abandoned once that process is gone, wherever the
+        tasks run.
     """
 
     uri: str
@@ -57,7 +58,7 @@ class Tracker:
     process: str
 
     @classmethod
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def open(
         cls,
         run_name: str,
@@ -73,18 +74,18 @@ class Tracker:
         ----------
         run_name : str
         params : mapping, optional
-            Options of the run; nested mappings become dotted names.
+            Options of the run; nested mappings are flattened to dotted names.
         tags : mapping, optional
             For example `data_digest`, `git_commit`, `git_clean`.
         experiment : str
-            Made if it is not there.
+            Created if it does not exist.
         uri : str, optional
             Default: `polarity.config.settings`.
 
         Raises
         ------
         ServiceUnavailable
-            If MLflow does not answer.
+            If MLflow does not respond.
         """
         uri = uri or settings().tracking_uri
         client = connect(uri)
@@ -102,20 +103,20 @@ class Tracker:
         client.log_dict(run.info.run_id, library_versions(), "environment.json")
         return tracker
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def close(self, outcome: Outcome = "FINISHED") -> None:
-        """End the parent run, and the attempts that nobody goes on with since their worker died."""
+        """End the parent run, and mark attempts abandoned by a dead worker as killed."""
         client = connect(self.uri)
-        left = f"tags.`{PARENT}` = '{self.run_id}' and attributes.status = 'RUNNING'"
-        for attempt in client.search_runs([self.experiment_id], left):
+        running = f"tags.`{PARENT}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        for attempt in client.search_runs([self.experiment_id], running):
             client.set_terminated(attempt.info.run_id, "KILLED")
         client.set_terminated(self.run_id, outcome)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def start_candidate(
         self, name: str, *, family: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None
     ) -> str:
-        """Start a candidate's child run and return its id. Each attempt of a retried fit gets one of its own."""
+        """Start a candidate's child run and return its id. Each attempt of a retried fit gets its own run."""
         kept = {
             PARENT: self.run_id,
             PROCESS: self.process,
@@ -129,7 +130,7 @@ class Tracker:
         self.log_params(run_id, params)
         return run_id
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def record_cached(
         self,
         name: str,
@@ -142,7 +143,7 @@ class Tracker:
     ) -> str:
         """Write the child run of a candidate that was not fitted again, and return its id.
 
-        Its artefacts stay with the run that made them, `original_run_id`.
+        Its artefacts stay with the run that produced them, `original_run_id`.
         """
         known = {"cached": "true", "original_run_id": original_run_id, **(tags or {})}
         run_id = self.start_candidate(name, family=family, params=params, tags=known)
@@ -157,7 +158,7 @@ class Tracker:
         with system_metrics(run_id, self.uri, interval_s=interval_s):
             yield
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log options; nested mappings become dotted names, long values are cut."""
         from mlflow.entities import Param
@@ -166,22 +167,22 @@ class Tracker:
         for batch in _batches(flat):
             connect(self.uri).log_batch(run_id, params=batch)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, Metrics], figures: Mapping[str, float] | None = None
     ) -> None:
-        """Log figures of splits as `<split>_<figure>`, e.g. `validation_accuracy`; `figures` as they are named.
+        """Log the metrics of splits as `<split>_<figure>`, e.g. `validation_accuracy`, and `figures` by their names.
 
-        A finished run takes them too, so that the test split can be measured after the choice.
+        This also works on a finished run, so that the test split can be measured after model selection.
         """
         numbers = dict(figures or {})
         for split, measured in metrics.items():
             numbers |= measured.scalars(split)
         self._log_numbers(run_id, [(name, value, 0) for name, value in numbers.items()])
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def log_history(self, run_id: str, history: History) -> None:
-        """Log the learning curve as `curve/<figure>`, one step an epoch."""
+        """Log the learning curve as `curve/<figure>`, one step per epoch."""
         points = [
             (f"curve/{name}", value, step)
             for step, epoch in zip(epoch_numbers(history), history.epochs, strict=True)
@@ -190,17 +191,17 @@ class Tracker:
         ]
         self._log_numbers(run_id, points)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def log_artifacts(self, run_id: str, path: Path, *, to: str | None = None) -> None:
-        """Keep a copy of a file, or of all files in a folder, under `to`."""
+        """Store a copy of a file, or of all files in a folder, under `to`."""
         if path.is_dir():
             connect(self.uri).log_artifacts(run_id, str(path), to)
         else:
             connect(self.uri).log_artifact(run_id, str(path), to)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def log_model(self, run_id: str, folder: Path, *, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """Keep the packaged model in `folder` as an MLflow model of the run, loadable as a pyfunc.
+        """Store the packaged model in `folder` as an MLflow model of the run, loadable as a pyfunc.
 
         Returns
         -------
@@ -219,7 +220,7 @@ class Tracker:
                 saved,
                 loader_module="polarity.pyfunc",
                 data_path=str(folder),
-                # Named here, or MLflow loads the model in a new process to find them out.
+                # Given explicitly, or MLflow loads the model in a new process to infer them.
                 pip_requirements=[f"{library}=={version(library)}" for library in SERVING_LIBRARIES],
                 signature=ModelSignature(inputs=Schema([ColSpec("string", "text")])),
             )
@@ -232,15 +233,15 @@ class Tracker:
         uri: str = model.model_uri
         return uri
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def finish(self, run_id: str, outcome: Outcome = "FINISHED", *, message: str | None = None) -> None:
-        """End a candidate's run; `message` says why it failed."""
+        """End a candidate's run; `message` is the reason of a failure."""
         client = connect(self.uri)
         if message:
             client.set_tag(run_id, "mlflow.note.content", message[:NOTE_LENGTH])
         client.set_terminated(run_id, outcome)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
         from mlflow.entities import RunTag
@@ -248,7 +249,7 @@ class Tracker:
         connect(self.uri).log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def link(self, run_id: str | None = None) -> str:
-        """Address of a run (default: the parent) in MLflow's user interface."""
+        """URL of a run (default: the parent) in the MLflow UI."""
         return f"{settings().mlflow_ui_url}/#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
 
     def write_id(self, folder: Path, run_id: str, *, model_version: int | None = None) -> Path:
@@ -274,16 +275,16 @@ class Tracker:
 
 
 def epoch_numbers(history: History) -> list[int]:
-    """The number of each epoch: its figure `epoch` where it has one, else its place."""
+    """The number of each epoch: its metric `epoch` if present, else its position."""
     return [int(epoch.get("epoch", place)) for place, epoch in enumerate(history.epochs, 1)]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A run that MLflow believes to be running.
+    """A run that MLflow lists as running.
 
-    `process` is the id of the process that writes it, none if that is on another machine; `started_s` is when it
-    began, in seconds since the epoch.
+    `process` is the id of the process that writes it, or None if that runs on a different machine; `started_s` is
+    the start time in seconds since the epoch.
     """
 
     uri: str
@@ -292,15 +293,15 @@ class Attempt:
     process: int | None
     started_s: float
 
-    @talks_to_mlflow
-    def kill(self) -> None:
-        """Note in MLflow that nobody goes on with it."""
+    @translate_mlflow_errors
+    def mark_killed(self) -> None:
+        """Set the run's status in MLflow to `KILLED`."""
         connect(self.uri).set_terminated(self.run_id, "KILLED")
 
 
-@talks_to_mlflow
+@translate_mlflow_errors
 def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
-    """All runs of the experiment that have not ended."""
+    """All runs of the experiment that MLflow lists as running."""
     client = connect(uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
@@ -314,7 +315,7 @@ def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
 
 
 def library_versions() -> dict[str, str]:
-    """Version of each library that can change a result; those that are not installed are left out."""
+    """Versions of the installed libraries that can change a result."""
     found: dict[str, str] = {}
     for library in LIBRARIES:
         try:
@@ -325,7 +326,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Where runs keep artefacts: a server knows its own place, a database must be told."""
+    """Where runs store artefacts: a server has its own location, a database needs one."""
     return None if uri.startswith("http") else settings().artifact_root
 
 

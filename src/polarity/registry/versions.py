@@ -1,4 +1,4 @@
-"""Registered versions of the model `sentiment`, and which of them is the champion."""
+"""Registered versions of the model `sentiment`, and the alias of the champion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polarity.config.settings import settings
 from polarity.errors import ArtifactError
-from polarity.registry.mlflow_client import connect, delete_artifacts, lock, talks_to_mlflow
+from polarity.registry.mlflow_client import connect, delete_artifacts, lock, translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -21,7 +21,7 @@ CHAMPION = "champion"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version: its number, the run that made it, and its tags."""
+    """A registered version: its number, the run that produced it, and its tags."""
 
     number: int
     run_id: str
@@ -30,7 +30,7 @@ class Version:
     fingerprint: str
     bento: str | None
     tags: Mapping[str, str]
-    made: datetime
+    created: datetime
 
     def __str__(self) -> str:
         return f"{self.name} (version {self.number})"
@@ -43,7 +43,7 @@ class Registry:
     Parameters
     ----------
     uri : str
-        Of MLflow's tracking store, which is its registry too.
+        URI of MLflow's tracking store, which also holds the registry.
     """
 
     uri: str
@@ -53,7 +53,7 @@ class Registry:
         """The registry at `uri`, by default that of `polarity.config.settings`."""
         return cls(uri or settings().tracking_uri)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def register(
         self,
         model_uri: str,
@@ -64,18 +64,18 @@ class Registry:
         fingerprint: str,
         tags: Mapping[str, str] | None = None,
     ) -> Version:
-        """Register a candidate once: the same `fingerprint` again gives the version that is there.
+        """Register a candidate once; a known `fingerprint` returns the existing version.
 
         Parameters
         ----------
         model_uri : str
-            As `polarity.registry.tracking.Tracker.log_model` returns it.
+            As returned by `polarity.registry.tracking.Tracker.log_model`.
         run_id, name, family : str
             Of the candidate.
         fingerprint : str
-            What the candidate was made from: its step's cache key, for example.
+            Identifies what the candidate was made from, e.g. the cache key of its step.
         tags : mapping, optional
-            More to know of it, e.g. `data_digest`, `bento`.
+            Additional tags, e.g. `data_digest`, `bento`.
         """
         client = connect(self.uri)
         with lock(self.uri):
@@ -86,45 +86,45 @@ class Registry:
             kept = {**(tags or {}), "candidate": name, "family": family, "fingerprint": fingerprint}
             return _version(client.create_model_version(MODEL, model_uri, run_id=run_id, tags=kept))
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def find(self, fingerprint: str) -> Version | None:
-        """The version of a fingerprint, or none."""
+        """The version with this fingerprint, or None."""
         if "'" in fingerprint:
-            raise ValueError(f"Got fingerprint={fingerprint!r}; it may not hold a quote.")
+            raise ValueError(f"Got fingerprint={fingerprint!r}; it must not contain a quote.")
         found = connect(self.uri).search_model_versions(f"name='{MODEL}' and tags.fingerprint='{fingerprint}'")
         return _version(found[0]) if found else None
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def version(self, number: int) -> Version:
-        """The version of this number.
+        """The version with this number.
 
         Raises
         ------
         ArtifactError
-            If there is none.
+            If it does not exist.
         """
         found = [v for v in self.versions() if v.number == number]
         if not found:
             known = [v.number for v in self.versions()]
-            raise ArtifactError(f"Got version {number} of {MODEL!r}; there are {known or 'none yet'}.")
+            raise ArtifactError(f"Version {number} of {MODEL!r} does not exist; registered are {known or 'none yet'}.")
         return found[0]
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def versions(self) -> tuple[Version, ...]:
-        """All versions, the newest first."""
+        """All versions, newest first."""
         found = connect(self.uri).search_model_versions(f"name='{MODEL}'", order_by=["version_number DESC"])
         return tuple(_version(v) for v in found)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def tag(self, number: int, tags: Mapping[str, str]) -> Version:
-        """Set tags of a version, e.g. the `bento` that was built of it."""
+        """Set tags of a version, e.g. the `bento` built from it."""
         for key, value in tags.items():
             connect(self.uri).set_model_version_tag(MODEL, str(number), key, value)
         return self.version(number)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def remove(self, version: Version) -> None:
-        """Take a version off the registry, and its model's files away. The run that made it stays on record.
+        """Delete a version and its model's files. The run that produced it is kept.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Registry:
             If it is the champion.
         """
         if version == self.champion():
-            raise ValueError(f"Got {version}, which is the champion; it is not removed.")
+            raise ValueError(f"Cannot remove {version}: it is the champion.")
         client = connect(self.uri)
         model_id = client.get_model_version(MODEL, str(version.number)).model_id
         client.delete_model_version(MODEL, str(version.number))
@@ -140,21 +140,21 @@ class Registry:
             delete_artifacts(client.get_logged_model(model_id).artifact_location)
             client.delete_logged_model(model_id)
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def champion(self) -> Version | None:
-        """The version under the alias `champion`, or none."""
+        """The version with the alias `champion`, or None."""
         found = connect(self.uri).search_registered_models(f"name='{MODEL}'")
         number = found[0].aliases.get(CHAMPION) if found else None
         return self.version(int(number)) if number else None
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def set_champion(self, number: int | None) -> Version | None:
-        """Move the alias `champion` to a version, or take it away (none).
+        """Move the alias `champion` to a version, or delete it (`None`).
 
         Returns
         -------
         Version or None
-            Who had it before: `set_champion` with its number restores it.
+            The previous champion; `set_champion` with its number restores it.
         """
         before = self.champion()
         client = connect(self.uri)
@@ -164,29 +164,29 @@ class Registry:
             client.delete_registered_model_alias(MODEL, CHAMPION)
         return before
 
-    @talks_to_mlflow
+    @translate_mlflow_errors
     def packaged(self, version: Version, scratch: Path | None = None) -> Path:
         """The folder of a version's packaged model, for `load_predictor`.
 
-        Artefacts on this machine are read where they are; others are downloaded into `scratch`.
+        Artefacts on this machine are read in place; others are downloaded into `scratch`.
 
         Raises
         ------
         ArtifactError
-            If the artefacts are gone.
+            If the artefacts no longer exist.
         """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         connect(self.uri)
-        place = None if scratch is None else str(scratch)
+        target = None if scratch is None else str(scratch)
         try:
-            saved = Path(download_artifacts(artifact_uri=f"models:/{MODEL}/{version.number}", dst_path=place))
+            saved = Path(download_artifacts(artifact_uri=f"models:/{MODEL}/{version.number}", dst_path=target))
         except (MlflowException, OSError) as error:
             raise ArtifactError(f"Cannot get the artefacts of {version}: {error}. Train it again.") from error
         found = sorted(saved.glob("data/*/model.json"))
         if not found:
-            raise ArtifactError(f"The artefacts of {version} hold no model.json under {saved}. Train it again.")
+            raise ArtifactError(f"The artefacts of {version} contain no model.json under {saved}. Train it again.")
         return found[0].parent
 
 
@@ -200,5 +200,5 @@ def _version(found: ModelVersion) -> Version:
         fingerprint=tags.get("fingerprint", ""),
         bento=tags.get("bento"),
         tags=tags,
-        made=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )

@@ -1,4 +1,4 @@
-"""Who scores shards: processes of this machine, or an executor of somebody else's."""
+"""The executor that scores shards: processes on this machine, or an external executor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polarity.pipeline.isolation import die_with_parent
 
 @dataclass(frozen=True)
 class Pool:
-    """An executor, how many shards it scores side by side, and the threads of each."""
+    """An executor, the number of shards it scores concurrently, and the threads for each shard."""
 
     executor: Executor
     slots: int
@@ -25,12 +25,12 @@ class Pool:
 
 @contextmanager
 def process_pool(processes: int, cores: int) -> Iterator[Pool]:
-    """Processes that end with this one.
+    """A pool of processes that end with this one.
 
     Raises
     ------
     ServiceUnavailable
-        If one of them was killed.
+        If one of the processes was killed.
     """
     executor = ProcessPoolExecutor(
         processes,
@@ -42,7 +42,7 @@ def process_pool(processes: int, cores: int) -> Iterator[Pool]:
         yield Pool(executor, processes, max(1, cores // processes))
     except BrokenProcessPool as error:
         raise ServiceUnavailable(
-            f"A process that scores was killed ({error}). The shards that are done are kept; the same command goes on."
+            f"A scoring process was killed ({error}). Finished shards are kept; run the same command again to resume."
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)

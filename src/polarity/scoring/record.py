@@ -1,4 +1,4 @@
-"""What is worth knowing of a scored set: `summary.json`, a plot, and a page for people."""
+"""The summary of a scored set: `summary.json`, a plot and a Markdown page."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ class ScoringSummary:
     sentiments: Counts
     unscored: Counts
     days: Mapping[str, Counts]
-    """By day, in order; empty where the tweets have no date."""
+    """By day, in order; empty if the tweets have no dates."""
     hashtags: Mapping[str, Counts]
-    """The hundred most frequent, the most frequent first."""
+    """The hundred most frequent hashtags, most frequent first."""
 
     @classmethod
     def read(cls, folder: Path) -> ScoringSummary:
-        """What `write_summary` wrote."""
+        """Read what `write_summary` wrote."""
         record = json.loads((folder / SUMMARY_FILE).read_text())
         return cls(**{**record, "labels": tuple(record["labels"]), "folder": str(folder)})
 
     def table(self) -> list[dict[str, str]]:
-        """One row a sentiment, then the rows without one."""
+        """One row per sentiment, then one per reason for not scoring."""
         rows = [
             {"sentiment": label, "tweets": f"{self.sentiments.get(label, 0):,}",
              "share": f"{self.sentiments.get(label, 0) / max(1, self.scored):.1%}"}
             for label in self.labels
         ]  # fmt: skip
         return rows + [
-            {"sentiment": f"none: {reason}", "tweets": f"{count:,}", "share": "-"}
+            {"sentiment": f"not scored: {reason}", "tweets": f"{count:,}", "share": "-"}
             for reason, count in self.unscored.items()
         ]
 
     def markdown(self) -> str:
-        """The page."""
+        """The summary as Markdown."""
         parts = [
             f"# {self.source}",
             f"{self.scored:,} of {self.rows:,} rows were scored by {self.model}. The result is in `{self.folder}`.",
@@ -74,7 +74,7 @@ class ScoringSummary:
                 rows = [[name, *(f"{of.get(label, 0):,}" for label in self.labels)] for name, of in shown]
                 parts += [f"## {title}", _markdown([title[:-1].lower(), *self.labels], rows)]
                 if len(counts) > most:
-                    parts.append(f"The first {most} of {len(counts)}; `{SUMMARY_FILE}` has them.")
+                    parts.append(f"The first {most} of {len(counts)}; see `{SUMMARY_FILE}` for more.")
         return "\n\n".join(parts) + "\n"
 
 
@@ -99,7 +99,7 @@ def write_summary(scoring: Scoring, tally: Tally) -> ScoringSummary:
 
 
 def draw(summary: ScoringSummary) -> Figure:
-    """Sentiments over the days (or in all, where there are no days), and of the most frequent hashtags."""
+    """Plot sentiments by day (or in total without dates), and for the most frequent hashtags."""
     hashtags = dict(list(summary.hashtags.items())[:_SHOWN_HASHTAGS][::-1])
     with styled():
         figure = Figure(figsize=(10, 4) if hashtags else (6, 3.6), layout="constrained")

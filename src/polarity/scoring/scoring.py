@@ -1,4 +1,4 @@
-"""Score a file or a folder of tweets with a packaged model, in shards that a kill does not lose."""
+"""Score a file or a folder of tweets with a packaged model, in shards that survive a kill."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ Listener = Callable[[Tally], None]
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is to be scored with what, and where the result goes."""
+    """The input, the model and the output folder of a scoring."""
 
     config: ScoreConfig
     model: StoredModel
     files: dict[str, Path]
-    """Name of each input file, as the result gives it, to its path."""
+    """Input files: name in the result -> path."""
     record: dict[str, Any]
-    """What the manifest holds: the inputs' and the model's digests and the options that change the result."""
+    """Content of the manifest: the digests of the inputs and the model, and the options that change the result."""
     folder: Path
 
     @property
     def key(self) -> str:
-        """Names the scoring: the same tweets, model and options give the same key."""
+        """Identifies the scoring: the same tweets, model and options give the same key."""
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def workers(self) -> int:
-        """Processes that score side by side."""
+        """Number of scoring processes."""
         return self.config.workers or cores()
 
     def parts(self) -> Path:
@@ -64,12 +64,12 @@ class Scoring:
 
 
 def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
-    """Look at the input, and name what comes out of it.
+    """Check the input and prepare the output folder.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        If there is nothing to read, a file lacks a column, or the output folder belongs to another scoring.
+        If there is nothing to read, a file lacks a column, or the output folder belongs to a different scoring.
     """
     files = _files(config.data)
     for path in files.values():
@@ -89,7 +89,9 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
         name = f"score-{config.data.path.name.split('.')[0]}-{model.manifest.name}-{scoring.key[:8]}"
         scoring = Scoring(config, model, files, record, settings().runs_folder / name)
     if config.data.path is not None and scoring.folder.resolve().is_relative_to(config.data.path.resolve()):
-        raise ConfigurationError(f"Got output={scoring.folder}, which is inside of {config.data.path}: choose another.")
+        raise ConfigurationError(
+            f"Got output={scoring.folder}, which is inside {config.data.path}; choose a folder outside it."
+        )
     _claim(scoring)
     return scoring
 
@@ -97,35 +99,35 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
 def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None = None) -> Tally:
     """Score every shard that is not scored yet.
 
-    The input is read once, from its beginning, whatever is done already; only a few shards are in memory at
-    any time. Each worker holds the model.
+    The input is always read from its beginning, even if some shards are done; only a few shards are in memory
+    at any time. Each worker loads the model.
 
     Parameters
     ----------
     scoring : Scoring
-        As `open_scoring` gives it.
+        As returned by `open_scoring`.
     listen : callable
         Called with the counts so far after each shard.
     pool : Pool, optional
-        Who scores, on machines that see the same folders. Default: processes of this machine.
+        External executor, whose machines must see the same folders. Default: processes on this machine.
 
     Returns
     -------
     Tally
-        The counts over all shards, those of earlier attempts included.
+        The counts over all shards, including those of earlier attempts.
 
     Raises
     ------
     ServiceUnavailable
-        If a worker was killed; the same call goes on.
+        If a worker was killed; calling again resumes.
     DataRejected
-        If a file turns out to be damaged further inside.
+        If a file turns out to be damaged.
     """
     scoring.parts().mkdir(parents=True, exist_ok=True)
     total, shards = Tally(), []
     model = scoring.model.folder, scoring.record["model"]["digest"], scoring.model.title
-    ours = nullcontext(pool) if pool else process_pool(scoring.workers, cores())
-    with _alone(scoring.folder), ours as scorers:
+    opened = nullcontext(pool) if pool else process_pool(scoring.workers, cores())
+    with _locked(scoring.folder), opened as workers:
         waiting: set[Future[Tally]] = set()
         for shard, table, columns in _shards(scoring):
             shards.append({"file": shard.source, "part": shard.path.name, "first_row": table.column(ROW)[0].as_py(),
@@ -134,9 +136,9 @@ def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None
                 total += done
                 listen(total)
                 continue
-            rows = table.combine_chunks()  # or the whole of what it is a slice of would be sent
-            waiting.add(scorers.executor.submit(score_with, *model, scorers.threads, rows, columns, shard))
-            if len(waiting) >= 2 * scorers.slots:
+            rows = table.combine_chunks()  # otherwise the whole buffer behind the slice would be sent
+            waiting.add(workers.executor.submit(score_with, *model, workers.threads, rows, columns, shard))
+            if len(waiting) >= 2 * workers.slots:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 total = sum((future.result() for future in finished), total)
                 listen(total)
@@ -156,14 +158,14 @@ def _files(config: InputConfig) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
     if not path.is_dir():
-        raise ConfigurationError(f"{path} does not exist; --data.path wants a file or a folder of files.")
+        raise ConfigurationError(f"{path} does not exist; --data.path must be a file or a folder of files.")
     found = {
         file.relative_to(path).as_posix(): file
         for file in sorted(path.rglob("*"))
         if file.is_file() and file.name.lower().removesuffix(".gz").endswith(ENDINGS) and not file.name.startswith(".")
     }
     if not found:
-        raise ConfigurationError(f"{path} holds no file that ends in {', '.join(ENDINGS)}, plain or gzipped.")
+        raise ConfigurationError(f"{path} contains no file ending in {', '.join(ENDINGS)}, plain or gzipped.")
     return found
 
 
@@ -180,7 +182,9 @@ def _columns(file: TweetFile, config: ScoreConfig) -> Columns:
     )
     clashing = sorted(set(columns) & {"file", ROW, "sentiment", "model", REASON} - {text})
     if clashing:
-        raise ConfigurationError(f"{source}: {clashing} cannot be kept, since the result has columns of that name.")
+        raise ConfigurationError(
+            f"{clashing} in {source} cannot be kept, because the result has columns with these names."
+        )
     return columns
 
 
@@ -200,13 +204,13 @@ def _shards(scoring: Scoring) -> Iterator[tuple[Shard, pa.Table, Columns]]:
         file = TweetFile(path, scoring.config.data)
         columns = _columns(file, scoring.config)
         tables = file.tables(*columns)
-        for number, table in enumerate(_of_rows(tables, scoring.record["options"]["shard_rows"])):
+        for number, table in enumerate(_regrouped(tables, scoring.record["options"]["shard_rows"])):
             part = scoring.parts() / f"part-{place:04d}-{number:05d}.parquet"
             yield Shard(name, number, part, scoring.key), table, columns
 
 
-def _of_rows(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `rows` rows; the last one may have fewer."""
+def _regrouped(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Regroup tables into tables of `rows` rows; the last one may have fewer."""
     held: list[pa.Table] = []
     count = 0
     for table in tables:
@@ -221,18 +225,18 @@ def _of_rows(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout as error:
         raise ConfigurationError(
-            f"Another run is scoring into {folder}; wait for it, or choose another output."
+            f"Another run is scoring into {folder}; wait for it, or choose a different --output."
         ) from error
 
 
 def _claim(scoring: Scoring) -> None:
-    """Begin the manifest, or see that the one that is there is of the same scoring."""
+    """Create the manifest, or check that the existing one belongs to the same scoring."""
     path = scoring.folder / MANIFEST_FILE
     if not path.exists():
         scoring.folder.mkdir(parents=True, exist_ok=True)
@@ -246,8 +250,8 @@ def _claim(scoring: Scoring) -> None:
     ]
     if changed:
         raise ConfigurationError(
-            f"{scoring.folder} holds scores of {before['model']['title']}, and since then {' and '.join(changed)} "
-            "changed. Choose another --output, or delete that folder."
+            f"{scoring.folder} contains scores by {before['model']['title']}, but {' and '.join(changed)} changed "
+            "since. Choose a different --output, or delete that folder."
         )
 
 

@@ -1,4 +1,4 @@
-"""One shard of tweets: scored, written whole or not at all, and known again."""
+"""One shard of tweets: scored, written atomically, and recognised on a later run."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from polarity.text.cleaning import repair
 
 NO_TEXT = "no text"
 _KEY, _TALLY = b"polarity.key", b"polarity.tally"
-# What the logistic regression scores at once; neural models make batches of their own within it.
+# Texts per call for the logistic regression; neural models split these into their own batches.
 _TEXTS_AT_ONCE = 4096
 _VISIBLE = re.compile(r"[!#-~]")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive rows of one file, and where their scores belong."""
+    """Consecutive rows of one file, and the path of their scores."""
 
     source: str
-    """Name of the file, as the result gives it."""
+    """Name of the file in the result."""
     number: int
-    """Counts the file's shards from 0."""
+    """Index of the shard within the file, from 0."""
     path: Path
-    """The Parquet file of the result."""
+    """Parquet file of the scores."""
     key: str
-    """Of the whole scoring: the tweets, the model and the options."""
+    """Key of the whole scoring: the tweets, the model and the options."""
 
     def tally(self) -> Tally | None:
-        """The counts of this shard, if it is scored already, in this very scoring."""
+        """The counts of this shard, if the same scoring has already scored it."""
         try:
             metadata = pq.read_schema(self.path).metadata or {}
         except (OSError, pa.ArrowInvalid):
@@ -53,7 +53,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the input is what."""
+    """The roles of the input columns."""
 
     text: str
     id: str | None
@@ -61,7 +61,7 @@ class Columns:
     keep: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
-        """Every column that is read, each once."""
+        """Every column that is read, without duplicates."""
         yield from dict.fromkeys(name for name in (self.text, self.id, self.date, *self.keep) if name)
 
 
@@ -73,18 +73,18 @@ def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Colu
     predictor : Predictor
         The model.
     model : str
-        What the result calls it.
+        Name of the model in the result.
     table : pyarrow.Table
-        As `TweetFile.tables` yields it.
+        Rows as yielded by `TweetFile.tables`.
     columns : Columns
-        Which of its columns is what.
+        Roles of the table's columns.
     shard : Shard
-        Where it belongs.
+        Identity and output path of the shard.
 
     Returns
     -------
     Tally
-        Its counts, which are in the file too.
+        The counts, which are also stored in the file.
     """
     texts = table.column(columns.text).to_pylist()
     reasons = [
@@ -123,34 +123,34 @@ def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Colu
 def score_with(
     folder: Path, digest: str, model: str, threads: int, table: pa.Table, columns: Columns, shard: Shard
 ) -> Tally:
-    """Score a shard with the model in `folder`, which this process reads once.
+    """Score a shard with the model in `folder`, which each process loads once.
 
     Parameters
     ----------
     folder : Path
         The packaged model.
     digest : str
-        Of its manifest: another model in the same place is read anew.
+        Digest of its manifest, so that a different model in the same folder is loaded again.
     model, table, columns, shard
-        As `score_shard` takes them.
+        As in `score_shard`.
     threads : int
-        Threads inside one call of a neural model.
+        Threads for one call of a neural model.
     """
-    with _reading:  # several threads of a process share one model
-        predictor = _read(folder, digest, threads)
+    with _loading:  # the threads of a process share one model
+        predictor = _load(folder, digest, threads)
     return score_shard(predictor, model, table, columns, shard)
 
 
-_reading = threading.Lock()
+_loading = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _read(folder: Path, digest: str, threads: int) -> Predictor:
+def _load(folder: Path, digest: str, threads: int) -> Predictor:
     return load_predictor(folder, threads=threads)
 
 
 def _has_text(text: str | None) -> bool:
-    # what has no plain sign may still be nothing but white space or control characters
+    # without a printable ASCII character it may consist of white space or control characters only
     return text is not None and (_VISIBLE.search(text) is not None or repair(text) != "")
 
 
@@ -159,7 +159,7 @@ def _repeated(value: str, times: int) -> pa.Array:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    """Write under another name, on the disk, then rename: whatever happens, `path` is whole or not there."""
+    """Write atomically: to a draft file that is synced to disk and then renamed."""
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         pq.write_table(table, file, compression="zstd")

@@ -1,4 +1,4 @@
-"""Counts of scored tweets by sentiment, by day and by hashtag, which add up over shards."""
+"""Counts of scored tweets by sentiment, day and hashtag, which can be summed over shards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MONTHS = {name: f"{number:02d}" for number, name in enumerate(calendar.month_ab
 
 @dataclass(frozen=True)
 class Tally:
-    """How many tweets got which sentiment.
+    """Number of tweets by sentiment.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Tally:
     days : mapping
         Day (ISO) to sentiment to rows.
     hashtags : mapping
-        Hashtag, in lower case and without its sign, to sentiment to rows.
+        Hashtag, in lower case and without `#`, to sentiment to rows.
     """
 
     rows: int = 0
@@ -90,12 +90,12 @@ class Tally:
 
 
 def day_of(date: str | None) -> str | None:
-    """The day that `date` names, as it is written there: no time zone is applied.
+    """The day of `date` as written; no time zone is applied.
 
     Parameters
     ----------
     date : str or None
-        ISO 8601, Twitter's own form, or anything else that pandas can read.
+        ISO 8601, Twitter's format, or anything else that pandas can parse.
 
     Examples
     --------
@@ -122,5 +122,5 @@ def _sum(one: Counts, other: Counts) -> Counts:
 
 
 def _sums(one: Mapping[str, Counts], other: Mapping[str, Counts]) -> dict[str, Counts]:
-    # the longer one is shared, not copied count by count: sums of hundreds of shards stay quick
+    # only the counts in `other` are summed, so that adding up hundreds of shards stays fast
     return {**one, **{name: _sum(one.get(name, {}), counts) for name, counts in other.items()}}

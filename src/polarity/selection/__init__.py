@@ -1,4 +1,4 @@
-"""Decisions between models: the policy that chooses one, and the search for better options.
+"""Decisions between models: the selection policy, and the hyper-parameter search.
 
-Figures come from `polarity.evaluation`; what a decision brings about (registration, promotion) is done elsewhere.
+Figures come from `polarity.evaluation`; the consequences of a decision (registration, promotion) are handled elsewhere.
 """

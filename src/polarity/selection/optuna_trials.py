@@ -1,6 +1,6 @@
-"""The inside of Optuna that a search needs beyond the public API.
+"""Adapter for the Optuna internals that a search needs beyond the public API.
 
-Checked against one version of Optuna; tests/unit/test_adapters.py fails when that moves.
+Checked against the version below; tests/unit/test_adapters.py fails when the installed version differs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ OPTUNA = "4.9.0"
 
 
 def running_trial(study: optuna.Study, storage: BaseStorage, number: int) -> optuna.trial.Trial:
-    """A trial that another process asked for, to report to it."""
+    """A trial that a different process asked for, for reporting intermediate values."""
     study_id = storage.get_study_id_from_name(study.study_name)
     return optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def options_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The options of a trial, those of one that is only enqueued included."""
+    """The options of a trial, even if it is only enqueued."""
     options: dict[str, Any] = trial.params or trial.system_attrs.get("fixed_params") or {}
     return options

@@ -1,4 +1,4 @@
-"""The policy: which candidate is chosen, and whether it may replace today's champion."""
+"""The policy: which candidate is selected, and whether it replaces the current champion."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Candidate:
-    """A packaged model that asks to be chosen.
+    """A packaged model that is eligible for selection.
 
     Parameters
     ----------
     name, family : str
     latency_ms_p95 : float
-        95th percentile of one text, in process.
+        95th percentile of the latency for one text, in process.
     size_bytes : int
-        Of the packaged model.
+        Size of the packaged model.
     validation : Predictions
-        Of the packaged model, on the validation split.
+        Predictions of the packaged model on the validation split.
     objections : tuple of str
-        Why it must not be promoted whatever its score, e.g. a behaviour test below its limit.
+        Reasons not to promote it whatever its score, e.g. a behaviour test below its limit.
     """
 
     name: str
@@ -40,12 +40,13 @@ class Candidate:
 
 
 def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) -> Verdict:
-    """Choose among `candidates`, all measured on the same validation tweets.
+    """Select among `candidates`, all measured on the same validation tweets.
 
-    Those outside the limits or of another family than a pinned one are set
-    aside. Of the rest the best validation macro-F1 leads; every candidate whose
-    difference to it is within the paired-bootstrap interval is its equal, and
-    of equals the cheapest is taken: the lowest p95 latency, then the smallest.
+    Candidates outside the limits, or not of the pinned family, are excluded. The
+    rest are compared with the one that has the best validation macro-F1: a
+    candidate is equivalent to it if the paired-bootstrap interval of their
+    difference includes zero. Of the equivalent candidates the cheapest is
+    selected: the lowest p95 latency, then the smallest size.
 
     Raises
     ------
@@ -53,11 +54,11 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
         If there are no candidates, or they were measured on different tweets.
     """
     if not candidates:
-        raise ValueError("Got no candidates; at least one is needed.")
+        raise ValueError("Got no candidates; at least one is required.")
     truth = candidates[0].validation.labels
     for candidate in candidates:
         if not (len(candidate.validation) == len(truth) and (candidate.validation.labels == truth).all()):
-            raise ValueError(f"Got {candidate.name!r} measured on other tweets than {candidates[0].name!r}.")
+            raise ValueError(f"Got {candidate.name!r} measured on different tweets than {candidates[0].name!r}.")
 
     objections = {candidate.name: _objections(candidate, policy) for candidate in candidates}
     scores = {candidate.name: _macro_f1(candidate.validation) for candidate in candidates}
@@ -88,15 +89,15 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
         for candidate in sorted(candidates, key=lambda c: (bool(objections[c.name]), -scores[c.name]))
     )
     if best is None:
-        told = "; ".join(f"{standing.name}: {', '.join(standing.objections)}" for standing in standings)
-        return Verdict(None, promote=False, reason=f"No candidate can be chosen. {told}.", standings=standings)
+        objected = "; ".join(f"{standing.name}: {', '.join(standing.objections)}" for standing in standings)
+        return Verdict(None, promote=False, reason=f"No candidate can be selected. {objected}.", standings=standings)
 
-    equals = [c for c in eligible if c is best or behind[c.name].undecided]
-    chosen = min(equals, key=_cost)
+    equivalent = [c for c in eligible if c is best or behind[c.name].undecided]
+    chosen = min(equivalent, key=_cost)
     return Verdict(
         selected=chosen.name,
         promote=True,
-        reason=_why(chosen, best, equals, eligible, scores, behind),
+        reason=_reason(chosen, best, equivalent, eligible, scores, behind),
         standings=standings,
     )
 
@@ -110,29 +111,31 @@ def compare_with_champion(
     policy: PolicyConfig,
     seed: int,
 ) -> Verdict:
-    """The verdict after the chosen candidate has met the champion on the same test tweets.
+    """Complete the verdict by comparing the selected candidate with the champion on the same test tweets.
 
     Parameters
     ----------
     verdict : Verdict
-        As `select` gave it.
+        As returned by `select`.
     selected, champion : Predictions
-        Of the chosen candidate and of the champion, on the test split. No
-        `champion` means that it cannot be measured on this class set, so that
-        it is replaced.
+        Predictions of the selected candidate and of the champion on the test
+        split. A `champion` of None cannot be measured on this class set and
+        is replaced.
     champion_name : str
-        What to call the champion, e.g. `bilstm (version 3)`.
+        Display name of the champion, e.g. `bilstm (version 3)`.
 
     Raises
     ------
     ValueError
-        If nothing is selected, or both were measured on different tweets.
+        If nothing is selected, or the two were measured on different tweets.
     """
     if verdict.selected is None:
-        raise ValueError("Got a verdict that selects nothing; there is nothing to compare with the champion.")
+        raise ValueError(
+            "Got a verdict that selects nothing; a comparison with the champion needs a selected candidate."
+        )
     if champion is None:
-        why = f"{champion_name} answers with another class set, so it is replaced."
-        return replace(verdict, promote=True, champion_before=champion_name, reason=f"{verdict.reason} {why}")
+        outcome = f"{champion_name} has a different class set, so it is replaced."
+        return replace(verdict, promote=True, champion_before=champion_name, reason=f"{verdict.reason} {outcome}")
     if not (len(selected) == len(champion) and (selected.labels == champion.labels).all()):
         raise ValueError(f"Got {verdict.selected!r} and {champion_name!r} measured on different test tweets.")
     difference, _ = paired_differences(
@@ -152,21 +155,21 @@ def compare_with_champion(
         margin=policy.margin,
     )
     if difference.interval[0] > 0:
-        outcome = f"it is better than {champion_name} by more than chance, and replaces it"
+        outcome = f"it is significantly better than {champion_name} and replaces it"
     elif comparison.not_worse:
-        outcome = f"it is not worse than {champion_name} by more than the margin of {policy.margin:g}, and replaces it"
+        outcome = f"it is not worse than {champion_name} by more than the margin of {policy.margin:g} and replaces it"
     else:
-        outcome = f"it may be worse than {champion_name} by more than the margin of {policy.margin:g}, which stays"
-    why = (
+        outcome = f"it may be worse by more than the margin of {policy.margin:g}, so {champion_name} stays"
+    explanation = (
         f"On {comparison.rows:,} test tweets its macro-F1 is {comparison.macro_f1:.3f} against the champion's "
-        f"{comparison.champion_macro_f1:.3f} (difference {_told(difference)}): {outcome}."
+        f"{comparison.champion_macro_f1:.3f} (difference {_with_interval(difference)}): {outcome}."
     )
     return replace(
         verdict,
         promote=comparison.not_worse,
         champion_before=champion_name,
         against_champion=comparison,
-        reason=f"{verdict.reason} {why}",
+        reason=f"{verdict.reason} {explanation}",
     )
 
 
@@ -175,44 +178,44 @@ def _objections(candidate: Candidate, policy: PolicyConfig) -> tuple[str, ...]:
     if policy.family and candidate.family != policy.family:
         found.append(f"the family is pinned to {policy.family}")
     if candidate.latency_ms_p95 > policy.max_latency_ms:
-        found.append(f"{candidate.latency_ms_p95:.1f} ms a text is over the limit of {policy.max_latency_ms:g} ms")
+        found.append(f"{candidate.latency_ms_p95:.1f} ms per text is over the limit of {policy.max_latency_ms:g} ms")
     if candidate.size_bytes > policy.max_size_mb * MEGABYTE:
         found.append(f"{candidate.size_bytes / MEGABYTE:.1f} MB is over the limit of {policy.max_size_mb:g} MB")
     return tuple(found)
 
 
 def _cost(candidate: Candidate) -> tuple[float, int, str]:
-    """What makes a candidate cheap. Tenths of a millisecond: less than that is noise of the clock."""
+    """The sort key for cost. Latency is rounded to 0.1 ms, since smaller differences are noise."""
     return round(candidate.latency_ms_p95, 1), candidate.size_bytes, candidate.name
 
 
-def _why(
+def _reason(
     chosen: Candidate,
     best: Candidate,
-    equals: Sequence[Candidate],
+    equivalent: Sequence[Candidate],
     eligible: Sequence[Candidate],
     scores: Mapping[str, float],
     behind: Mapping[str, Difference],
 ) -> str:
-    price = f"{chosen.latency_ms_p95:.1f} ms a text, {chosen.size_bytes / MEGABYTE:.1f} MB"
+    cost = f"{chosen.latency_ms_p95:.1f} ms per text, {chosen.size_bytes / MEGABYTE:.1f} MB"
     score = f"validation macro-F1 {scores[chosen.name]:.3f}"
     if len(eligible) == 1:
-        return f"{chosen.name} is the only candidate within the limits ({score}; {price})."
+        return f"{chosen.name} is the only candidate within the limits ({score}; {cost})."
     if chosen is not best:
         return (
-            f"{chosen.name} is taken ({score}; {price}): {best.name} has {scores[best.name]:.3f}, but the difference "
-            f"({_told(behind[chosen.name])}) may be chance, and {chosen.name} is cheaper than its "
+            f"{chosen.name} is selected ({score}; {cost}): {best.name} has {scores[best.name]:.3f}, but the difference "
+            f"({_with_interval(behind[chosen.name])}) is not significant, and {chosen.name} is cheaper than its "
             f"{best.latency_ms_p95:.1f} ms and {best.size_bytes / MEGABYTE:.1f} MB."
         )
-    if len(equals) > 1:
-        others = ", ".join(candidate.name for candidate in equals if candidate is not chosen)
-        return f"{chosen.name} has the best {score}, and is cheaper ({price}) than its equals within chance: {others}."
+    if len(equivalent) > 1:
+        others = ", ".join(candidate.name for candidate in equivalent if candidate is not chosen)
+        return f"{chosen.name} has the best {score} and is cheaper ({cost}) than the equivalent candidates: {others}."
     second = eligible[1].name
-    told = f"{second} is behind it by more than chance ({_told(behind[second])})"
-    return f"{chosen.name} has the best {score} ({price}); {told}."
+    gap = f"{second} is significantly worse ({_with_interval(behind[second])})"
+    return f"{chosen.name} has the best {score} ({cost}); {gap}."
 
 
-def _told(difference: Difference) -> str:
+def _with_interval(difference: Difference) -> str:
     low, high = difference.interval
     return f"{difference.value:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
 

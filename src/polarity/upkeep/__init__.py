@@ -1,1 +1,1 @@
-"""Looking after what the flows keep: consistency checks, retention, and reproducing past runs."""
+"""Maintenance of what the flows store: consistency checks, retention, and reproduction of past runs."""

@@ -1,6 +1,6 @@
-"""Is everything that the project keeps consistent? And if not, mend what a kill left.
+"""Check the registry, the Bento store and the result store for consistency, and repair what a killed process left.
 
-The registry is the truth about the champion; a record beside a folder is the truth about a result.
+The registry is authoritative for the champion; the record beside a folder is authoritative for a result.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from polarity.registry.versions import Registry
 
 @dataclass(frozen=True)
 class Finding:
-    """Something amiss: what, and what mends it (none: only a person can)."""
+    """A problem, and the function that repairs it (`None` if only a person can)."""
 
-    what: str
-    mend: Callable[[], object] | None
+    problem: str
+    repair: Callable[[], object] | None
 
 
 def examine(registry: Registry, store: Store) -> list[Finding]:
-    """Everything that is amiss in the registry, the Bento store and the store of results.
+    """Find every problem in the registry, the Bento store and the result store.
 
     Raises
     ------
     ServiceUnavailable
-        If MLflow does not answer.
+        If MLflow does not respond.
     """
     return [*_champion(registry), *_versions(registry), *_attempts(registry), *_results(store)]
 
@@ -50,30 +50,31 @@ def _champion(registry: Registry) -> Iterator[Finding]:
         yield Finding(f"The champion {champion} has no Bento.", None)
         return
     if latest != bento_store.promoted_tag(champion.bento):
-        what = f"sentiment:latest is {latest}, but the champion is {champion} with {champion.bento}."
+        problem = f"sentiment:latest is {latest}, but the champion is {champion} with {champion.bento}."
         try:
             known = bento_store.exists(champion.bento) or bento_store.exists(bento_store.promoted_tag(champion.bento))
         except ArtifactError:
             known = False
-        yield Finding(what, (lambda: promotion.reconcile(registry)) if known else None)
+        yield Finding(problem, (lambda: promotion.reconcile(registry)) if known else None)
 
 
 def _versions(registry: Registry) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     for version in sorted(registry.versions(), key=lambda v: v.number):
         if version.fingerprint in seen:
-            yield Finding(f"Versions {seen[version.fingerprint]} and {version.number} are of the same fit.", None)
+            yield Finding(f"Versions {seen[version.fingerprint]} and {version.number} come from the same fit.", None)
         seen.setdefault(version.fingerprint, version.number)
 
 
 def _attempts(registry: Registry) -> Iterator[Finding]:
     for attempt in running_attempts(registry.uri):
         if not is_alive(attempt):
-            yield Finding(f"The MLflow run {attempt.name} ({attempt.run_id}) has no process any more.", attempt.kill)
+            problem = f"The MLflow run {attempt.name} ({attempt.run_id}) is marked as running, but its process is gone."
+            yield Finding(problem, attempt.mark_killed)
 
 
 def is_alive(attempt: Attempt) -> bool:
-    """Whether the process that writes a run lives; a run of another machine is left alone."""
+    """Whether the process that writes a run is alive; a run of another machine counts as alive."""
     if attempt.process is None:
         return True
     try:
@@ -87,7 +88,7 @@ def _results(store: Store) -> Iterator[Finding]:
         if path.name.startswith(DRAFT_PREFIX):
             yield Finding(f"{path} is an abandoned partial result.", _removal(path))
         elif path.is_dir():
-            yield Finding(f"{path} has no record of what it is.", _removal(path))
+            yield Finding(f"{path} has no record beside it.", _removal(path))
 
 
 def _removal(folder: Path) -> Callable[[], object]:

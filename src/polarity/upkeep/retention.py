@@ -1,7 +1,7 @@
-"""What is kept, and for how long: old runs, versions, Bentos and results go, the champion's never.
+"""The retention policy: old runs, versions, Bentos and results are removed, but never the champion's.
 
-Whatever is taken away can be made again: a step whose result is gone simply runs, and what is
-registered or packaged anew gets a new number.
+Everything that is removed can be recreated: a step without a stored result simply runs again, and
+what is registered or packaged again gets a new number.
 """
 
 from __future__ import annotations
@@ -34,42 +34,45 @@ MAY_BE_IN_USE = timedelta(hours=1)
 
 
 class Retention(BaseSettings):
-    """How much is kept, each settable as POLARITY_<NAME>."""
+    """How much is kept. Each option can be set as POLARITY_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="POLARITY_", frozen=True)
 
-    keep_runs: int = Field(20, ge=0, description="newest runs of each flow that are kept, however old")
-    keep_days: float = Field(30, ge=0, description="days for which every run, version and Bento is kept")
-    store_days: float = Field(30, ge=0, description="days for which a result is kept that no run has used")
-    store_gb: float = Field(20, ge=0, description="largest size of the store; beyond it, the least recently used go")
+    keep_runs: int = Field(20, ge=0, description="number of newest runs to keep for each flow, however old")
+    keep_days: float = Field(30, ge=0, description="days to keep every run, version and Bento")
+    store_days: float = Field(30, ge=0, description="days to keep a stored result after its last use")
+    store_gb: float = Field(20, ge=0, description="store size above which the least recently used results are removed")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Something that may go: what, why, where it lies, and how it is taken away (false: somebody holds it)."""
+    """Something that may be removed: a description, the reason, its folders, and how to remove it.
 
-    what: str
-    why: str
+    `remove` returns False if the target is in use.
+    """
+
+    target: str
+    reason: str
     folders: tuple[Path, ...]
-    take_away: Callable[[], bool]
-    elsewhere_bytes: int = 0
-    """What comes free behind the store's URL."""
+    remove: Callable[[], bool]
+    remote_bytes: int = 0
+    """Space freed behind the store's URL."""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was taken away, and how much space came free."""
+    """What was removed, and how much space that freed."""
 
     removals: tuple[Removal, ...]
     freed_bytes: int
 
 
 def prune(registry: Registry, store: Store, runs: Path, retention: Retention, now: datetime | None = None) -> Removed:
-    """Take away what `removals` names, but nothing that somebody holds by then."""
+    """Remove what `removals` lists, except what has come into use since."""
     done, freed_bytes = [], 0
     for removal in removals(registry, store, runs, retention, now):
-        size_bytes = own_bytes(removal.folders) + removal.elsewhere_bytes
-        if removal.take_away():
+        size_bytes = reclaimable_bytes(removal.folders) + removal.remote_bytes
+        if removal.remove():
             done.append(removal)
             freed_bytes += size_bytes
     return Removed(tuple(done), freed_bytes)
@@ -78,15 +81,15 @@ def prune(registry: Registry, store: Store, runs: Path, retention: Retention, no
 def removals(
     registry: Registry, store: Store, runs: Path, retention: Retention, now: datetime | None = None
 ) -> list[Removal]:
-    """What the policy no longer keeps, in an order in which a kill does no harm.
+    """List what the policy no longer keeps, in an order in which an interruption does no harm.
 
-    Never among it: the champion and the one that a rollback would put back, with their Bentos, the run that made
-    them, and the results that they came from; and whatever may be in use.
+    The list never includes the champion and the version that a rollback would restore, their Bentos, the runs that
+    produced them and the results they were built from, nor anything that may be in use.
 
     Raises
     ------
     ServiceUnavailable
-        If MLflow does not answer.
+        If MLflow does not respond.
     """
     return list(_Pruning(registry, store, runs, retention, now or datetime.now(UTC)).removals())
 
@@ -94,16 +97,16 @@ def removals(
 class _Pruning:
     def __init__(self, registry: Registry, store: Store, runs: Path, retention: Retention, now: datetime) -> None:
         self._registry, self._store, self._retention = registry, store, retention
-        begun = [datetime.fromtimestamp(a.started_s, UTC) for a in running_attempts(registry.uri) if is_alive(a)]
-        # a flow reads what it used before, and has used it since it began or shortly before
-        self._in_use_since = min([now, *begun]) - MAY_BE_IN_USE
-        self._edge = min(now - timedelta(days=retention.keep_days), self._in_use_since)
-        self._store_edge = min(now - timedelta(days=retention.store_days), self._in_use_since)
-        ours = (registry.champion(), promotion.previous_champion(registry))
-        self._ours = [version for version in ours if version is not None]
+        started = [datetime.fromtimestamp(a.started_s, UTC) for a in running_attempts(registry.uri) if is_alive(a)]
+        # a running flow may read any result that was used since shortly before it started
+        self._in_use_since = min([now, *started]) - MAY_BE_IN_USE
+        self._cutoff = min(now - timedelta(days=retention.keep_days), self._in_use_since)
+        self._store_cutoff = min(now - timedelta(days=retention.store_days), self._in_use_since)
+        champions = (registry.champion(), promotion.previous_champion(registry))
+        self._protected = [version for version in champions if version is not None]
         self._runs = {folder: _last_change(folder) for folder in runs.glob("*") if folder.is_dir()}
-        self._kept_runs = self._choose_runs()
-        self._kept_versions = self._choose_versions()
+        self._kept_runs = self._runs_to_keep()
+        self._kept_versions = self._versions_to_keep()
 
     def removals(self) -> Iterator[Removal]:
         yield from self._old_runs()
@@ -112,22 +115,23 @@ class _Pruning:
         yield from self._old_results()
         yield from self._leftovers()
 
-    def _choose_runs(self) -> set[Path]:
+    def _runs_to_keep(self) -> set[Path]:
         newest = sorted(self._runs, key=lambda folder: self._runs[folder], reverse=True)
         trained = [folder for folder in newest if (folder / "config.json").exists()]
         others = [folder for folder in newest if folder not in trained]
-        most = self._retention.keep_runs
-        made_ours = {version.run_id for version in self._ours}
+        limit = self._retention.keep_runs
+        protected = {version.run_id for version in self._protected}
         return {
-            *trained[:most],
-            *others[:most],
-            *(folder for folder, changed in self._runs.items() if changed >= self._edge),
-            *(folder for folder in trained if made_ours & {record["run_id"] for record in _records(folder)}),
+            *trained[:limit],
+            *others[:limit],
+            *(folder for folder, changed in self._runs.items() if changed >= self._cutoff),
+            *(folder for folder in trained if protected & {record["run_id"] for record in _records(folder)}),
         }
 
     def _old_runs(self) -> Iterator[Removal]:
         for folder in sorted(self._runs.keys() - self._kept_runs):
-            yield Removal(f"run {folder.name}", f"of {self._runs[folder]:%Y-%m-%d}", (folder,), _folder_goes(folder))
+            reason = f"last changed on {self._runs[folder]:%Y-%m-%d}"
+            yield Removal(f"run {folder.name}", reason, (folder,), _folder_removal(folder))
 
     def _old_versions(self) -> Iterator[Removal]:
         for version in self._registry.versions():
@@ -136,24 +140,25 @@ class _Pruning:
                     folders: tuple[Path, ...] = (self._registry.packaged(version),)
                 except ArtifactError:
                     folders = ()
-                yield Removal(f"version {version}", f"of {version.made:%Y-%m-%d}", folders, self._version_goes(version))
+                reason = f"registered on {version.created:%Y-%m-%d}"
+                yield Removal(f"version {version}", reason, folders, self._version_removal(version))
 
-    def _choose_versions(self) -> list[Version]:
+    def _versions_to_keep(self) -> list[Version]:
         used = {record["model_version"] for folder in self._kept_runs for record in _records(folder)}
         return [
             version
             for version in self._registry.versions()
-            if version in self._ours or version.number in used or version.made >= self._edge
+            if version in self._protected or version.number in used or version.created >= self._cutoff
         ]
 
-    def _version_goes(self, version: Version) -> Callable[[], bool]:
-        def take_away() -> bool:
+    def _version_removal(self, version: Version) -> Callable[[], bool]:
+        def remove() -> bool:
             if version == self._registry.champion():
                 return False  # promoted since
             self._registry.remove(version)
             return True
 
-        return take_away
+        return remove
 
     def _old_bentos(self) -> Iterator[Removal]:
         kept = {bento_store.latest()}
@@ -162,65 +167,66 @@ class _Pruning:
                 kept |= {version.bento, bento_store.promoted_tag(version.bento)}
         runs = {folder.name for folder in self._kept_runs}
         for tag in [*bento_store.tags(CANDIDATE), *bento_store.tags(bento_store.CHAMPION)]:
-            made = bento_store.made(tag)
-            if tag not in kept and made < self._edge and _made_by(tag) not in runs:
+            created = bento_store.created(tag)
+            if tag not in kept and created < self._cutoff and _building_run(tag) not in runs:
                 folder = bento_store.bento_folder(tag)
-                yield Removal(f"Bento {tag}", f"of {made:%Y-%m-%d}", (folder,), _bento_goes(tag))
+                yield Removal(f"Bento {tag}", f"created on {created:%Y-%m-%d}", (folder,), _bento_removal(tag))
 
     def _old_results(self) -> Iterator[Removal]:
-        results = sorted(self._store.results(), key=lambda result: result.used)
-        needed = {result.folder for version in self._ours for result in lineage(results, version.fingerprint)}
-        left_bytes = sum(result.size_bytes for result in results)
-        most_bytes = self._retention.store_gb * GIGABYTE
+        results = sorted(self._store.results(), key=lambda result: result.last_used)
+        needed = {result.folder for version in self._protected for result in lineage(results, version.fingerprint)}
+        kept_bytes = sum(result.size_bytes for result in results)
+        limit_bytes = self._retention.store_gb * GIGABYTE
         for result in results:
-            if result.folder in needed or result.used >= self._in_use_since:
+            if result.folder in needed or result.last_used >= self._in_use_since:
                 continue
-            if result.used >= self._store_edge and left_bytes <= most_bytes:
+            if result.last_used >= self._store_cutoff and kept_bytes <= limit_bytes:
                 continue
-            left_bytes -= result.size_bytes
-            why = f"last used on {result.used:%Y-%m-%d}"
-            elsewhere_bytes = result.size_bytes if self._store.elsewhere else 0
-            goes = _result_goes(self._store, result)
-            yield Removal(f"result {result}", why, (result.folder,), goes, elsewhere_bytes)
+            kept_bytes -= result.size_bytes
+            reason = f"last used on {result.last_used:%Y-%m-%d}"
+            remote_bytes = result.size_bytes if self._store.is_remote else 0
+            remove = _result_removal(self._store, result)
+            yield Removal(f"result {result}", reason, (result.folder,), remove, remote_bytes)
 
     def _leftovers(self) -> Iterator[Removal]:
         for path in self._store.leftovers():
-            yield Removal(f"leftover {path.parent.name}/{path.name}", "of a kill", (path,), _leftover_goes(path))
-        for path in bento_store.half_copies():
+            target = f"leftover {path.parent.name}/{path.name}"
+            yield Removal(target, "left by a killed process", (path,), _leftover_removal(path))
+        for path in bento_store.interrupted_promotions():
             if _last_change(path) < self._in_use_since:
-                yield Removal(f"leftover {path.name}", "of a kill", (path,), _folder_goes(path))
+                yield Removal(f"leftover {path.name}", "left by a killed process", (path,), _folder_removal(path))
 
 
 def lineage(results: Sequence[StoreRecord], fit: str) -> list[StoreRecord]:
-    """The fit with this key, the results that it came from, and what was measured and packaged of it.
+    """The fit with this key, its ancestors, and the results measured on it and packaged from it.
 
-    A result comes from another if one of its inputs is, by digest, what the other made.
+    Result B descends from result A if one of B's inputs is, by digest, an output of A.
     """
-    made = {result.folder: result.made for result in results}
+    outputs = {result.folder: result.outputs for result in results}
     found = [result for result in results if result.folder.name == fit]
-    of_fit = {digest for result in found for digest in made[result.folder]}
+    of_fit = {digest for result in found for digest in outputs[result.folder]}
     measured = [result for result in results if result.inputs & of_fit]
-    for result in found:  # grows while it is walked
-        parents = [other for other in results if made[other.folder] & result.inputs and other not in found]
+    for result in found:  # grows during the iteration
+        parents = [other for other in results if outputs[other.folder] & result.inputs and other not in found]
         found.extend(parents)
     return [*found, *measured]
 
 
-def own_bytes(folders: Sequence[Path]) -> int:
-    """The space that comes free when these folders go: files that are linked elsewhere, too, count for nothing."""
+def reclaimable_bytes(folders: Sequence[Path]) -> int:
+    """Bytes freed by removing these folders: a file that is also hard-linked from outside them frees nothing."""
     links: dict[tuple[int, int], tuple[int, int, int]] = {}
     for path in (path for folder in folders for path in _files(folder)):
         stat = path.stat()
-        there, _, _ = links.get((stat.st_dev, stat.st_ino), (0, 0, 0))
-        links[stat.st_dev, stat.st_ino] = (there + 1, stat.st_nlink, stat.st_size)
-    return sum(size_bytes for there, everywhere, size_bytes in links.values() if there == everywhere)
+        inside, _, _ = links.get((stat.st_dev, stat.st_ino), (0, 0, 0))
+        links[stat.st_dev, stat.st_ino] = (inside + 1, stat.st_nlink, stat.st_size)
+    return sum(size_bytes for inside, total, size_bytes in links.values() if inside == total)
 
 
 def _records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in run.glob("*/mlflow_id.json")]
 
 
-def _made_by(tag: str) -> str | None:
+def _building_run(tag: str) -> str | None:
     """The run that built a Bento."""
     try:
         run_id: str | None = ModelManifest.read(bento_store.model_folder(tag)).card.get("run_id")
@@ -239,34 +245,34 @@ def _last_change(folder: Path) -> datetime:
     return datetime.fromtimestamp(max(path.stat().st_mtime for path in [folder, *_files(folder)]), UTC)
 
 
-def _folder_goes(folder: Path) -> Callable[[], bool]:
-    def take_away() -> bool:
+def _folder_removal(folder: Path) -> Callable[[], bool]:
+    def remove() -> bool:
         shutil.rmtree(folder)
         return True
 
-    return take_away
+    return remove
 
 
-def _bento_goes(tag: str) -> Callable[[], bool]:
-    def take_away() -> bool:
+def _bento_removal(tag: str) -> Callable[[], bool]:
+    def remove() -> bool:
         if tag == bento_store.latest():
             return False  # promoted since
         bento_store.delete(tag)
         return True
 
-    return take_away
+    return remove
 
 
-def _result_goes(store: Store, result: StoreRecord) -> Callable[[], bool]:
+def _result_removal(store: Store, result: StoreRecord) -> Callable[[], bool]:
     return lambda: store.remove(result)
 
 
-def _leftover_goes(path: Path) -> Callable[[], bool]:
-    def take_away() -> bool:
+def _leftover_removal(path: Path) -> Callable[[], bool]:
+    def remove() -> bool:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             os.unlink(path)
         return True
 
-    return take_away
+    return remove

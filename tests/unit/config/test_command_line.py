@@ -55,9 +55,9 @@ def test_a_none_lifts_a_limit_of_the_profile() -> None:
         (["--distilbert.train_rows", "many"], "distilbert.train_rows: got 'many'"),
         (["--preparation.test_share", "0.9"], "preparation.test_share: got '0.9'"),
         (["--models", "logistic,svm"], "models"),
-        (["--models", "logistic,logistic"], "each once"),
-        (["--labels", "one"], "two different"),
-        (["--select.family", "bert"], "has none of that family"),
+        (["--models", "logistic,logistic"], "each only once"),
+        (["--labels", "one"], "two distinct"),
+        (["--select.family", "bert"], "contains no model of that family"),
         (["--seed"], "expected one argument"),
     ],
 )

@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def make_tweets(rows: int, *, seed: int, labels: tuple[str, ...] = LABELS) -> Tweets:
-    """Tweets of a few words, one of which tells the label."""
+    """Tweets of a few words, one of which determines the label."""
     random = np.random.default_rng(seed)
     classes = random.integers(0, len(labels), rows)
     texts = []
@@ -37,7 +37,7 @@ def make_tweets(rows: int, *, seed: int, labels: tuple[str, ...] = LABELS) -> Tw
 
 
 def silent(fraction: float, message: str, **metrics: float) -> None:
-    """A progress that nobody watches."""
+    """A progress callback that ignores its reports."""
 
 
 @pytest.fixture(scope="session")

@@ -133,10 +133,10 @@ def test_a_distilbert_does_not_serve_as_bert(tiny_bert: Path, tmp_path: Path) ->
         (lambda folder: (folder / "model.safetensors").unlink(), r"no readable model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), r"no readable model\.safetensors"),
         (lambda folder: (folder / "vocab.txt").unlink(), r"neither tokenizer\.json nor vocab\.txt"),
-        (lambda folder: edit(folder, model_type="gpt2"), "is of type 'gpt2'; a BERT or a DistilBERT is needed"),
-        (lambda folder: edit(folder, hidden_size=None), "lacks the numbers hidden_size"),
+        (lambda folder: edit(folder, model_type="gpt2"), "is of type 'gpt2'; it must be a BERT or a DistilBERT"),
+        (lambda folder: edit(folder, hidden_size=None), "has no number for hidden_size"),
         (lambda folder: edit(folder, hidden_act="relu"), "has the activation 'relu'"),
-        (lambda folder: edit(folder, num_hidden_layers=2), "expected 'encoder.layer.1.*found none"),
+        (lambda folder: edit(folder, num_hidden_layers=2), "expected 'encoder.layer.1.*found nothing"),
         (lambda folder: edit(folder, intermediate_size=16), r"expected .* of shape \(16, 8\), found \(12, 8\)"),
     ],
 )
@@ -151,22 +151,24 @@ def edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_is_not_looked_up_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "_download", lambda name: pytest.fail("the hub was asked"))
-    with pytest.raises(ConfigurationError, match=r"'\./nowhere' is no folder here"):
+    with pytest.raises(ConfigurationError, match=r"The encoder folder '\./nowhere' does not exist"):
         check_encoder("./nowhere", "distilbert")
 
 
-def test_an_encoder_that_the_hub_does_not_give_is_an_error_and_not_a_fallback(
+def test_an_encoder_missing_from_the_hub_is_an_error_without_fallback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigurationError, match="'polarity/no-such-encoder' cannot be had from the Hugging Face hub"):
+    with pytest.raises(
+        ConfigurationError, match="'polarity/no-such-encoder' cannot be loaded from the Hugging Face hub"
+    ):
         check_encoder("polarity/no-such-encoder", "distilbert")
 
 
-def test_random_weights_are_given_only_when_asked_for() -> None:
+def test_random_weights_are_used_only_on_request() -> None:
     encoder = resolve_encoder("random", "bert")
     assert encoder.folder is None
     assert encoder.weights() == {}

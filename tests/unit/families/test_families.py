@@ -42,7 +42,9 @@ def logistic(*, seed: int) -> Classifier:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_package_answers_as_the_trained_model(fitted: Fitted, name: str, validation_tweets: Tweets) -> None:
+def test_the_package_predicts_the_same_as_the_trained_model(
+    fitted: Fitted, name: str, validation_tweets: Tweets
+) -> None:
     model, predictor = fitted(name).model, fitted(name).predictor
     trained, packaged = model.predict_proba(validation_tweets.texts), predictor(validation_tweets.texts)
     assert trained.dtype == packaged.dtype == np.float32
@@ -58,14 +60,14 @@ def test_the_package_answers_as_the_trained_model(fitted: Fitted, name: str, val
 
 
 @pytest.mark.parametrize("name", ["logistic", "bilstm", "distilbert", "bert"])
-def test_what_can_be_learnt_is_learnt(fitted: Fitted, name: str) -> None:
+def test_a_learnable_task_is_learnt(fitted: Fitted, name: str) -> None:
     predictor = fitted(name).predictor
     unseen = make_tweets(200, seed=9)
     assert (predictor(unseen.texts).argmax(axis=1) == unseen.labels).mean() > 0.8
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_manifest_tells_what_was_packed(fitted: Fitted, name: str) -> None:
+def test_the_manifest_describes_the_package(fitted: Fitted, name: str) -> None:
     predictor = fitted(name).predictor
     manifest = predictor.manifest
     assert (manifest.name, manifest.family) == (name, family_of(name).name)

@@ -1,4 +1,4 @@
-"""Half precision stands beside full precision, and only where it answers alike."""
+"""Half precision is added to a package only if its predictions match those of full precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from polarity.errors import ArtifactError
 from polarity.families.bilstm import FILES
-from polarity.families.half_precision import with_half
+from polarity.families.half_precision import add_half_precision
 from polarity.families.onnx_bilstm import BilstmWeights, write_bilstm
 from polarity.families.packaging import load_predictor
 from polarity.inference.package import HALF_GRAPH, ModelManifest
@@ -55,7 +55,7 @@ def package(folder: Path, *, scale: float = 0.5, shift: float = 0.0, precision: 
 
 def test_a_graph_that_agrees_is_kept_beside_the_full_one(tmp_path: Path) -> None:
     full = package(tmp_path / "full")
-    manifest = with_half(full, tmp_path / "half", TEXTS)
+    manifest = add_half_precision(full, tmp_path / "half", TEXTS)
     assert manifest == ModelManifest.read(tmp_path / "half")
     assert manifest.card["about"] == "kept" and manifest.card["half"]["kept"] is True
     assert HALF_GRAPH in manifest.files and manifest.precision == "fp32"
@@ -64,15 +64,15 @@ def test_a_graph_that_agrees_is_kept_beside_the_full_one(tmp_path: Path) -> None
     np.testing.assert_array_equal(load_predictor(tmp_path / "half")(TEXTS), load_predictor(full)(TEXTS))
 
 
-def test_a_graph_that_cannot_be_halved_is_left_out(tmp_path: Path) -> None:
+def test_a_graph_that_loses_accuracy_in_half_precision_is_left_out(tmp_path: Path) -> None:
     # Between numbers of this size, halves have steps of 16: the difference of the outputs is lost.
-    manifest = with_half(package(tmp_path / "full", shift=2e4), tmp_path / "half", TEXTS)
+    manifest = add_half_precision(package(tmp_path / "full", shift=2e4), tmp_path / "half", TEXTS)
     assert manifest.card["half"]["kept"] is False
     assert HALF_GRAPH not in manifest.files and not (tmp_path / "half" / HALF_GRAPH).exists()
 
 
-def test_only_full_precision_can_be_halved(tmp_path: Path) -> None:
+def test_only_a_full_precision_package_can_be_converted(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="fp32"):
-        with_half(package(tmp_path / "int8", precision="int8"), tmp_path / "half", TEXTS)
+        add_half_precision(package(tmp_path / "int8", precision="int8"), tmp_path / "half", TEXTS)
     with pytest.raises(ArtifactError, match="0 texts"):
-        with_half(package(tmp_path / "full"), tmp_path / "half", [])
+        add_half_precision(package(tmp_path / "full"), tmp_path / "half", [])

@@ -8,7 +8,7 @@ from pathlib import Path
 from polarity.config.settings import PROJECT
 from polarity.families.registry import families, models
 
-# Defaults of `--models`, which name what is trained when nobody says.
+# Defaults of `--models`, which determine what is trained by default.
 ALLOWED = {"src/polarity/pipeline/config.py"}
 
 

@@ -136,7 +136,7 @@ def test_word2vec_is_the_same_twice_and_puts_like_words_together() -> None:
     assert likeness("hot", "sun") > likeness("hot", "snow")
 
 
-def test_a_bilstm_gets_its_vectors_from_where_it_is_told(tmp_path: Path) -> None:
+def test_a_bilstm_reads_its_vectors_from_the_configured_source(tmp_path: Path) -> None:
     tokens = [["good", "day"], ["bad", "day"]] * 10
     (tmp_path / "glove.txt").write_text("good 1 2 3 4\nunused 0 0 0 0\n")
 
@@ -180,24 +180,24 @@ def test_missing_vectors_stop_the_fit_before_tensorflow_starts(tmp_path: Path) -
     assert not any("TensorFlow" in message for message in messages)
 
 
-def test_a_silent_fit_is_spoken_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_repeats_the_report_of_a_silent_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
     monkeypatch.setattr(progress_module, "BEAT_S", 0.02)
     beaten = threading.Event()
-    said: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
 
     def progress(fraction: float, message: str, **metrics: float) -> None:
-        said.append((fraction, message))
-        if len(said) == 3:
+        reports.append((fraction, message))
+        if len(reports) == 3:
             beaten.set()
 
     with Heartbeat(progress) as report:
         report(0.4, "tracing")
         assert beaten.wait(20)
-    assert said[0] == (0.4, "tracing")
-    assert said[1][0] == 0.4
-    assert said[1][1].startswith("tracing, ")
+    assert reports[0] == (0.4, "tracing")
+    assert reports[1][0] == 0.4
+    assert reports[1][1].startswith("tracing, ")
 
 
 HEAVY = ("tensorflow", "tf_keras", "keras", "ktrain", "transformers", "torch", "gensim", "mlflow", "prefect")

@@ -11,7 +11,7 @@ from polarity.pipeline.faults import as_polarity_error
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "told"),
+    ("number", "kind", "message"),
     [
         (errno.ENOSPC, ServiceUnavailable, "The disk is full (No space left on device: /data/x)"),
         (errno.EDQUOT, ServiceUnavailable, "The disk is full (Disk quota exceeded: /data/x)"),
@@ -19,18 +19,18 @@ from polarity.pipeline.faults import as_polarity_error
         (errno.EACCES, ConfigurationError, "/data/x cannot be written (Permission denied)"),
     ],
 )
-def test_what_the_disk_refuses_is_told(number: int, kind: type[PolarityError], told: str) -> None:
+def test_a_refusal_by_the_disk_names_the_remedy(number: int, kind: type[PolarityError], message: str) -> None:
     error = as_polarity_error(OSError(number, os.strerror(number), "/data/x"))
     assert type(error) is kind
-    assert str(error).startswith(told)
+    assert str(error).startswith(message)
     assert "POLARITY_HOME" in str(error)
 
 
-def test_a_file_that_is_not_there_says_nothing_of_the_disk(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_a_disk_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         (tmp_path / "none").read_text()
     assert as_polarity_error(missing.value) is None
 
 
-def test_without_a_name_it_says_where_the_project_writes(home: Path) -> None:
+def test_without_a_file_name_the_message_names_the_home_folder(home: Path) -> None:
     assert str(home) in str(as_polarity_error(OSError(errno.ENOSPC, "No space left on device")))

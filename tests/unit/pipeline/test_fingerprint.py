@@ -56,7 +56,7 @@ def test_code_counts_and_comments_do_not(module: Callable[[str], str], change: t
     assert (module(BASE) != module(changed)) is matters
 
 
-def test_a_helper_counts_for_those_who_import_it() -> None:
+def test_a_helper_counts_for_the_modules_that_import_it() -> None:
     assert "polarity.text.cleaning" in closure(["polarity.data.splits"])
     assert "polarity.text.embeddings" in closure(["polarity.families.bilstm"])
     assert "polarity.text.embeddings" not in closure(["polarity.families.logistic"])
@@ -69,11 +69,11 @@ def modules_of(step: type, *more: str) -> frozenset[str]:
     return closure([*code_of(step).modules, *more])
 
 
-def test_a_fit_depends_on_its_family_and_on_nothing_that_serves_or_keeps() -> None:
+def test_a_fit_depends_on_its_family_but_not_on_serving_or_storage() -> None:
     seen = modules_of(graph.Fit, "polarity.families.logistic")
     assert {"polarity.families.fit", "polarity.inference.tfidf", "polarity.text.ngrams"} <= seen
     rooms = {name.split(".")[1] for name in seen}
-    assert rooms <= {"families", "inference", "text"}, "no server, record, registry, Bento or pipeline"
+    assert rooms <= {"families", "inference", "text"}, "no server, prediction log, registry, Bento or pipeline"
     assert "polarity.families.transformer" not in seen
 
 
@@ -162,7 +162,7 @@ def test_a_fingerprint_changes_with_each_part_and_names_it() -> None:
         "parameter c changed: 1.0 -> 2.0",
         "new parameter d",
     ]
-    assert "parameter d is gone" in before.changes(after.parts)
+    assert "parameter d was removed" in before.changes(after.parts)
 
 
 def test_a_library_counts_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

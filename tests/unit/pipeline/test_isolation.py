@@ -24,11 +24,11 @@ def _import_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(do: str, folder: Path, timeout_s: float = 60) -> list[tuple[float, str, Mapping[str, float]]]:
     heard: list[tuple[float, str, Mapping[str, float]]] = []
     job = {"do": do, "to": str(folder / "out.txt")}
-    run_isolated("isolated_job:work", job, folder=folder, timeout_s=timeout_s, listen=lambda *told: heard.append(told))
+    run_isolated("isolated_job:work", job, folder=folder, timeout_s=timeout_s, listen=lambda *call: heard.append(call))
     return heard
 
 
-def test_progress_is_heard_and_the_work_is_done(tmp_path: Path) -> None:
+def test_progress_is_reported_and_the_work_is_done(tmp_path: Path) -> None:
     assert run("finish", tmp_path) == [(0.5, "half way", {"loss": 0.25})]
     assert (tmp_path / "out.txt").read_text() == "done"
     assert "a library that prints" in (tmp_path / "log.txt").read_text()
@@ -40,19 +40,19 @@ def test_an_expected_error_comes_back_as_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
-def test_a_full_disk_comes_back_in_words(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable, match=r"The disk is full \(No space left on device.*POLARITY_HOME"):
         run("fill the disk", tmp_path)
 
 
-@pytest.mark.parametrize(("do", "told"), [("break", "out of luck"), ("kill", "killed by SIGKILL")])
-def test_a_child_that_dies_is_worth_another_try(tmp_path: Path, do: str, told: str) -> None:
-    with pytest.raises(ServiceUnavailable, match=told):
+@pytest.mark.parametrize(("do", "message"), [("break", "out of luck"), ("kill", "killed by SIGKILL")])
+def test_a_child_that_dies_is_worth_a_retry(tmp_path: Path, do: str, message: str) -> None:
+    with pytest.raises(ServiceUnavailable, match=message):
         run(do, tmp_path)
 
 
 def test_a_child_that_hangs_is_killed_at_its_timeout(tmp_path: Path) -> None:
-    with pytest.raises(ServiceUnavailable, match="killed after its 2 s"):
+    with pytest.raises(ServiceUnavailable, match="killed at its timeout of 2 s"):
         run("hang", tmp_path, timeout_s=2)
     assert not _alive(int((tmp_path / "out.txt").read_text()))
 

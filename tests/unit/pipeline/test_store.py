@@ -19,7 +19,7 @@ def write(folder: Path) -> None:
     (folder / "sub" / "result.txt").write_text("done")
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+def test_a_stored_result_is_not_created_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = store.run(fingerprint(), write)
     assert not first.cached
@@ -44,7 +44,7 @@ def test_an_altered_missing_or_added_file_is_a_miss(tmp_path: Path) -> None:
         assert store.recall(fingerprint()) is not None
 
 
-def test_half_done_work_counts_for_nothing(tmp_path: Path) -> None:
+def test_partial_results_are_ignored(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     def break_down(folder: Path) -> None:
@@ -74,14 +74,14 @@ Store(Path(sys.argv[1])).run(Fingerprint("probe", {"parameter:value": "a"}), slo
 """
 
 
-def test_two_processes_make_a_result_once(tmp_path: Path) -> None:
+def test_two_processes_create_a_result_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOWLY, str(tmp_path / "store"), str(tmp_path / "made.log")]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert (tmp_path / "made.log").read_text() == "made\n"
 
 
-def test_a_forgotten_result_is_made_again(tmp_path: Path) -> None:
+def test_a_forgotten_result_is_created_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.run(fingerprint(), write)
     store.forget(fingerprint())

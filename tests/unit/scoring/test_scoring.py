@@ -48,7 +48,7 @@ def scores(scoring: Scoring) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in sorted(scoring.parts().glob("*.parquet"))], ignore_index=True)
 
 
-def test_every_row_comes_out_once_with_what_the_model_says(model: StoredModel, tmp_path: Path) -> None:
+def test_every_row_comes_out_once_with_its_prediction(model: StoredModel, tmp_path: Path) -> None:
     scoring = planned(model, write_tweets(tmp_path / "t.csv", 230), tmp_path / "out", keep=["lang"], workers=2)
     tally = score(scoring)
     frame = scores(scoring)
@@ -89,7 +89,7 @@ def test_a_folder_of_all_formats(model: StoredModel, tmp_path: Path) -> None:
     }
 
 
-def test_the_same_again_scores_nothing_and_says_the_same(model: StoredModel, tmp_path: Path) -> None:
+def test_repeating_a_scoring_scores_nothing_and_returns_the_same_counts(model: StoredModel, tmp_path: Path) -> None:
     scoring = planned(model, write_tweets(tmp_path / "t.csv", 120), tmp_path / "out")
     first = score(scoring)
     written = {path: path.stat().st_mtime_ns for path in scoring.parts().iterdir()}
@@ -98,7 +98,7 @@ def test_the_same_again_scores_nothing_and_says_the_same(model: StoredModel, tmp
     assert {path: path.stat().st_mtime_ns for path in scoring.parts().iterdir()} == written
 
 
-def test_a_part_that_is_lost_or_broken_is_made_again(model: StoredModel, tmp_path: Path) -> None:
+def test_a_lost_or_damaged_part_is_scored_again(model: StoredModel, tmp_path: Path) -> None:
     scoring = planned(model, write_tweets(tmp_path / "t.csv", 200), tmp_path / "out")
     first = score(scoring)
     before = scores(scoring)
@@ -117,7 +117,7 @@ def _other_rows(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (_other_rows, "the tweets changed"),
         (lambda _: {"shard_rows": 40}, "the options changed"),
@@ -125,29 +125,29 @@ def _other_rows(path: Path) -> dict[str, object]:
     ],
 )
 def test_a_folder_of_other_scores_is_refused(
-    change: Callable[[Path], dict[str, object]], told: str, model: StoredModel, tmp_path: Path
+    change: Callable[[Path], dict[str, object]], message: str, model: StoredModel, tmp_path: Path
 ) -> None:
     path = write_tweets(tmp_path / "t.csv", 60)
     planned(model, path, tmp_path / "out")
     options = change(path)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         planned(model, path, tmp_path / "out", **options)
 
 
-def test_another_model_is_refused_too(model: StoredModel, tmp_path: Path) -> None:
+def test_a_folder_scored_by_a_different_model_is_refused(model: StoredModel, tmp_path: Path) -> None:
     path = write_tweets(tmp_path / "t.csv", 10)
     planned(model, path, tmp_path / "out")
     other = StoredModel("logistic (version 2)", model.folder, model.manifest)
-    with pytest.raises(ConfigurationError, match=r"scores of logistic \(version 1\), and since then the model changed"):
+    with pytest.raises(ConfigurationError, match=r"scores by logistic \(version 1\), but the model changed since"):
         planned(other, path, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "give --data.path"),
         ({"data": {"path": "none.csv"}}, "none.csv does not exist"),
-        ({"data": {"path": "."}}, "holds no file that ends in"),
+        ({"data": {"path": "."}}, "contains no file ending in"),
         ({"data": {"path": "t.txt", "text_column": "words"}}, "no column 'words' for the text"),
         ({"data": {"path": "t.txt", "id_column": "nr"}}, "no column 'nr' for the id"),
         ({"data": {"path": "t.txt"}, "keep": ["langs"]}, "Did you mean 'lang'"),
@@ -155,11 +155,11 @@ def test_another_model_is_refused_too(model: StoredModel, tmp_path: Path) -> Non
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_scored(
-    given: dict[str, object], told: str, model: StoredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, object], message: str, model: StoredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_tweets(tmp_path / "t.txt", 10)
-    with pytest.raises(PolarityError, match=told) as refused:
+    with pytest.raises(PolarityError, match=message) as refused:
         open_scoring(ScoreConfig.model_validate({**given, "output": tmp_path / "out"}), model)
     assert isinstance(refused.value, ConfigurationError | DataRejected)
     assert not (tmp_path / "out").exists()
@@ -187,7 +187,7 @@ if __name__ == "__main__":
 """
 
 
-def test_after_a_kill_it_goes_on_and_no_process_is_left(model: StoredModel, tmp_path: Path) -> None:
+def test_scoring_resumes_after_a_kill_and_leaves_no_process(model: StoredModel, tmp_path: Path) -> None:
     path, output = write_tweets(tmp_path / "t.csv", 6_000), tmp_path / "out"
     script = tmp_path / "score.py"
     script.write_text(SCRIPT)
@@ -216,7 +216,7 @@ def test_after_a_kill_it_goes_on_and_no_process_is_left(model: StoredModel, tmp_
     pd.testing.assert_frame_equal(scores(scoring), scores(fresh))
 
 
-def test_a_killed_worker_is_told_and_the_next_attempt_goes_on(model: StoredModel, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_and_the_next_attempt_resumes(model: StoredModel, tmp_path: Path) -> None:
     scoring = planned(model, write_tweets(tmp_path / "t.csv", 2_000), tmp_path / "out")
     killed: list[int] = []
 
@@ -226,7 +226,7 @@ def test_a_killed_worker_is_told_and_the_next_attempt_goes_on(model: StoredModel
             worker.kill()
             killed.append(worker.pid)
 
-    with pytest.raises(ServiceUnavailable, match="the same command goes on"):
+    with pytest.raises(ServiceUnavailable, match="run the same command again to resume"):
         score(scoring, kill)
     assert killed
     assert score(scoring).rows == 2_000

@@ -18,7 +18,7 @@ from polarity.scoring.tally import Tally, day_of
         (None, None),
     ],
 )
-def test_the_day_is_as_it_is_written(date: str | None, day: str | None) -> None:
+def test_the_day_is_read_as_written(date: str | None, day: str | None) -> None:
     assert day_of(date) == day
 
 
@@ -36,7 +36,7 @@ def tally(rows: list[tuple[str | None, str | None, str | None, str]]) -> Tally:
     return Tally.of(texts, sentiments, reasons, dates)
 
 
-def test_hashtags_count_once_a_tweet_whatever_their_case() -> None:
+def test_hashtags_count_once_per_tweet_whatever_their_case() -> None:
     counted = tally(ROWS)
     assert counted.hashtags == {
         "win": {"positive": 1},
@@ -49,7 +49,7 @@ def test_hashtags_count_once_a_tweet_whatever_their_case() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 5))
-def test_parts_add_up_and_can_be_written_down(cut: int) -> None:
+def test_parts_add_up_and_survive_serialisation(cut: int) -> None:
     parts = tally(ROWS[:cut]), tally(ROWS[cut:])
     one, other = (Tally.from_json(part.to_json()) for part in parts)
     assert one + other == other + one == tally(ROWS)

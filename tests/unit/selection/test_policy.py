@@ -1,4 +1,4 @@
-"""The policy, on candidates whose answers are made to order."""
+"""The policy, on candidates with predictions of a given accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLICY = PolicyConfig()
 
 
 def answering(right: float, seed: int = 1, *, truth: np.ndarray = TRUTH) -> Predictions:
-    """A share `right` of the tweets is answered rightly, the others wrongly."""
+    """Predictions that are correct for a share `right` of the tweets."""
     rng = np.random.default_rng(seed)
     answers = np.where(rng.random(len(truth)) < right, truth, (truth + 1) % 3)
     return Predictions(truth, np.eye(3, dtype=np.float32)[answers], NAMES, pd.DataFrame(index=range(len(truth))))
@@ -41,7 +41,7 @@ def test_the_clearly_best_wins_whatever_it_costs() -> None:
     verdict = select([candidate("cheap", 0.7, ms=1), candidate("best", 0.9, ms=90, seed=2)], POLICY, seed=0)
     assert verdict.selected == "best"
     assert verdict.promote
-    assert "cheap is behind it by more than chance" in verdict.reason
+    assert "cheap is significantly worse" in verdict.reason
     assert [standing.name for standing in verdict.standings] == ["best", "cheap"]
     assert verdict.standings[1].behind_best.value == pytest.approx(-0.2, abs=0.03)
 
@@ -51,7 +51,7 @@ def test_of_equals_the_quicker_wins() -> None:
     verdict = select([best, quick], POLICY, seed=0)
     assert verdict.standings[0].name == "best"
     assert verdict.selected == "quick"
-    assert "may be chance" in verdict.reason
+    assert "is not significant" in verdict.reason
 
 
 def test_of_equals_that_are_as_quick_the_smaller_wins() -> None:
@@ -61,14 +61,14 @@ def test_of_equals_that_are_as_quick_the_smaller_wins() -> None:
     assert verdict.selected == "small"
 
 
-def test_the_best_that_is_cheapest_too_is_told_so() -> None:
+def test_the_reason_names_a_best_candidate_that_is_also_the_cheapest() -> None:
     verdict = select([candidate("best", 0.802, ms=1), candidate("other", 0.8, ms=5, seed=2)], POLICY, seed=0)
     assert verdict.selected == "best"
-    assert "equals within chance: other" in verdict.reason
+    assert "equivalent candidates: other" in verdict.reason
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"), [({"ms": 900}, "900.0 ms a text is over the limit of 250 ms"), ({"mb": 601}, "601.0 MB")]
+    ("options", "reason"), [({"ms": 900}, "900.0 ms per text is over the limit of 250 ms"), ({"mb": 601}, "601.0 MB")]
 )
 def test_a_candidate_over_a_limit_is_set_aside(options: dict[str, float], reason: str) -> None:
     verdict = select([candidate("best", 0.95, **options), candidate("other", 0.7, seed=2)], POLICY, seed=0)
@@ -102,7 +102,7 @@ def test_no_candidate_within_the_limits_is_a_clear_outcome() -> None:
     verdict = select([candidate("a", 0.9, ms=900), candidate("b", 0.8, mb=900)], POLICY, seed=0)
     assert verdict.selected is None
     assert not verdict.promote
-    assert verdict.reason.startswith("No candidate can be chosen.")
+    assert verdict.reason.startswith("No candidate can be selected.")
     assert "a: 900.0 ms" in verdict.reason
     with pytest.raises(ValueError, match="selects nothing"):
         compare_with_champion(
@@ -122,12 +122,12 @@ def chosen() -> Verdict:
 @pytest.mark.parametrize(
     ("new", "champion", "promote", "words"),
     [
-        (0.85, 0.75, True, "is better than bilstm (version 3) by more than chance"),
-        (0.75, 0.85, False, "which stays"),
+        (0.85, 0.75, True, "is significantly better than bilstm (version 3)"),
+        (0.75, 0.85, False, "so bilstm (version 3) stays"),
         (0.80, 0.80, True, "not worse"),
     ],
 )
-def test_the_champion_goes_or_stays(new: float, champion: float, promote: bool, words: str) -> None:
+def test_the_champion_is_replaced_or_stays(new: float, champion: float, promote: bool, words: str) -> None:
     seeds = (5, 5) if new == champion else (5, 6)
     verdict = compare_with_champion(
         chosen(),
@@ -157,12 +157,12 @@ def test_a_slightly_worse_candidate_needs_a_wide_margin() -> None:
 def test_a_champion_of_another_class_set_is_replaced() -> None:
     verdict = compare_with_champion(chosen(), answering(0.8), champion_name="c", champion=None, policy=POLICY, seed=0)
     assert verdict.promote
-    assert "another class set" in verdict.reason
+    assert "a different class set" in verdict.reason
 
 
 def test_candidates_on_different_tweets_are_refused() -> None:
     other = Candidate("b", "bilstm", 1.0, 1, answering(0.8, truth=TRUTH[:-1]))
-    with pytest.raises(ValueError, match="'b' measured on other tweets than 'a'"):
+    with pytest.raises(ValueError, match="'b' measured on different tweets than 'a'"):
         select([candidate("a", 0.8), other], POLICY, seed=0)
     with pytest.raises(ValueError, match="different test tweets"):
         compare_with_champion(

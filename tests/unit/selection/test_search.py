@@ -32,39 +32,39 @@ def finish(study: Search, *losses: float) -> list[Trial]:
 def test_the_logistic_regression_tries_its_whole_grid_once(tmp_path: Path) -> None:
     config = searching("logistic", trials=1, space={"c": [0.5, 2.0], "word_ngrams": [[1, 1], [1, 2]]})
     with opened(config, "logistic", tmp_path, key="k") as study:
-        assert study.left(1) == 4
+        assert study.remaining(1) == 4
         tried = finish(study, 0.5, 0.4, 0.3, 0.6)
-        assert study.left(1) == 0
+        assert study.remaining(1) == 0
         assert [trial.options for trial in tried] == [
             {"c": c, "word_ngrams": ngrams} for c in (0.5, 2.0) for ngrams in ([1, 1], [1, 2])
         ]
         assert study.trials()[0] == tried[2]
 
 
-def test_a_killed_search_goes_on_from_what_was_finished(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_from_its_finished_trials(tmp_path: Path) -> None:
     config = searching("logistic", space={"c": [1.0, 2.0, 4.0]})
     with opened(config, "logistic", tmp_path, key="k") as study:
         finish(study, 0.5)
-        assert study.ask().options == {"c": 2.0}  # begun, and never told
+        assert study.ask().options == {"c": 2.0}  # started, but its outcome was never recorded
     with opened(config, "logistic", tmp_path, key="k") as study:
-        assert study.left(3) == 2
+        assert study.remaining(3) == 2
         assert sorted(trial.options["c"] for trial in finish(study, 0.4, 0.6)) == [2.0, 4.0]
-        assert study.left(3) == 0
+        assert study.remaining(3) == 0
     with opened(config, "logistic", tmp_path, key="other data") as study:
-        assert study.left(3) == 3
+        assert study.remaining(3) == 3
 
 
-def test_a_failed_trial_is_tried_again_by_the_next_search(tmp_path: Path) -> None:
+def test_a_failed_trial_is_repeated_by_the_next_search(tmp_path: Path) -> None:
     config = searching("logistic", space={"c": [1.0, 2.0]})
     with opened(config, "logistic", tmp_path, key="k") as study:
         study.tell(study.ask())
         finish(study, 0.4)
     with opened(config, "logistic", tmp_path, key="k") as study:
-        assert study.left(2) == 1
+        assert study.remaining(2) == 1
         assert study.ask().options == {"c": 1.0}
 
 
-def test_a_network_starts_from_what_it_has_and_samples_the_rest(tmp_path: Path) -> None:
+def test_a_network_starts_from_its_configured_options_and_samples_the_rest(tmp_path: Path) -> None:
     space = {"units": {"low": 8, "high": 96}, "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
     config = searching(space=space, trials=5)
     with opened(config, "bilstm", tmp_path, key="k") as study:
@@ -80,7 +80,7 @@ def test_a_network_starts_from_what_it_has_and_samples_the_rest(tmp_path: Path) 
         assert len({trial.options["learning_rate"] for trial in tried}) == 5
 
 
-def test_the_same_seed_asks_the_same(tmp_path: Path) -> None:
+def test_the_same_seed_samples_the_same_options(tmp_path: Path) -> None:
     config = searching(space={"dropout": {"low": 0.0, "high": 0.6}}, trials=6)
     asked = []
     for folder in ("a", "b"):
@@ -90,43 +90,43 @@ def test_the_same_seed_asks_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_a_trial_above_the_median_is_hopeless_if_that_is_wanted(tmp_path: Path, prune: bool) -> None:
+def test_a_trial_above_the_median_is_pruned_only_if_enabled(tmp_path: Path, prune: bool) -> None:
     config = searching(trials=9, prune=prune)
     with opened(config, "bilstm", tmp_path, key="k") as study:
         for loss in (0.4, 0.5, 0.6):
             trial = study.ask()
-            assert not study.is_hopeless(trial, 1, loss)
+            assert not study.should_prune(trial, 1, loss)
             study.tell(replace(trial, log_loss=loss))
         good, bad = study.ask(), study.ask()
-        assert not study.is_hopeless(good, 1, 0.3)
-        assert study.is_hopeless(bad, 1, 0.9) is prune
-        assert study.is_hopeless(bad, 1, 0.9) is prune, "a retried fit tells its epochs again"
+        assert not study.should_prune(good, 1, 0.3)
+        assert study.should_prune(bad, 1, 0.9) is prune
+        assert study.should_prune(bad, 1, 0.9) is prune, "a retried fit reports its epochs again"
         study.tell(replace(bad, pruned=True))
         assert study.trials()[-1].pruned
-        assert study.left(9) == 5
+        assert study.remaining(9) == 5
 
 
 def test_the_same_search_does_not_run_twice_at_once(tmp_path: Path) -> None:
     config = searching()
     with (
         opened(config, "bilstm", tmp_path, key="k"),
-        pytest.raises(ConfigurationError, match="running already"),
+        pytest.raises(ConfigurationError, match="already running"),
         opened(config, "bilstm", tmp_path, key="k"),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"models": ["bilstm"], "search": {"space": {"unit": [8]}}}, "'unit'"),
         ({"models": ["bilstm"], "search": {"space": {"units": [64, 2]}}}, r"units: 2|units=2"),
         ({"models": ["bilstm"], "search": {"space": {"dropout": {"low": 0.5, "high": 0.1}}}}, "low=0.5 and high=0.1"),
-        ({"models": ["bilstm", "logistic"], "search": {"space": {"c": [1.0]}}}, "for one model"),
+        ({"models": ["bilstm", "logistic"], "search": {"space": {"c": [1.0]}}}, "needs exactly one model"),
     ],
 )
-def test_a_space_that_cannot_be_searched_is_refused_before_anything_runs(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_space_that_cannot_be_searched_is_refused_before_anything_runs(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         configure(TuneConfig, given)
 
 

@@ -19,7 +19,7 @@ from polarity.evaluation.summary import RunSummary
 from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.fingerprint import Fingerprint
 from polarity.pipeline.store import Store
-from polarity.upkeep.reproduce import LOCK_FILE, PastRun, compare, find_run, find_snapshot, remarks
+from polarity.upkeep.reproduce import LOCK_FILE, PastRun, caveats, compare, find_run, find_snapshot
 
 FIGURES = {"accuracy": 0.8, "macro_f1": 0.79, "log_loss": 0.5}
 METRICS = {**FIGURES, "accuracy_interval": [0.75, 0.85], "macro_f1_interval": [0.74, 0.84]}
@@ -52,19 +52,19 @@ def test_logistic_regression_agrees_to_the_last_digit_and_networks_within_their_
     }
 
 
-def test_an_unknown_run_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_run_suggests_the_closest_id(tmp_path: Path) -> None:
     folder = tmp_path / "20300101-demo"
     folder.mkdir()
     (folder / "config.json").write_text('{"data": {}}')
     with pytest.raises(ConfigurationError, match="Did you mean 20300101-demo"):
         find_run("20300101-dem", tmp_path)
-    with pytest.raises(ConfigurationError, match="it did not end"):
+    with pytest.raises(ConfigurationError, match="it did not finish"):
         find_run("20300101-demo", tmp_path)
     summary().write(folder)
     assert find_run("20300101-demo", tmp_path).config == {"data": {}}
 
 
-def test_a_commit_that_is_not_there_is_refused_and_a_tree_that_was_not_clean_is_told(tmp_path: Path) -> None:
+def test_a_missing_commit_is_refused_and_uncommitted_changes_are_reported(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
         done = subprocess.run(["git", "-C", tmp_path, *who, *arguments], capture_output=True, text=True, check=True)
@@ -75,13 +75,13 @@ def test_a_commit_that_is_not_there_is_refused_and_a_tree_that_was_not_clean_is_
     git("add", "--all")
     git("commit", "--quiet", "-m", "first")
     past = PastRun(tmp_path, {}, summary(commit=git("rev-parse", "HEAD")))
-    assert [remark.split(";")[0] for remark in remarks(past, tmp_path)] == [
-        "The run 20300101-demo had changes that were not committed"
+    assert [caveat.split(";")[0] for caveat in caveats(past, tmp_path)] == [
+        "The run 20300101-demo had uncommitted changes"
     ]
     (tmp_path / LOCK_FILE).write_text("numpy==2")
-    assert "requirements.lock has changed since" in remarks(past, tmp_path)[1]
+    assert "requirements.lock has changed since" in caveats(past, tmp_path)[1]
     with pytest.raises(ConfigurationError, match=f"commit {'c' * 40}, which the repository"):
-        remarks(PastRun(tmp_path, {}, summary()), tmp_path)
+        caveats(PastRun(tmp_path, {}, summary()), tmp_path)
 
 
 def test_the_snapshot_is_found_by_its_digest_until_it_is_pruned_or_damaged(tmp_path: Path) -> None:
@@ -92,26 +92,26 @@ def test_the_snapshot_is_found_by_its_digest_until_it_is_pruned_or_damaged(tmp_p
     )
     digest = json.loads((made.folder / "manifest.json").read_text())["digest"]
     assert find_snapshot(store, digest).read().column("text").to_pylist() == ["fine"]
-    with pytest.raises(ConfigurationError, match="has no snapshot 000000000000"):
+    with pytest.raises(ConfigurationError, match=r"Snapshot 000000000000\.\.\. is no longer in the store"):
         find_snapshot(store, "0" * 64)
     (made.folder / "tweets.parquet").write_bytes(b"")
-    with pytest.raises(ConfigurationError, match="was pruned, or damaged"):
+    with pytest.raises(ConfigurationError, match="was pruned or damaged"):
         find_snapshot(store, digest)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "agrees", "code", "told"),
+    ("arguments", "agrees", "code", "message"),
     [
         (["--reproduce", "20300101-demo"], True, 0, ""),
         (["--reproduce", "20300101-demo"], False, 1, ""),
-        (["--reproduce", "20300101-demo", "--seed", "5"], True, 2, "takes the options of that run"),
+        (["--reproduce", "20300101-demo", "--seed", "5"], True, 2, "uses the options of the past run"),
     ],
 )
-def test_the_exit_code_says_whether_both_agree(
+def test_the_exit_code_reports_whether_both_agree(
     arguments: list[str],
     agrees: bool,
     code: int,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -120,7 +120,7 @@ def test_the_exit_code_says_whether_both_agree(
         return agrees
 
     assert _exit_code(arguments, {"reproduce": ("", act)}, monkeypatch) == code
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_unknown_run_ends_with_exit_code_2(
@@ -130,8 +130,8 @@ def test_an_unknown_run_ends_with_exit_code_2(
     assert "There is no training run '20300101-demo'" in " ".join(capsys.readouterr().err.split())
 
 
-def _exit_code(arguments: list[str], again: Any, monkeypatch: pytest.MonkeyPatch) -> object:
+def _exit_code(arguments: list[str], run_actions: Any, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setattr(sys, "argv", ["train", *arguments])
     with pytest.raises(SystemExit) as done:
-        run_from_shell(train, TrainConfig, prog="train", show=show_summary, again=again)
+        run_from_shell(train, TrainConfig, prog="train", show=show_summary, run_actions=run_actions)
     return done.value.code

@@ -12,7 +12,7 @@ from filelock import FileLock
 from polarity.pipeline.fingerprint import Fingerprint
 from polarity.pipeline.store import Store
 from polarity.registry.versions import Registry
-from polarity.upkeep.retention import Removal, Retention, lineage, own_bytes, prune, removals
+from polarity.upkeep.retention import Removal, Retention, lineage, prune, reclaimable_bytes, removals
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 Old = Callable[..., list[str]]
@@ -21,13 +21,13 @@ KEEP_ALL = {"keep_runs": 99, "keep_days": 9999, "store_days": 9999, "store_gb": 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One without a version."""
+    """A registry without versions."""
     return Registry(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
 
 
 @pytest.fixture
 def old(home: Path, store: Store, registry: Registry) -> Old:
-    """What a policy that keeps all but what it is told would remove."""
+    """Targets that a policy removes which keeps everything except as given."""
 
     def names(**retention: float) -> list[str]:
         policy = Retention.model_validate({**KEEP_ALL, **retention})
@@ -42,7 +42,7 @@ def store(home: Path) -> Store:
 
 
 def result(store: Store, step: str, made: str, *, days: float = 0, inputs: dict[str, str] | None = None) -> str:
-    """A result of `made` that was used last so many days ago; gives its key."""
+    """Store a result with the output `made`, last used `days` ago, and return its key."""
     fingerprint = Fingerprint(step, {f"input:{name}": digest for name, digest in (inputs or {}).items()} | {"p": made})
     record = store.run(fingerprint, lambda folder: (folder / "manifest.json").write_text(json.dumps({"digest": made})))
     used = (NOW - timedelta(days=days)).timestamp()
@@ -60,10 +60,10 @@ def run(home: Path, name: str, *, days: float, trained: bool = True) -> None:
 
 
 def named(found: list[Removal]) -> list[str]:
-    return [removal.what for removal in found]
+    return [removal.target for removal in found]
 
 
-def test_runs_go_by_age_beyond_the_newest_of_their_kind(home: Path, store: Store, old: Old) -> None:
+def test_runs_are_removed_by_age_except_the_newest_of_their_kind(home: Path, store: Store, old: Old) -> None:
     for days in (1, 10, 40, 50, 60):
         run(home, f"train-{days}", days=days)
     run(home, "evaluate-70", days=70, trained=False)
@@ -80,22 +80,22 @@ def test_what_was_used_within_the_hour_may_be_in_use(home: Path, store: Store, o
     assert old(keep_runs=0, keep_days=0, store_days=0, store_gb=0) == []
 
 
-def test_results_go_by_age_and_the_least_recently_used_by_size(home: Path, store: Store, old: Old) -> None:
+def test_results_are_removed_by_age_and_least_recently_used_first_by_size(home: Path, store: Store, old: Old) -> None:
     keys = [result(store, "fit", f"fit {days}", days=days) for days in (40, 20, 10)]
     assert old(store_days=30) == [f"result fit/{keys[0]}"]
     each_gb = len(json.dumps({"digest": "fit 40"})) / 1e9
     assert old(store_gb=1.5 * each_gb) == [f"result fit/{keys[0]}", f"result fit/{keys[1]}"]
 
 
-def test_to_recall_a_result_is_to_use_it(home: Path, store: Store) -> None:
+def test_recalling_a_result_counts_as_a_use(home: Path, store: Store) -> None:
     result(store, "fit", "old", days=40)
     (before,) = store.results()
     assert store.recall(Fingerprint("fit", dict(before.parts))) is not None
     (after,) = store.results()
-    assert after.used != before.used == NOW - timedelta(days=40)
+    assert after.last_used != before.last_used == NOW - timedelta(days=40)
 
 
-def test_a_result_that_a_flow_holds_stays(home: Path, store: Store, registry: Registry) -> None:
+def test_a_locked_result_is_kept(home: Path, store: Store, registry: Registry) -> None:
     key = result(store, "fit", "held", days=40)
     policy = Retention.model_validate({**KEEP_ALL, "store_days": 30})
     with FileLock(home / "store" / "fit" / f"{key}.lock"):
@@ -107,7 +107,7 @@ def test_a_result_that_a_flow_holds_stays(home: Path, store: Store, registry: Re
     assert list((home / "store" / "fit").iterdir()) == []
 
 
-def test_what_a_kill_left_goes_unless_it_is_held(home: Path, store: Store, old: Old) -> None:
+def test_leftovers_of_a_kill_are_removed_unless_locked(home: Path, store: Store, old: Old) -> None:
     (home / "store" / "fit" / ".abc.draft").mkdir(parents=True)
     (home / "store" / "fit" / "def").mkdir()
     (home / "store" / "fit" / "ghi.lock").touch()
@@ -115,7 +115,7 @@ def test_what_a_kill_left_goes_unless_it_is_held(home: Path, store: Store, old: 
         assert old() == ["leftover fit/.abc.draft", "leftover fit/ghi.lock"]
 
 
-def test_a_fit_comes_from_its_splits_and_their_snapshot(store: Store) -> None:
+def test_the_lineage_of_a_fit_includes_its_splits_and_their_snapshot(store: Store) -> None:
     snapshot = result(store, "ingest", "snapshot")
     splits = result(store, "prepare", "train", inputs={"accepted": "snapshot"})
     fit = result(store, "fit-logistic", "model", inputs={"train": "train"})
@@ -127,13 +127,13 @@ def test_a_fit_comes_from_its_splits_and_their_snapshot(store: Store) -> None:
     assert lineage(store.results(), "no such fit") == []
 
 
-def test_space_that_others_share_does_not_come_free(tmp_path: Path) -> None:
+def test_hard_links_from_outside_free_no_space(tmp_path: Path) -> None:
     for name in ("candidate", "champion"):
         (tmp_path / name).mkdir()
     weights = tmp_path / "candidate" / "weights"
     weights.write_bytes(bytes(1000))
     os.link(weights, tmp_path / "champion" / "weights")
     (tmp_path / "champion" / "card").write_bytes(bytes(10))
-    assert own_bytes([tmp_path / "candidate"]) == 0
-    assert own_bytes([tmp_path / "champion"]) == 10
-    assert own_bytes([tmp_path / "candidate", tmp_path / "champion"]) == 1010
+    assert reclaimable_bytes([tmp_path / "candidate"]) == 0
+    assert reclaimable_bytes([tmp_path / "champion"]) == 10
+    assert reclaimable_bytes([tmp_path / "candidate", tmp_path / "champion"]) == 1010
