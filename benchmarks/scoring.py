@@ -50,7 +50,7 @@ def write_sample(tweets: Path | None, rows: int, file: Path) -> None:
     if tweets is None:
         source = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
     else:
-        source = read_tweets(DataConfig(path=tweets), LABELS)
+        source = read_tweets(DataConfig(path=tweets), LABELS).table
     texts = source.column("text").drop_null()
     random = np.random.default_rng(SEED)
     with pa_csv.CSVWriter(file, pa.schema([("text", pa.string())])) as writer:

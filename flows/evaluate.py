@@ -10,6 +10,7 @@ from uuid import uuid4
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from rich.console import Console
+from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
 from flows.terminal import print_table, run_from_shell
@@ -28,6 +29,7 @@ class Evaluation:
     model: str
     source: str
     left_out: int
+    reasons: dict[str, int]
     metrics: dict[str, Any]
     folder: Path
 
@@ -80,9 +82,11 @@ def find(config: EvaluateConfig) -> StoredModel:
 def read(config: EvaluateConfig, model: StoredModel, folder: Path) -> LabelledFile:
     """Read the rows that have a text and a known label."""
     folder.mkdir(parents=True, exist_ok=True)
-    tweets = read_labelled(config.data, model.manifest.labels, folder / "tweets.parquet")
-    if tweets.left_out:
-        get_run_logger().warning("%d rows without a text or a known label are skipped", tweets.left_out)
+    tweets = read_labelled(
+        config.data, model.manifest.labels, folder / "tweets.parquet", max_bad_share=config.max_bad_share
+    )
+    for reason, rows in tweets.reasons.items():
+        get_run_logger().warning("%d rows are left out: %s", rows, reason)
     return tweets
 
 
@@ -106,7 +110,9 @@ def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, sc
     for name, draw in (("confusion_matrix", plots.confusion_matrices), ("calibration", plots.reliability_diagrams)):
         (scorecard.folder / f"{name}.png").write_bytes(plots.to_png(draw(predictions)))
     figures = scorecard.metrics["file"].to_dict()
-    evaluation = Evaluation(model.title, str(config.data.path), tweets.left_out, figures, scorecard.folder)
+    evaluation = Evaluation(
+        model.title, str(config.data.path), tweets.left_out, tweets.reasons, figures, scorecard.folder
+    )
     (scorecard.folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=1, default=str) + "\n")
     create_table_artifact(
         key="evaluation", table=evaluation.table(), description=f"{model.title} on {config.data.path}"
@@ -117,7 +123,7 @@ def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, sc
 def show_evaluation(console: Console, evaluation: Evaluation) -> None:
     """Print the metrics."""
     print_table(console, f"{evaluation.source}, {evaluation.left_out} rows skipped", evaluation.table())
-    console.print(f"Predictions, slices and plots are in {evaluation.folder}")
+    console.print(Text(f"Predictions, slices and plots are in {evaluation.folder}"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -250,7 +250,17 @@ def fit(run: Run, model: str, splits: Splits, tracker: Tracker) -> TrackedFit:
 
 def _show_snapshot(run: Run, outcome: Outcome[Snapshot], *_: Any) -> None:
     manifest = outcome.result.manifest
-    get_run_logger().info("%d tweets from %s", manifest.rows, manifest.source)
+    log = get_run_logger()
+    log.info("%d tweets from %s", manifest.rows, manifest.source)
+    left_out = {
+        "could not be read": manifest.unreadable,
+        "ignored for their label (data.ignore_labels)": manifest.ignored,
+        "not taken (data.limit)": manifest.thinned_out,
+    }
+    records = manifest.rows + sum(left_out.values())
+    for reason, count in left_out.items():
+        if count:
+            log.warning("%d of %d records %s", count, records, reason)
 
 
 def _show_acceptance(run: Run, outcome: Outcome[Acceptance], *_: Any) -> None:

@@ -40,7 +40,7 @@ def read_source(tweets: Path | None) -> pd.DataFrame:
     if tweets is None:
         rows = generate_tweets(rows=50_000, labels=LABELS, seed=SEED)
     else:
-        rows = read_tweets(DataConfig(path=tweets), LABELS)
+        rows = read_tweets(DataConfig(path=tweets), LABELS).table
     frame: pd.DataFrame = rows.to_pandas()
     return frame.loc[frame["label"].isin(LABELS) & frame["text"].notna(), ["text", "label"]]
 

@@ -141,11 +141,13 @@ def test_second_run_trains_nothing_and_says_so(first: RunSummary, module_home: P
 
 def test_any_stored_model_can_be_evaluated_on_a_labelled_file(first: RunSummary, tmp_path: Path) -> None:
     path = tmp_path / "labelled.csv"
-    rows = [("0", "the concert was awful, so sad"), ("4", "what a lovely dinner"), ("9", "no such label"), ("4", "")]
+    rows = [("0", "the concert was awful, so sad"), ("4", "what a lovely dinner"), ("meh", "no such label"), ("4", "")]
     path.write_text("\n".join(["label,text", *(f'{label},"{text}"' for label, text in rows)]) + "\n")
     measured = {}
     for model in ("champion", "1"):
-        evaluation = evaluate(EvaluateConfig.model_validate({"model": model, "data": {"path": path}}))
+        evaluation = evaluate(
+            EvaluateConfig.model_validate({"model": model, "data": {"path": path}, "max_bad_share": 0.5})
+        )
         measured[model] = evaluation
         assert (evaluation.metrics["rows"], evaluation.left_out) == (2, 2)
         assert (evaluation.folder / "evaluation.json").exists()

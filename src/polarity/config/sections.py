@@ -24,21 +24,25 @@ class DataConfig(Section):
     source: Literal["file", "generated"] = "file"
     """`file` reads `path`; `generated` writes the project's own corpus."""
     path: Path | None = None
-    """CSV, TSV or Parquet, plain or gzipped. Sentiment140's two layouts are recognised."""
+    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed by gzip, bzip2, xz, zstd or zip."""
     text_column: str | None = None
-    """Column of the text. Default: `text`, `tweet`, `content`, `tweettext` or `message`, whichever is there."""
+    """Column of the text; of JSON, nested fields have dotted names. Default: `text`, `tweet` or another usual name."""
     label_column: str | None = None
-    """Column of the label. Default: `label`, `sentiment`, `target`, `polarity` or `class`, whichever is there."""
+    """Column of the label. Default: `label`, `sentiment` or another usual name, whichever is there."""
     label_map: dict[str, str] | None = None
-    """From the file's label to the project's, e.g. '{"0": "negative"}'. Default: Sentiment140's codes, plain names."""
+    """From the file's label to the project's, e.g. '{"0": "negative"}'. Default: usual names in six languages, and
+    number codes if only one reading fits the values of the column."""
     ignore_labels: tuple[str, ...] = ()
     """Labels of the file whose rows are left out on purpose, e.g. `irrelevant`."""
     encoding: str | None = None
-    """Default: UTF-8, or ISO-8859-1 for Sentiment140's original."""
+    """Default: judged by the content."""
     separator: str | None = None
-    """Default: by the file's ending, comma or tab."""
+    """Default: judged by the content."""
     quoting: bool | None = None
-    """Whether fields are quoted. Default: yes for CSV, no for TSV."""
+    """Whether fields may be quoted; without it, surplus separators belong to the last column. Default: judged by the
+    content."""
+    header: Literal["auto", "none"] = "auto"
+    """`none`: the first line is a record, and the columns are called column_1, column_2 …"""
     limit: int | None = Field(None, ge=1)
     """Read at most so many rows, spread evenly over the file."""
     rows: int = Field(6000, ge=200)
@@ -183,16 +187,19 @@ class InputConfig(Section):
     """Where the tweets to score come from and how to read them; a label is not needed."""
 
     path: Path | None = None
-    """CSV, TSV or Parquet, plain or gzipped, or a folder of them."""
+    """CSV, TSV, JSON, JSON lines or Parquet, plain or compressed, or a folder of such files."""
     text_column: str | None = None
-    """Column of the text. Default: `text`, `tweet`, `content`, `tweettext` or `message`, whichever is there."""
+    """Column of the text; of JSON, nested fields have dotted names. Default: `text`, `tweet` or another usual name."""
     id_column: str | None = None
     """Column that identifies a tweet. Default: `id`, `tweet_id`, `tweetid` or `textid`, if there is one."""
     date_column: str | None = None
     """Column of the date. Default: `date`, `created_at`, `tweetdate`, `timestamp` or `time`, if there is one."""
     encoding: str | None = None
-    """Default: UTF-8, or ISO-8859-1 for Sentiment140's original."""
+    """Default: judged by the content."""
     separator: str | None = None
-    """Default: by the file's ending, comma or tab."""
+    """Default: judged by the content."""
     quoting: bool | None = None
-    """Whether fields are quoted. Default: yes for CSV, no for TSV."""
+    """Whether fields may be quoted; without it, surplus separators belong to the last column. Default: judged by the
+    content."""
+    header: Literal["auto", "none"] = "auto"
+    """`none`: the first line is a record, and the columns are called column_1, column_2 …"""

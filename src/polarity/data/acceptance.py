@@ -49,7 +49,7 @@ class Acceptance:
 
     @property
     def quarantine(self) -> Path:
-        """Parquet: the rows that were set aside, with a column `reason`."""
+        """Parquet: the rows that were set aside, with `reason`; of those that could not be read, `line` and `raw`."""
         return self.folder / QUARANTINE_FILE
 
 
@@ -80,25 +80,44 @@ def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
     quarantine = folder / QUARANTINE_FILE
     set_aside = table.filter(pa.array(bad))
     written = [reasons[row] for row in set_aside.column("row").to_pylist()]
-    pq.write_table(set_aside.append_column("reason", pa.array(written, pa.string())), quarantine)
+    set_aside = set_aside.append_column("reason", pa.array(written, pa.string()))
+    unreadable = snapshot.read_unreadable()
+    # what the file calls line or raw gives way: here they say where a record is, and what it is
+    own = [name for name in set_aside.column_names if name not in ("line", "raw")]
+    set_aside = pa.concat_tables([set_aside.select(own), unreadable], promote_options="default").sort_by("row")
+    pq.write_table(set_aside, quarantine)
     refusals = [check.message for check in gate.failures]
-    if not refusals and bad.mean() > config.max_bad_share:
-        share, limit = bad.mean(), config.max_bad_share
-        refusals = [f"{share:.1%} of the rows are bad, and at most {limit:.1%} may be (gate.max_bad_share)"]
+    share, limit = set_aside.num_rows / (table.num_rows + unreadable.num_rows), config.max_bad_share
+    if share > limit:
+        if unreadable.num_rows:
+            refusals.append(_unreadable_message(unreadable, table.num_rows))
+        if not refusals or unreadable.num_rows == set_aside.num_rows:
+            refusals.append(f"{share:.1%} of the rows are bad, and at most {limit:.1%} may be (gate.max_bad_share)")
     source = snapshot.manifest.source
     refusal = f"{source} is not fit to learn from: {'. '.join(refusals)}." if refusals else None
     if refusal is None:
         write_snapshot(table.filter(pa.array(~bad)), folder / "accepted", source=source, labels=labels)
     gate.write(folder / GATE_FILE)
-    record = {"quarantined": int(bad.sum()), "refusal": refusal}
+    record = {"quarantined": set_aside.num_rows, "refusal": refusal}
     (folder / ACCEPTANCE_FILE).write_text(json.dumps(record, ensure_ascii=False) + "\n")
-    return Acceptance(folder, gate, int(bad.sum()), refusal)
+    return Acceptance(folder, gate, set_aside.num_rows, refusal)
 
 
 def read_acceptance(folder: Path) -> Acceptance:
     """What `accept` wrote."""
     record = json.loads((folder / ACCEPTANCE_FILE).read_text())
     return Acceptance(folder, GateResult.read(folder / GATE_FILE), record["quarantined"], record["refusal"])
+
+
+def _unreadable_message(unreadable: pa.Table, read: int) -> str:
+    first = unreadable.slice(0, 1).to_pylist()[0]
+    message = (
+        f"{unreadable.num_rows} of {read + unreadable.num_rows} records could not be read; the first, at line "
+        f"{first['line']}: {first['reason']}"
+    )
+    if any("field" in reason for reason in unreadable.column("reason").to_pylist()):
+        message += " (if the last column holds separators without quotes, say --data.quoting false)"
+    return message
 
 
 def _examined(table: pa.Table, labels: tuple[str, ...]) -> pd.DataFrame:

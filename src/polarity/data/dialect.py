@@ -1,211 +1,352 @@
-"""How a file writes its rows down: compression, encoding, separator, quoting, header."""
+"""How a file writes its records down, judged by its content: encoding, line ends, separator, quoting, header."""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
-import io
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.csv as pacsv
+import charset_normalizer
+import puremagic
 
 from polarity.config.sections import DataConfig, InputConfig
-from polarity.data.columns import SENTIMENT140
+from polarity.data.columns import LABEL_NAMES, SENTIMENT140, TEXT_NAMES
+from polarity.data.compression import bare_name, blocks_of, opened
+from polarity.data.records import Layout, Profile, RecordReader, split_records
 from polarity.errors import ConfigurationError, DataRejected
 
-HEAD_BYTES = 64 * 1024
+SAMPLE_BYTES = 2**20
+_SAMPLE_LINES = 2000
 _RESERVED = {"row", "key"}  # columns of our own
-_MAGIC = {
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a zip archive (or a spreadsheet)",
-    b"SQLite format 3": "an SQLite database",
-    b"\x7fELF": "a program",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"\x28\xb5\x2f\xfd": "a zstd archive",
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
+_SEPARATORS = (",", ";", "\t", "|")
+_GENERAL_NAMES = frozenset((*TEXT_NAMES, *LABEL_NAMES))
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to read a delimited file."""
+    """How to read a delimited file.
 
-    header: tuple[str, ...]
-    separator: str
-    quoting: bool
+    Attributes
+    ----------
+    layout : Layout
+        Header, separator and quoting.
+    profile : Profile
+        What its records look like.
+    encoding : str
+        Of the whole file; single lines may be damaged if it is UTF-8.
+    newline : str
+        Line feed (also for CRLF), or carriage return.
+    lines_before : int
+        Lines before the first record: the header, and blank lines or a `sep=` line before it.
+    """
+
+    layout: Layout
+    profile: Profile
     encoding: str
-    has_header: bool
+    newline: str
+    lines_before: int
 
-    @property
-    def first_line(self) -> int:
-        """The line of the first record, counted from 1."""
-        return 2 if self.has_header else 1
+    def reader(self) -> RecordReader:
+        """Return a reader for the blocks of `records`."""
+        return RecordReader(self.layout, self.profile, first_line=self.lines_before + 1)
 
-    def options(
-        self, set_aside: Callable[[pacsv.InvalidRow], str], *, block_bytes: int | None = None
-    ) -> dict[str, Any]:
-        """Arguments of `pyarrow.csv.read_csv` and `open_csv`: every column is read as strings.
+    def records(self, path: Path) -> Iterator[bytes]:
+        """Yield the text of `path` after the header: UTF-8, with line feeds.
 
-        Parameters
-        ----------
-        set_aside : callable
-            Called with each row that has another number of fields than the header; returns `"skip"`.
-        block_bytes : int, optional
-            Size of what is parsed at once.
+        Raises
+        ------
+        DataRejected
+            If the file is damaged, or not in its encoding.
         """
-        return {
-            "read_options": pacsv.ReadOptions(
-                use_threads=False,  # record numbers are known only so
-                encoding=self.encoding,
-                column_names=list(self.header),
-                skip_rows=1 if self.has_header else 0,
-                **({"block_size": block_bytes} if block_bytes else {}),
-            ),
-            "parse_options": pacsv.ParseOptions(
-                delimiter=self.separator,
-                quote_char='"' if self.quoting else False,
-                newlines_in_values=self.quoting,
-                invalid_row_handler=set_aside,
-                ignore_empty_lines=True,
-            ),
-            "convert_options": pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in self.header}, strings_can_be_null=False
-            ),
-        }
+        left = self.lines_before
+        for block in decoded(blocks_of(path), self.encoding, path):
+            text = block.replace(b"\r", b"\n") if self.newline == "\r" else block
+            while left and text:
+                _, newline, text = text.partition(b"\n")
+                left -= len(newline)
+            if text:
+                yield text
 
-    def mended(self, fields: int, text: str) -> dict[str, str | None] | None:
-        """The record of a row whose number of fields is not the header's; none if nobody can tell which is which.
-
-        Without quoting, separators too many belong to the last field (a tweet with a tab inside).
-        """
-        if self.quoting or fields <= len(self.header):
-            return None
-        values: list[str | None] = list(text.rstrip("\r\n").split(self.separator, len(self.header) - 1))
-        return dict(zip(self.header, values, strict=True))
+    def __str__(self) -> str:
+        """Describe it in words."""
+        separator = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}.get(
+            self.layout.separator, repr(self.layout.separator)
+        )
+        quoted = "quoted fields" if self.layout.quoting else "no quoting"
+        return f"{self.encoding}, {separator}, {quoted}"
 
 
-def sniff(path: Path, head: bytes, config: DataConfig | InputConfig) -> Dialect:
-    """The dialect of a file that begins with `head`, as far as `config` does not give it.
+def judge_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
+    """Judge the dialect of a file by its content, as far as `config` does not give it.
 
     Raises
     ------
     ConfigurationError, DataRejected
         If an option does not fit, or there is no header.
     """
-    original = config.text_column is None and _is_sentiment140(head)
-    tabs = path.name.removesuffix(".gz").lower().endswith((".tsv", ".tab"))
-    separator = config.separator or ("\t" if tabs else ",")
-    if len(separator) != 1:
-        raise ConfigurationError(f"Got data.separator={separator!r}; it must be one character.")
-    quoting = config.quoting if config.quoting is not None else separator != "\t"
-    encoding = config.encoding or ("iso-8859-1" if original else "utf-8")
-    with told(path, encoding):
-        header = SENTIMENT140 if original else tuple(_header(head, separator, quoting, encoding, path))
-    return Dialect(header, separator, quoting, encoding, has_header=not original)
+    if config.separator is not None and len(config.separator) != 1:
+        raise ConfigurationError(f"Got data.separator={config.separator!r}; it must be one character.")
+    with opened(path) as stream:
+        head = stream.read(SAMPLE_BYTES)
+    encoding = config.encoding or judge_encoding(path, head)
+    whole = len(head) < SAMPLE_BYTES
+    text = b"".join(decoded([head], encoding, path, whole=whole)).decode("utf-8", "replace")
+    newline = "\r" if "\r" in text and "\n" not in text else "\n"
+    lines = text.replace("\r", "\n").split("\n") if newline == "\r" else text.split("\n")
+    if not whole and len(lines) > 1:
+        lines.pop()  # cut off
+    before = next((number for number, line in enumerate(lines) if line.strip("\r \t")), 0)
+    separator = config.separator
+    if lines[before].lower().startswith("sep=") and len(lines[before].strip()) <= 5:
+        separator = separator or lines[before].rstrip("\r\n")[4:5] or None
+        before += 1
+    lines = lines[before : before + _SAMPLE_LINES]
+    separator = separator or _judge_separator(lines, path, config)
+    names = _first_record(lines, separator, path)
+    original = config.text_column is None and _is_sentiment140(names)
+    headless = config.header == "none" or (original and not _is_numbering(names))
+    header: tuple[str, ...]
+    if original:
+        header = SENTIMENT140
+        if config.encoding is None and encoding not in ("utf-8", "utf-16", "utf-32"):
+            encoding = "iso-8859-1"
+    elif config.header == "none":
+        header = tuple(f"column_{position}" for position in range(1, len(names) + 1))
+    else:
+        header = _header(names, path)
+    spanned = 0 if headless else 1
+    body = [line for line in lines[spanned:] if line.strip("\r")]
+    quoting = config.quoting
+    if quoting is None:
+        quoting = separator != "\t" or _is_quoted(body, separator, len(header))
+    profile = Profile.of(split_records("\n".join(body), separator, len(header)) if quoting else [])
+    return Dialect(Layout(header, separator, quoting), profile, encoding, newline, before + spanned)
 
 
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file, unpacked.
+def judge_encoding(path: Path, head: bytes) -> str:
+    """Judge the encoding of a file: by its mark, else by whether its lines are UTF-8 from the first to the last.
+
+    A few damaged lines leave it UTF-8. If most lines beyond ASCII are none, charset-normalizer decides.
+    """
+    for mark, name in _BOMS.items():
+        if head.startswith(mark):
+            return name
+    zeros = [head[start:4096:2].count(0) for start in (0, 1)]
+    if sum(zeros) > len(head[:4096]) // 5:
+        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    beyond_ascii: list[bytes] = []
+    damaged = total = 0
+    rest = b""
+    for block in blocks_of(path):
+        data = rest + block
+        cut = data.rfind(b"\n") + 1 or len(data)
+        data, rest = data[:cut], data[cut:]
+        if data.isascii():
+            continue
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            some = [line for line in data.split(b"\n") if not line.isascii()]
+            wrong = [line for line in some if not _is_utf8(line)]
+            total, damaged = total + len(some), damaged + len(wrong)
+            beyond_ascii += wrong[: 2000 - len(beyond_ascii)]
+        else:
+            total += data.count(b"\n")
+    if rest and not _is_utf8(rest):
+        damaged, total, beyond_ascii = damaged + 1, total + 1, [*beyond_ascii, rest]
+    if damaged * 2 <= total or not damaged:
+        return "utf-8"
+    return _single_byte_encoding(b"\n".join(beyond_ascii))
+
+
+def decoded(blocks: Iterable[bytes], encoding: str, path: Path, *, whole: bool = True) -> Iterator[bytes]:
+    """Yield UTF-8 from blocks in another encoding, without the mark at the beginning.
+
+    UTF-8 itself is passed on as it is: the reader of the records sets damaged lines aside.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such encoding.
+    DataRejected
+        If the text is not in it.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError as error:
+        raise ConfigurationError(
+            f"Got data.encoding={encoding!r}, which is not the name of a codec; try utf-8 or iso-8859-1."
+        ) from error
+    first = True
+    try:
+        for block in blocks:
+            text = block if name in ("utf-8", "utf-8-sig") else decoder.decode(block).encode("utf-8")
+            yield text.removeprefix(codecs.BOM_UTF8) if first else text
+            first = first and not text
+        if whole and name not in ("utf-8", "utf-8-sig"):
+            yield decoder.decode(b"", final=True).encode("utf-8")
+    except UnicodeError as error:
+        raise DataRejected(
+            f"{path} is not in {encoding} ({error}). Say what it is in, e.g. --data.encoding cp1252 or iso-8859-1."
+        ) from error
+
+
+def refuse_other_kinds(path: Path, head: bytes, config: DataConfig | InputConfig) -> None:
+    """Refuse what is plainly no table of text, and say what it is.
 
     Raises
     ------
     DataRejected
-        If there is nothing in it.
+        With what to do instead.
     """
-    with opened(path) as stream:
-        head = stream.read(HEAD_BYTES)
-    if not head.strip():
-        raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
-    return head
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked if they are gzipped whatever the name says."""
-    with path.open("rb") as raw:
-        gzipped = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rb") if gzipped else path.open("rb") as stream:
-        yield stream  # type: ignore[misc]  # GzipFile reads bytes as IO[bytes] does
-
-
-def refuse_binary(head: bytes, path: Path, config: DataConfig | InputConfig) -> None:
-    """Refuse what is plainly no table of text, and say what it is."""
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            raise DataRejected(f"{path} is {what}, not a table; a CSV, TSV or Parquet file is wanted.")
-    if config.encoding is not None:
-        return
-    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(head) > 3 and (head[1::2].count(0) > len(head) // 4))
-    if utf16:
-        raise DataRejected(f"{path} is in UTF-16; save it as UTF-8, or say --data.encoding utf-16.")
-    if b"\x00" in head:
+    start = head[:1024].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
         raise DataRejected(
-            f"{path} holds NUL bytes near its start: it is not text; a CSV, TSV or Parquet file is wanted."
+            f"{path} is a Git LFS pointer, not the data: run `git lfs pull` where it comes from, and use that file."
         )
-
-
-@contextmanager
-def unbroken(path: Path) -> Iterator[None]:
-    """Refuse a damaged file in words."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataRejected(f"{path}: the gzip file is damaged or cut off ({error}). Get the file again.") from error
-    except OSError as error:
-        if isinstance(error, pa.ArrowException):
-            raise DataRejected(f"{path}: {error}") from error
-        raise
-
-
-@contextmanager
-def told(path: Path, encoding: str) -> Iterator[None]:
-    """Refuse what cannot be read as a table in words."""
-    try:
-        yield
-    except (pa.ArrowInvalid, UnicodeError, LookupError) as error:
-        raise _refusal(error, path, encoding) from error
-
-
-def _refusal(error: Exception, path: Path, encoding: str) -> Exception:
-    if isinstance(error, LookupError):
-        return ConfigurationError(f"Got data.encoding={encoding!r}, which no codec is named; try utf-8 or iso-8859-1.")
-    message = str(error).splitlines()[0]
-    if isinstance(error, UnicodeError) or "UTF8" in message or "utf-8" in message.lower():
-        return DataRejected(
-            f"{path} is not in {encoding} ({message}). Say what it is in, e.g. --data.encoding cp1252 or iso-8859-1."
-        )
-    return DataRejected(f"{path} cannot be read as a table ({message}). Check --data.separator and --data.quoting.")
-
-
-def _is_sentiment140(head: bytes) -> bool:
-    first = next(csv.reader(io.StringIO(head.split(b"\n", 1)[0].decode("iso-8859-1"))), [])
-    return len(first) == 6 and first[0] in {"0", "2", "4"} and first[1].isdigit()
-
-
-def _header(head: bytes, separator: str, quoting: bool, encoding: str, path: Path) -> list[str]:
-    text = head.decode(encoding, "ignore").removeprefix("\ufeff")
-    reader = csv.reader(
-        io.StringIO(text), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
-    )
-    try:
-        names = [name.strip() for name in next(reader)]
-    except (csv.Error, StopIteration) as error:
-        raise DataRejected(f"{path}: no header could be read ({error}).") from error
-    for position, name in enumerate(names):
-        if name in names[:position] and name:
-            raise DataRejected(f"{path}: the column {name!r} is there twice; give each column a name of its own.")
-    return [own_name(name) or f"column_{position + 1}" for position, name in enumerate(names)]
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        kind = "an XML file" if start.startswith(b"<?xml") else "a web page (HTML), perhaps that of a log-in"
+        raise DataRejected(f"{path} is {kind}, not a table. Download the data itself, and use that file.")
+    if start.startswith(b"{\\rtf"):
+        raise DataRejected(f"{path} is an RTF document, not a table; save it as CSV UTF-8.")
+    if start.startswith(b"%pdf"):
+        raise DataRejected(f"{path} is a PDF document, not a table; a table of tweets (CSV, Parquet …) is needed.")
+    sample = head[:4096]
+    if config.encoding is not None or sample.startswith(tuple(_BOMS)):
+        return
+    controls = sum(sample.count(byte) for byte in bytes({*range(32)} - {0, 9, 10, 12, 13, 27}))
+    zeros = sample.count(0)
+    if controls * 20 > len(sample) or (zeros * 100 > len(sample) and not _looks_like_utf16(sample)):
+        raise DataRejected(f"{path} is {_kind(head)}, not a table of text; a CSV, TSV, JSON or Parquet file is needed.")
 
 
 def own_name(name: str) -> str:
-    """The name of a column of the file beside the project's own."""
+    """Return the name of a column of the file beside the project's own."""
     return f"{name}_" if name in _RESERVED else name
+
+
+def _kind(head: bytes) -> str:
+    try:
+        return f"a binary file ({puremagic.magic_string(head)[0].name})"
+    except (puremagic.PureError, ValueError, IndexError):
+        return "a binary file"
+
+
+def _looks_like_utf16(sample: bytes) -> bool:
+    zeros = [sample[start::2].count(0) for start in (0, 1)]
+    return max(zeros) > len(sample) // 6 and min(zeros) * 20 < max(zeros)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _single_byte_encoding(sample: bytes) -> str:
+    """Name the encoding of text that is not UTF-8; Western European unless another one is plainly right."""
+    best = charset_normalizer.from_bytes(sample).best()
+    if best is not None and best.encoding not in ("cp1250", "cp1257", "cp1258", "latin_1", "ascii"):
+        language = best.language
+        if language not in ("Unknown", "English") or best.encoding.startswith(("shift", "euc", "gb", "big5", "cp9")):
+            return "cp1252" if best.encoding == "cp1252" else best.encoding
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return "iso-8859-1"
+    return "cp1252"
+
+
+def _judge_separator(lines: list[str], path: Path, config: DataConfig | InputConfig) -> str:
+    """Choose the separator whose fields name known columns and are as many in most lines as in the header."""
+    tabs = bare_name(path).endswith((".tsv", ".tab"))
+    candidates = ("\t", *(mark for mark in _SEPARATORS if mark != "\t")) if tabs else _SEPARATORS
+    wanted = {config.text_column, getattr(config, "label_column", None)} - {None}
+
+    def merit(separator: str) -> tuple[bool, bool, float, int]:
+        names = [name.strip() for name in _fields(lines[0], separator)]
+        counts = [len(_fields(line, separator)) for line in lines[1:200] if line.strip("\r")]
+        share = sum(count == len(names) for count in counts) / max(1, len(counts))
+        known = bool(wanted & set(names)) or (not wanted and any(name.lower() in _GENERAL_NAMES for name in names))
+        return len(names) > 1, known, round(share, 1), len(names)
+
+    best = max(candidates, key=merit)  # the first of equals
+    return best if merit(best)[0] else candidates[0]
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+    except csv.Error:
+        return line.split(separator)
+
+
+def _is_quoted(lines: list[str], separator: str, columns: int) -> bool:
+    """Whether quotes around fields are quoting: they close, and are needed or everywhere."""
+    closed = stray = needed = records = 0
+    at = 0
+    while at < len(lines):
+        records += 1
+        line = lines[at].rstrip("\r\n")
+        if not any(value.startswith('"') for value in line.split(separator)):
+            at += 1
+            continue
+        reader = csv.reader((f"{text}\n" for text in lines[at : at + 50]), delimiter=separator, strict=True)
+        try:
+            fields = next(reader)
+        except (csv.Error, StopIteration):
+            fields = []
+        if len(fields) != columns:
+            stray += 1
+            at += 1
+            continue
+        closed += 1
+        needed += any(mark in value for value in fields for mark in (separator, "\n", '"'))
+        at += max(1, reader.line_num)
+    return closed > 0 and stray * 10 <= closed and (needed > 0 or closed * 10 >= records * 9)
+
+
+def _first_record(lines: list[str], separator: str, path: Path) -> list[str]:
+    names = [name.strip() for name in _fields(lines[0], separator)]
+    if not names:
+        raise DataRejected(f"{path}: no header could be read.")
+    return names
+
+
+def _is_sentiment140(names: list[str]) -> bool:
+    """Whether a first record is one of Sentiment140's original, or pandas' numbering of its columns."""
+    return len(names) == 6 and (_is_numbering(names) or (names[0] in {"0", "2", "4"} and names[1].isdigit()))
+
+
+def _is_numbering(names: list[str]) -> bool:
+    return names == [str(position) for position in range(len(names))]
+
+
+def _header(names: list[str], path: Path) -> tuple[str, ...]:
+    for position, name in enumerate(names):
+        if name in names[:position] and name:
+            raise DataRejected(
+                f"{path}: the column {name!r} is there twice; give each column a name of its own, or say "
+                "--data.header none if the first line is a record."
+            )
+    taken = set(names)
+    header = []
+    for position, name in enumerate(names, 1):
+        own = own_name(name) or f"column_{position}"
+        while own != name and own in taken:
+            own += "_"
+        header.append(own)
+        taken.add(own)
+    return tuple(header)

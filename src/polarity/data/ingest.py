@@ -21,7 +21,14 @@ def ingest(config: DataConfig, labels: tuple[str, ...], folder: Path) -> Snapsho
     if config.source == "generated":
         table = generate_tweets(rows=config.rows, labels=labels, seed=config.seed)
         source = f"generated corpus ({config.rows} rows, seed {config.seed})"
-    else:
-        table = read_tweets(config, labels)
-        source = config.path.name if config.path else ""
-    return write_snapshot(table, folder, source=source, labels=labels)
+        return write_snapshot(table, folder, source=source, labels=labels)
+    tweets = read_tweets(config, labels)
+    return write_snapshot(
+        tweets.table,
+        folder,
+        source=config.path.name if config.path else "",
+        labels=labels,
+        unreadable=tweets.unreadable,
+        ignored=tweets.ignored,
+        thinned_out=tweets.thinned_out,
+    )

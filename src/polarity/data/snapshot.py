@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 from polarity.errors import ArtifactError
 
 TWEETS_FILE = "tweets.parquet"
+UNREADABLE_FILE = "unreadable.parquet"
 MANIFEST_FILE = "manifest.json"
+_UNREADABLE = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("raw", pa.string()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Manifest:
     """What a snapshot holds and where it is from.
 
     `digest` is the sha256 of the rows themselves (Arrow's IPC form), so the same
-    tweets have the same digest wherever and whenever they were written.
+    tweets have the same digest wherever and whenever they were written. The records
+    of the source are `rows`, and those that were `unreadable`, `ignored` on purpose
+    or `thinned_out` to a limit.
     """
 
     source: str
@@ -31,6 +35,9 @@ class Manifest:
     labels: tuple[str, ...]
     label_counts: dict[str, int]
     columns: tuple[str, ...]
+    unreadable: int = 0
+    ignored: int = 0
+    thinned_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,10 +56,26 @@ class Snapshot:
         """The rows, or only some of their columns."""
         return pq.read_table(self.tweets, columns=columns)
 
+    def read_unreadable(self) -> pa.Table:
+        """The records that could not be read: `row`, `line`, `raw` and `reason`."""
+        path = self.folder / UNREADABLE_FILE
+        return pq.read_table(path) if self.manifest.unreadable else _UNREADABLE.empty_table()
 
-def write_snapshot(table: pa.Table, folder: Path, *, source: str, labels: tuple[str, ...]) -> Snapshot:
-    """Write `table` as a snapshot into `folder`."""
+
+def write_snapshot(
+    table: pa.Table,
+    folder: Path,
+    *,
+    source: str,
+    labels: tuple[str, ...],
+    unreadable: pa.Table | None = None,
+    ignored: int = 0,
+    thinned_out: int = 0,
+) -> Snapshot:
+    """Write `table` as a snapshot into `folder`, and beside it what could not be read."""
     folder.mkdir(parents=True, exist_ok=True)
+    if unreadable is not None and unreadable.num_rows:
+        pq.write_table(unreadable.cast(_UNREADABLE), folder / UNREADABLE_FILE, compression="zstd")
     counts = table.column("label").value_counts().to_pylist() if table.num_rows else []
     manifest = Manifest(
         source=source,
@@ -61,6 +84,9 @@ def write_snapshot(table: pa.Table, folder: Path, *, source: str, labels: tuple[
         labels=labels,
         label_counts={str(entry["values"]): entry["counts"] for entry in counts},
         columns=tuple(table.column_names),
+        unreadable=unreadable.num_rows if unreadable is not None else 0,
+        ignored=ignored,
+        thinned_out=thinned_out,
     )
     pq.write_table(table, folder / TWEETS_FILE, compression="zstd")
     (folder / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")

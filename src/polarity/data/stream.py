@@ -1,35 +1,50 @@
-"""Read tweets from a file of any size, a piece at a time."""
+"""Read the records of a file of any size and format, some thousands at a time: none is lost in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from polarity.config.sections import InputConfig
-from polarity.data.dialect import Dialect, opened, own_name, read_head, refuse_binary, sniff, told, unbroken
+from polarity.config.sections import DataConfig, InputConfig
+from polarity.data.compression import blocks_of, opened
+from polarity.data.dialect import Dialect, decoded, judge_dialect, judge_encoding, own_name, refuse_other_kinds
+from polarity.data.json_records import Fields, looks_like_json, read_json
+from polarity.data.records import Unreadable
 from polarity.errors import DataRejected
 
-ROW, REASON = "row", "reason"
-_BLOCK_BYTES = 4 * 2**20
+ROW, LINE, RAW, PROBLEM = "row", "_line", "_raw", "_problem"
+_HEAD_BYTES = 64 * 1024
 _BATCH_ROWS = 10_000
+# Objects whose fields are the columns of a JSON file.
+_SAMPLE_OBJECTS = 1000
 
 
 class TweetFile:
-    """The rows of a CSV, TSV or Parquet file, plain or gzipped, without ever holding all of them.
+    """The records of a delimited, JSON or Parquet file, plain or compressed, without ever holding all of them.
+
+    Every record of the file is a row of the tables: with its columns, or with a reason why it could not be read, its
+    line and its raw text.
 
     Parameters
     ----------
     path : Path
         The file.
-    config : InputConfig
-        How to read it.
+    config : DataConfig or InputConfig
+        How to read it, as far as its content does not tell.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of its columns.
+    judgement : str
+        How the file is read, in words.
 
     Raises
     ------
@@ -37,23 +52,24 @@ class TweetFile:
         If it is no such file; a fault further inside it is raised when the reading comes there.
     """
 
-    def __init__(self, path: Path, config: InputConfig) -> None:
+    def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
         self.path = path
-        with unbroken(path):
-            head = read_head(path)
-            self._dialect: Dialect | None = None
-            if head.startswith(b"PAR1"):
-                with _sound_parquet(path):
-                    schema = pq.read_schema(path)
-                self._original = {own_name(field.name): field.name for field in schema if not _nested(field.type)}
-                self.columns = tuple(self._original)
-            else:
-                refuse_binary(head, path, config)
-                self._dialect = sniff(path, head, config)
-                self.columns = self._dialect.header
+        with opened(path) as stream:
+            head = stream.read(_HEAD_BYTES)
+        if not head.strip():
+            raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
+        if head.startswith(b"PAR1"):
+            self._format: _Parquet | _Json | _Delimited = _Parquet(path)
+        else:
+            refuse_other_kinds(path, head, config)
+            self._format = (
+                _Json(path, config) if looks_like_json(head) else _Delimited(path, judge_dialect(path, config))
+            )
+        self.columns = self._format.columns
+        self.judgement = self._format.judgement
 
     def tables(self, *columns: str) -> Iterator[pa.Table]:
-        """The rows in order, in tables of some thousands.
+        """Read the records in order, in tables of some thousands.
 
         Parameters
         ----------
@@ -63,68 +79,112 @@ class TweetFile:
         Yields
         ------
         pyarrow.Table
-            `row` (int64, counts the file's records from 1), the columns asked for (strings), and `reason`: why
-            the row could not be read, if it could not.
+            `row` (int64, counts the file's records from 1), the columns asked for (strings), and of records that could
+            not be read `_line` (int64, counts the file's lines from 1), `_raw` (their text) and `_problem`.
         """
-        with unbroken(self.path):
-            yield from self._parquet(columns) if self._dialect is None else self._delimited(self._dialect, columns)
-
-    def _parquet(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
-        with _sound_parquet(self.path), pq.ParquetFile(self.path) as file:
-            start = 1
-            wanted = [self._original[name] for name in columns]
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                values = {name: batch.column(self._original[name]).cast(pa.string()) for name in columns}
-                yield _table(np.arange(start, start + batch.num_rows), values)
-                start += batch.num_rows
-
-    def _delimited(self, dialect: Dialect, columns: tuple[str, ...]) -> Iterator[pa.Table]:
-        odd: dict[int, tuple[int, str]] = {}  # rows with another number of fields: record number -> fields, text
-
-        def set_aside(row: pacsv.InvalidRow) -> str:
-            odd[row.number - dialect.first_line + 1] = (row.actual_columns, row.text)
-            return "skip"
-
-        next_row = 1
-        with told(self.path, dialect.encoding), opened(self.path) as stream:
-            for batch in pacsv.open_csv(stream, **dialect.options(set_aside, block_bytes=_BLOCK_BYTES)):
-                if not batch.num_rows:
-                    continue
-                # the parser reads ahead, so that every odd row before the batch's last is known by now
-                numbers = _free_numbers(next_row, batch.num_rows, odd)
-                table = _table(numbers, {name: batch.column(name) for name in columns})
-                next_row = int(numbers[-1]) + 1
-                here = sorted(number for number in odd if number < next_row)
-                if here:
-                    strays = _strays({number: odd.pop(number) for number in here}, dialect, table.schema)
-                    table = pa.concat_tables([table, strays]).sort_by(ROW)
-                yield table
-        if odd:
-            schema = pa.schema([(ROW, pa.int64()), *((name, pa.string()) for name in columns), (REASON, pa.string())])
-            yield _strays(dict(sorted(odd.items())), dialect, schema)
+        yield from self._format.tables(columns)
 
 
-def _table(numbers: npt.NDArray[np.int64], values: dict[str, pa.Array]) -> pa.Table:
-    return pa.table({ROW: pa.array(numbers, pa.int64()), **values, REASON: pa.nulls(len(numbers), pa.string())})
+class _Delimited:
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._path, self._dialect = path, dialect
+        self.columns = dialect.layout.header
+        self.judgement = str(dialect)
+
+    def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        for block in self._dialect.reader().read(self._dialect.records(self._path)):
+            yield _table(block.rows, {name: block.table.column(name) for name in columns}, block.unreadable)
 
 
-def _free_numbers(start: int, count: int, taken: dict[int, tuple[int, str]]) -> npt.NDArray[np.int64]:
-    """The first `count` record numbers from `start` on that no odd row has."""
-    numbers = np.arange(start, start + count + len(taken))
-    return numbers[~np.isin(numbers, list(taken))][:count]
+class _Json:
+    def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
+        with opened(path) as stream:
+            head = stream.read(_HEAD_BYTES)
+        self._path = path
+        self._encoding = config.encoding or judge_encoding(path, head)
+        self.judgement = f"{self._encoding}, JSON"
+        names: dict[str, str] = {}
+        for record in islice(self._objects(), _SAMPLE_OBJECTS):
+            if not isinstance(record, Unreadable):
+                names |= {own_name(name): name for name in record[1]}
+        # a field that only later objects have
+        for wanted in (config.text_column, getattr(config, "label_column", None)):
+            if wanted is not None:
+                names.setdefault(wanted, wanted)
+        self._original = names
+        self.columns = tuple(names)
+
+    def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        records = self._objects()
+        first = 1
+        while batch := list(islice(records, _BATCH_ROWS)):
+            unreadable = [record for record in batch if isinstance(record, Unreadable)]
+            fields: list[Fields] = [record[1] for record in batch if not isinstance(record, Unreadable)]
+            rows = np.setdiff1d(np.arange(first, first + len(batch)), [record.row for record in unreadable])
+            values = {
+                name: pa.array([record.get(self._original[name]) for record in fields], pa.string()) for name in columns
+            }
+            yield _table(rows, values, unreadable)
+            first += len(batch)
+
+    def _objects(self) -> Iterator[tuple[int, Fields] | Unreadable]:
+        return read_json(decoded(blocks_of(self._path), self._encoding, self._path))
 
 
-def _strays(odd: dict[int, tuple[int, str]], dialect: Dialect, schema: pa.Schema) -> pa.Table:
-    rows = []
-    for number, (fields, text) in odd.items():
-        record = dialect.mended(fields, text)
-        reason = None if record else f"the row has {fields} fields, the header {len(dialect.header)}"
-        rows.append({**(record or {}), ROW: number, REASON: reason})
-    return pa.Table.from_pylist(rows, schema)
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _sound_parquet(path):
+            schema = pq.read_schema(path)
+        self._original = {own_name(field.name): field.name for field in schema if _is_scalar(field.type)}
+        self._names = _class_names(schema)
+        self.columns = tuple(self._original)
+        self.judgement = "Parquet"
+
+    def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        first = 1
+        with _sound_parquet(self._path), pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[self._original[name] for name in columns]):
+                values = {name: self._text(batch, self._original[name]) for name in columns}
+                yield _table(np.arange(first, first + batch.num_rows), values, [])
+                first += batch.num_rows
+
+    def _text(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        column = batch.column(name)
+        if name not in self._names:
+            return column.cast(pa.string())
+        named = dict(enumerate(self._names[name]))
+        return pa.array(
+            [named.get(code, code if code is None else str(code)) for code in column.to_pylist()], pa.string()
+        )
 
 
-def _nested(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_nested(kind))
+def _table(
+    rows: Iterable[int], values: dict[str, pa.Array | pa.ChunkedArray], unreadable: list[Unreadable]
+) -> pa.Table:
+    numbers = pa.array(rows, pa.int64())
+    nothing = {LINE: pa.int64(), RAW: pa.string(), PROBLEM: pa.string()}
+    table = pa.table({ROW: numbers, **values, **{name: pa.nulls(len(numbers), kind) for name, kind in nothing.items()}})
+    if not unreadable:
+        return table
+    records = [{ROW: record.row, LINE: record.line, RAW: record.raw, PROBLEM: record.reason} for record in unreadable]
+    return pa.concat_tables([table, pa.Table.from_pylist(records, table.schema)]).sort_by(ROW)
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    """Whether values of a type can be written as text; bytes cannot."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) and not (
+        pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of the classes that a Hugging Face data set's columns hold as numbers."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 @contextmanager
@@ -132,5 +192,9 @@ def _sound_parquet(path: Path) -> Iterator[None]:
     """Refuse a damaged Parquet file in words."""
     try:
         yield
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Get the file again.") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
         raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Get the file again.") from error

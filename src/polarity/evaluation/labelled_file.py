@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,31 +18,54 @@ from polarity.text.cleaning import repair
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """Rows that can be measured (Parquet), and how many could not be."""
+    """Rows that can be measured (Parquet), and how many could not be, by reason."""
 
     path: Path
     rows: int
-    left_out: int
+    reasons: dict[str, int]
+
+    @property
+    def left_out(self) -> int:
+        """How many records of the file are not measured."""
+        return sum(self.reasons.values())
 
 
-def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path) -> LabelledFile:
+def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, max_bad_share: float) -> LabelledFile:
     """Read the file of `config`, repair its texts, and write the rows with a text and a known label to `path`.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        As `read_tweets`, and if no row is left.
+        As `read_tweets`; if a class has no row, or more records than `max_bad_share` have no text or no known label:
+        then the measure would be of other tweets than the file holds.
     """
-    table = read_tweets(config, labels)
+    tweets = read_tweets(config, labels)
+    table = tweets.table
     texts = pa.array([repair(text or "") for text in table.column("text").to_pylist()], pa.string())
     table = table.set_column(table.column_names.index("text"), "text", texts)
-    known = pc.is_in(table.column("label"), value_set=pa.array(labels))
-    kept = table.filter(pc.and_(known, pc.not_equal(table.column("text"), "")))
-    if kept.num_rows == 0:
-        found = sorted({str(label) for label in table.column("label").unique().to_pylist()})[:8]
+    known = pc.fill_null(pc.is_in(table.column("label"), value_set=pa.array(labels)), False)
+    has_text = pc.not_equal(table.column("text"), "")
+    kept = table.filter(pc.and_(known, has_text))
+    bad = Counter({"they could not be read": tweets.unreadable.num_rows})
+    for label in table.filter(pc.invert(known)).column("label").to_pylist():
+        bad["the label is missing" if label is None else f"the label {label[:40]!r} is not a class of the model"] += 1
+    bad["the text is missing"] = table.filter(pc.and_(known, pc.invert(has_text))).num_rows
+    bad = +bad
+    records = table.num_rows + tweets.unreadable.num_rows
+    told = "; ".join(f"{count} of {records} rows: {reason}" for reason, count in bad.most_common(5))
+    missing = sorted(set(labels) - set(kept.column("label").to_pylist()))
+    if missing:
         raise DataRejected(
-            f"{config.path}: no row has a text and a label of {list(labels)}; its labels are {found}. "
-            "Say what they mean with --data.label_map."
+            f"{config.path}: of the classes {list(labels)} there is no row of {missing}, so nothing can be said about "
+            f"them. {told + '. ' if told else ''}Say what the labels of the file mean with --data.label_map."
         )
+    if sum(bad.values()) > max_bad_share * records:
+        raise DataRejected(
+            f"{config.path} is not fit to measure {list(labels)} on: {told}. At most {max_bad_share:.1%} may be bad "
+            "(--max_bad_share). Say what labels mean with --data.label_map, or leave them out on purpose with "
+            "--data.ignore_labels."
+        )
+    if tweets.ignored:
+        bad["their label is ignored (data.ignore_labels)"] = tweets.ignored
     pq.write_table(kept, path)
-    return LabelledFile(path, kept.num_rows, table.num_rows - kept.num_rows)
+    return LabelledFile(path, kept.num_rows, dict(bad))

@@ -257,6 +257,8 @@ class EvaluateConfig(_StoredModelOptions):
     data: DataConfig = DataConfig()
     seed: int = 42
     """Seed of the bootstrap intervals."""
+    max_bad_share: float = Field(0.05, ge=0, le=1)
+    """Largest share of rows that may lack a text or a label of the model's classes."""
 
 
 class ScoreConfig(_StoredModelOptions):

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from polarity.config.sections import InputConfig
 from polarity.config.settings import settings
 from polarity.data.columns import TEXT_NAMES, find_column
-from polarity.data.stream import REASON, ROW, TweetFile
+from polarity.data.stream import ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
 from polarity.families.registry import family_named
 from polarity.inference.package import MANIFEST, file_digest
@@ -180,7 +180,7 @@ def _columns(file: TweetFile, config: ScoreConfig) -> Columns:
         _optional(there, data.date_column, DATE_NAMES, role="date", source=source),
         config.keep,
     )
-    clashing = sorted(set(columns) & {"file", ROW, "sentiment", "model", REASON} - {text})
+    clashing = sorted(set(columns) & {"file", ROW, "sentiment", "model", "reason"} - {text})
     if clashing:
         raise ConfigurationError(
             f"{clashing} in {source} cannot be kept, because the result has columns with these names."

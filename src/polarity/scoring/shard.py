@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polarity.data.stream import REASON, ROW
+from polarity.data.stream import PROBLEM, ROW
 from polarity.families.packaging import load_predictor
 from polarity.inference.predictor import Predictor
 from polarity.scoring.tally import Tally
@@ -89,7 +89,7 @@ def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Colu
     texts = table.column(columns.text).to_pylist()
     reasons = [
         reason or (None if _has_text(text) else NO_TEXT)
-        for text, reason in zip(texts, table.column(REASON).to_pylist(), strict=True)
+        for text, reason in zip(texts, table.column(PROBLEM).to_pylist(), strict=True)
     ]
     rows = np.array([at for at, reason in enumerate(reasons) if reason is None], np.int64)
     scores = np.full((len(texts), len(predictor.labels)), np.nan, np.float32)
@@ -112,7 +112,7 @@ def score_shard(predictor: Predictor, model: str, table: pa.Table, columns: Colu
             "sentiment": pa.array(sentiments, pa.string()),
             **{f"p_{label}": pa.array(scores[:, at], mask=unscored) for at, label in enumerate(predictor.labels)},
             "model": _repeated(model, len(texts)),
-            REASON: pa.array(reasons, pa.string()),
+            "reason": pa.array(reasons, pa.string()),
         }
     )
     known = {_KEY: f"{shard.key}/{shard.source}/{shard.number}", _TALLY: tally.to_json()}

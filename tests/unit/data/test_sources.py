@@ -16,7 +16,7 @@ THREE = ("negative", "neutral", "positive")
 
 
 def read(path: Path, labels: tuple[str, ...] = TWO, **options: object) -> pd.DataFrame:
-    return read_tweets(DataConfig.model_validate({"path": path, **options}), labels).to_pandas()
+    return read_tweets(DataConfig.model_validate({"path": path, **options}), labels).table.to_pandas()
 
 
 def test_a_plain_csv_keeps_its_other_columns(tmp_path: Path) -> None:
@@ -61,12 +61,14 @@ def test_without_quoting_a_tab_too_many_belongs_to_the_last_column(tmp_path: Pat
     assert frame["row"].tolist() == [1, 2, 3]
 
 
-def test_a_row_with_too_many_fields_comes_back_without_a_text_for_the_gate_to_catch(tmp_path: Path) -> None:
+def test_a_row_with_too_many_fields_is_returned_with_its_line_and_text(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("label,text\nneg,one\nneg,two,three\npos,four\n")
-    frame = read(path)
-    assert frame["row"].tolist() == [1, 2, 3]
-    assert frame["text"].isna().tolist() == [False, True, False]
+    tweets = read_tweets(DataConfig(path=path), TWO)
+    assert tweets.table.column("row").to_pylist() == [1, 3]
+    assert tweets.unreadable.to_pylist() == [
+        {"row": 2, "line": 3, "raw": "neg,two,three", "reason": "the row has 3 fields, the header 2"}
+    ]
 
 
 def test_mapping_ignoring_and_limit(tmp_path: Path) -> None:
@@ -96,14 +98,15 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
         (b"\n\n", "t.csv", "is empty"),
         (b"label,text\n", "t.csv", "no row"),
         (b"label,words\n0,hello\n", "t.csv", "no text column"),
-        (b"text,stars\nhello,3\n", "t.csv", "no label column"),
+        (b"text,mood\nhello,3\n", "t.csv", "no label column"),
         (b"text,text\na,b\n", "t.csv", "there twice"),
-        (PNG, "t.csv", "PNG image"),
+        (PNG, "t.csv", "binary file"),
         (gzip.compress(b"label,text\n" + b"0,hello\n" * 5000, mtime=0)[:60], "t.csv.gz", "damaged or cut off"),
-        ("label,text\n0,hello\n".encode("utf-16"), "t.csv", "UTF-16"),
-        ("label,text\n0,hello\n".encode("utf-16-le"), "t.csv", "UTF-16"),
-        ("label,text\n0,caf\u00e9\n".encode("cp1252"), "t.csv", "--data.encoding"),
-        (b"label,text\n0,a\x00b\n", "t.csv", "NUL"),
+        (b"label,text\n0,a\x00b\n", "t.csv", "binary file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n", "t.csv", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><title>Log in</title></html>", "t.csv", "web page"),
+        (b"%PDF-1.7\n%\xe2\xe3", "t.csv", "PDF"),
+        (b"0,1\nhello,3\n", "t.csv", "--data.header none"),
         (b"PAR1 and then nothing", "t.parquet", "Parquet file is damaged"),
     ],
 )
@@ -142,9 +145,27 @@ def test_utf16_is_read_when_it_is_named(tmp_path: Path) -> None:
     assert read(path, encoding="utf-16")["text"].tolist() == ["hello", "caf\u00e9"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-32"])
+def test_the_encoding_is_judged_by_the_content(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    text = "label,text\n" + "0,hello\n4,caf\u00e9 \u2013 d\u00e9j\u00e0 vu\n" * 30
+    path.write_bytes(text.encode(encoding))
+    assert read(path)["text"].tolist() == ["hello", "caf\u00e9 \u2013 d\u00e9j\u00e0 vu"] * 30
+
+
+def test_a_damaged_line_of_utf8_is_set_aside_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("label,text\n0,caf\u00e9\n4,caf\u00e9\n".encode() + b"0,caf\xe9\n")
+    tweets = read_tweets(DataConfig(path=path), TWO)
+    assert tweets.table.num_rows == 2
+    (unreadable,) = tweets.unreadable.to_pylist()
+    assert (unreadable["row"], unreadable["line"], unreadable["raw"]) == (3, 4, "0,caf\\xe9")
+    assert "not valid UTF-8" in unreadable["reason"]
+
+
 def test_a_column_named_like_one_of_ours_is_renamed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("row,key,label,text\n9,k,0,hello\n")
+    path.write_text("row,key,label,text\n9,k,neg,hello\n")
     frame = read(path)
     assert frame["row"].tolist() == [1]
     assert frame["row_"].tolist() == ["9"]
@@ -152,27 +173,28 @@ def test_a_column_named_like_one_of_ours_is_renamed(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("name", "labels", "options", "rows"),
+    ("name", "labels", "options", "rows", "unreadable"),
     [
-        ("sentiment140_sample.csv.gz", TWO, {}, 105_891),
-        ("semeval2017_task4a_dev.tsv.gz", THREE, {}, 50_334),
-        ("sanders_full_corpus.csv.gz", THREE, {"ignore_labels": ("irrelevant",)}, 3_428),
-        ("kaggle_tweet_sentiment_extraction_test.csv", THREE, {"encoding": "cp1252"}, 4_795),
+        ("sentiment140_sample.csv.gz", TWO, {}, 105_891, 0),
+        # ten rows have a date beyond the header's columns
+        ("semeval2017_task4a_dev.tsv.gz", THREE, {}, 50_324, 10),
+        ("sanders_full_corpus.csv.gz", THREE, {"ignore_labels": ("irrelevant",)}, 3_428, 0),
+        ("kaggle_tweet_sentiment_extraction_test.csv", THREE, {}, 4_795, 0),
     ],
 )
 def test_real_files_are_read_whole(
-    shared_data: Path, name: str, labels: tuple[str, ...], options: dict[str, object], rows: int
+    shared_data: Path, name: str, labels: tuple[str, ...], options: dict[str, object], rows: int, unreadable: int
 ) -> None:
-    frame = read(shared_data / name, labels, **options)
-    assert len(frame) == rows
-    assert frame["row"].is_unique
-    assert set(frame["label"].dropna()) == set(labels)
+    tweets = read_tweets(DataConfig.model_validate({"path": shared_data / name, **options}), labels)
+    assert (tweets.table.num_rows, tweets.unreadable.num_rows) == (rows, unreadable)
+    assert len(set(tweets.table.column("row").to_pylist())) == rows
+    assert set(tweets.table.column("label").to_pylist()) - {None} == set(labels)
 
 
 @pytest.mark.realdata
-def test_the_wrong_encoding_of_a_real_file_is_told(shared_data: Path) -> None:
-    with pytest.raises(DataRejected, match="cp1252"):
-        read(shared_data / "kaggle_tweet_sentiment_extraction_test.csv", THREE)
+def test_the_encoding_of_a_real_file_is_judged(shared_data: Path) -> None:
+    path = shared_data / "kaggle_tweet_sentiment_extraction_test.csv"
+    assert read(path, THREE).equals(read(path, THREE, encoding="cp1252"))
 
 
 def test_configuration_errors_are_not_data_errors() -> None:

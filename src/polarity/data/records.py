@@ -1,0 +1,409 @@
+"""From delimited text to its records, each whole and with its line: a stray quote swallows nothing.
+
+Most lines are plain: their quotes open and close fields inside the line. NumPy finds them for a whole block at once,
+and pyarrow parses them. The others are read one by one. A quoted field may hold line breaks; but if the lines that it
+would swallow look like records themselves, if its closing quote is not followed by a separator, or if the file ends
+first, then the quote is stray, and the line is read alone. What cannot be read is returned with its line and text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+csv.field_size_limit(2**31 - 1)
+
+_QUOTE, _NEWLINE, _RETURN = 0x22, 0x0A, 0x0D
+# A record of more lines than these is a quote that was never closed.
+_MAX_LINES = 500
+
+_Ints = npt.NDArray[np.int64]
+
+_NUMBER = re.compile(r"\A[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?\Z")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{1,2}:\d{2}")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A record that could not be read.
+
+    Attributes
+    ----------
+    row, line : int
+        Number of the record and of its first line in the file, both counted from 1.
+    raw : str
+        Its text.
+    reason : str
+        What is wrong with it.
+    """
+
+    row: int
+    line: int
+    raw: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the records of a file are delimited.
+
+    Attributes
+    ----------
+    header : tuple of str
+        Names of the columns.
+    separator : str
+        One character.
+    quoting : bool
+        Whether fields may be quoted. Otherwise quotes are text, and surplus separators belong to the last field.
+    """
+
+    header: tuple[str, ...]
+    separator: str
+    quoting: bool
+
+
+@dataclass
+class Profile:
+    """What the columns of a file look like, to tell a record from a line of text inside a field."""
+
+    patterns: dict[int, re.Pattern[str]] = field(default_factory=dict)
+    values: dict[int, frozenset[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Sequence[Sequence[str]]) -> Profile:
+        """Learn it from some records of the file."""
+        profile = cls()
+        if len(records) < 3:
+            return profile
+        for place in range(len(records[0])):
+            column = [record[place].strip() for record in records]
+            distinct = frozenset(column)
+            if sum(bool(_NUMBER.search(value)) for value in column) >= 0.98 * len(column):
+                profile.patterns[place] = _NUMBER
+            elif len(distinct) <= min(20, max(2, len(column) // 3)):
+                profile.values[place] = distinct
+            elif sum(bool(_DATE.search(value)) for value in column) >= 0.98 * len(column):
+                profile.patterns[place] = _DATE
+        return profile
+
+    def fits(self, fields: Sequence[str], columns: int) -> bool:
+        """Whether the fields of a line look like a record of the file; never if nothing is known of the columns.
+
+        Most of the known columns are enough: what a sample has seen of the others may not be all that they hold.
+        """
+        if len(fields) != columns:
+            return False
+        looks = [bool(pattern.search(fields[place].strip())) for place, pattern in self.patterns.items()]
+        looks += [fields[place].strip() in known for place, known in self.values.items()]
+        return 2 * sum(looks) > len(looks)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive records.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Strings, a column for each of the header's, n rows.
+    rows, lines : int array of shape (n,)
+        Number of each record and of its first line in the file, both counted from 1.
+    unreadable : list of Unreadable
+        Records of this block that are not in the table.
+    """
+
+    table: pa.Table
+    rows: _Ints
+    lines: _Ints
+    unreadable: list[Unreadable]
+
+
+class RecordReader:
+    """Reads the records after the header.
+
+    Parameters
+    ----------
+    layout : Layout
+        How they are delimited.
+    profile : Profile
+        What they look like.
+    first_line : int
+        Line of the first record, counted from 1.
+    """
+
+    def __init__(self, layout: Layout, profile: Profile, *, first_line: int) -> None:
+        self._layout = layout
+        self._profile = profile
+        self._line = first_line
+        self._row = 1
+
+    def read(self, blocks: Iterable[bytes]) -> Iterator[Block]:
+        """Read blocks of UTF-8 text, of which some lines may be damaged, whose lines end with a line feed."""
+        rest = b""
+        for block in blocks:
+            data = rest + block
+            cut = data.rfind(b"\n") + 1
+            done = 0
+            if cut:
+                part = _Part(self._layout, self._profile, data[:cut], self._line)
+                done = part.take(last=False)
+                if done:
+                    yield self._emit(part)
+            rest = data[done:]
+        if rest:
+            part = _Part(self._layout, self._profile, rest if rest.endswith(b"\n") else rest + b"\n", self._line)
+            part.take(last=True)
+            yield self._emit(part)
+
+    def _emit(self, part: _Part) -> Block:
+        block = part.block(self._row)
+        self._line += part.lines_read
+        self._row += len(block.rows) + len(block.unreadable)
+        return block
+
+
+class _Part:
+    """The records of one piece of text that ends with a line."""
+
+    def __init__(self, layout: Layout, profile: Profile, data: bytes, line: int) -> None:
+        self._layout, self._profile, self._data, self._line = layout, profile, data, line
+        self._columns = len(layout.header)
+        view = np.frombuffer(data, np.uint8)
+        self._ends = np.flatnonzero(view == _NEWLINE)
+        self._starts = np.concatenate([np.zeros(min(1, len(self._ends)), np.int64), self._ends[:-1] + 1])
+        self._odd = _odd_lines(view, self._starts, self._ends, ord(layout.separator), quoting=layout.quoting)
+        if not data.isascii():
+            self._odd = np.union1d(self._odd, _damaged_lines(data, self._starts, self._ends))
+        # Records in their order: the line of each, counted from 0. Plain ones are parsed together later.
+        self._pieces: list[bytes] = []
+        self._plain_lines: list[_Ints] = []
+        self._read: dict[int, list[str]] = {}
+        self._rejected: dict[int, tuple[str, str]] = {}
+        self.lines_read = 0
+
+    def take(self, *, last: bool) -> int:
+        """Read on; returns how many bytes were read: a record that may go on in the next piece is left."""
+        at = 0
+        for line in self._odd.tolist():
+            if line < at:
+                continue  # inside a record of several lines
+            self._take_plain(at, line)
+            taken = self._take_one(line, last=last)
+            if not taken:
+                self.lines_read = line
+                return int(self._starts[line])
+            at = line + taken
+        self._take_plain(at, len(self._ends))
+        self.lines_read = len(self._ends)
+        return len(self._data)
+
+    def block(self, first_row: int) -> Block:
+        """What was read."""
+        plain = np.concatenate(self._plain_lines) if self._plain_lines else np.empty(0, np.int64)
+        kept = np.ones(len(plain), bool)
+        for number, fields, text in self._parse(plain):
+            kept[number - 1] = False
+            self._assign(int(plain[number - 1]), fields, text.rstrip("\r\n"))
+        lines, table = plain[kept], self._table
+        if self._read:
+            read = [dict(zip(self._layout.header, fields, strict=True)) for fields in self._read.values()]
+            table = pa.concat_tables([table, pa.Table.from_pylist(read, table.schema)])
+            lines = np.concatenate([lines, np.fromiter(self._read, np.int64, len(self._read))])
+            order = np.argsort(lines, kind="stable")
+            table, lines = table.take(pa.array(order)), lines[order]
+        rejected = np.array(sorted(self._rejected), np.int64)
+        # A record's number is its place among all lines at which one begins.
+        rows = first_row + np.arange(len(lines)) + np.searchsorted(rejected, lines)
+        unreadable = [
+            Unreadable(first_row + place + int(np.searchsorted(lines, line)), self._line + line, *self._rejected[line])
+            for place, line in enumerate(rejected.tolist())
+        ]
+        return Block(table, rows, self._line + lines, unreadable)
+
+    def _parse(self, plain: _Ints) -> list[tuple[int, int, str]]:
+        """Parse the plain lines; returns number, fields and text of those that have another number of fields."""
+        wrong: list[tuple[int, int, str]] = []
+
+        def note(row: pacsv.InvalidRow) -> str:
+            wrong.append((row.number, row.actual_columns, row.text))
+            return "skip"
+
+        schema = pa.schema([(name, pa.string()) for name in self._layout.header])
+        if not len(plain):
+            self._table = schema.empty_table()
+            return wrong
+        data = b"".join(self._pieces)
+        self._table = pacsv.read_csv(
+            pa.BufferReader(data),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, column_names=list(self._layout.header), block_size=len(data) + 1
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=self._layout.separator,
+                quote_char='"' if self._layout.quoting else False,
+                newlines_in_values=False,
+                invalid_row_handler=note,
+                ignore_empty_lines=False,
+            ),
+            convert_options=pacsv.ConvertOptions(column_types=schema, strings_can_be_null=False, check_utf8=False),
+        )
+        return wrong
+
+    def _take_plain(self, start: int, stop: int) -> None:
+        if start < stop:
+            self._pieces.append(self._data[self._starts[start] : self._ends[stop - 1] + 1])
+            self._plain_lines.append(np.arange(start, stop))
+
+    def _take_one(self, line: int, *, last: bool) -> int:
+        """Take one record that is not plain; returns its lines, 0 if it may go on after this piece."""
+        try:
+            text = self._text(line)
+        except UnicodeDecodeError as error:
+            raw = self._data[self._starts[line] : self._ends[line]].decode("utf-8", "backslashreplace")
+            self._rejected[line] = (raw, f"the line is not valid UTF-8 ({error.reason}, byte {error.start + 1})")
+            return 1
+        if not text.strip("\r\n"):
+            return 1  # blank
+        if not self._layout.quoting:
+            content = text.rstrip("\r\n")
+            self._assign(line, content.count(self._layout.separator) + 1, content)
+            return 1
+        stop = min(len(self._ends), line + _MAX_LINES)
+        spanned = 0
+        try:
+            reader = csv.reader(map(self._text, range(line, stop)), delimiter=self._layout.separator, strict=True)
+            fields = next(reader)
+            spanned = reader.line_num
+        except UnicodeDecodeError:
+            pass
+        except csv.Error as error:
+            unfinished = "unexpected end" in str(error) and stop == len(self._ends) and stop - line < _MAX_LINES
+            if unfinished and not last and not self._swallows(line, stop):
+                return 0
+        if spanned and (spanned == 1 or not self._swallows(line, line + spanned)):
+            if len(fields) == self._columns:
+                self._read[line] = fields
+                return spanned
+            if spanned > 1 and not any(self._is_complete(number) for number in range(line + 1, line + spanned)):
+                whole = "".join(map(self._text, range(line, line + spanned)))
+                self._reject(line, len(fields), whole.rstrip("\r\n"))
+                return spanned
+        self._take_alone(line, text.rstrip("\r\n"))
+        return 1
+
+    def _swallows(self, line: int, stop: int) -> bool:
+        """Whether most lines after the first look like records of their own."""
+        records = 0
+        for number in range(line + 1, stop):
+            text = self._data[self._starts[number] : self._ends[number]].decode("utf-8", "replace")
+            records += self._profile.fits(_split_quoted(text.rstrip("\r"), self._layout.separator), self._columns)
+        return records * 2 >= stop - line - 1 and records > 0
+
+    def _is_complete(self, line: int) -> bool:
+        """Whether a line alone has as many fields as the header."""
+        return len(_split_quoted(self._text(line).rstrip("\r\n"), self._layout.separator)) == self._columns
+
+    def _take_alone(self, line: int, text: str) -> None:
+        """Take a line in which a quote is stray."""
+        literal = text.split(self._layout.separator)
+        quoted = _split_quoted(text, self._layout.separator)
+        for fields in (literal, quoted):
+            if len(fields) == self._columns:
+                self._read[line] = fields
+                return
+        self._reject(line, len(literal), text)
+
+    def _assign(self, line: int, fields: int, text: str) -> None:
+        """Take the text of a line with another number of fields than the header, or reject it."""
+        if fields >= self._columns and (not self._layout.quoting or self._columns == 1):
+            self._read[line] = text.split(self._layout.separator, self._columns - 1)
+        else:
+            self._reject(line, fields, text)
+
+    def _reject(self, line: int, fields: int, text: str) -> None:
+        plural = "s" * (fields != 1)
+        self._rejected[line] = (text, f"the row has {fields} field{plural}, the header {self._columns}")
+
+    def _text(self, line: int) -> str:
+        return self._data[self._starts[line] : self._ends[line] + 1].decode()
+
+
+def split_records(text: str, separator: str, columns: int, *, most: int = 1000) -> list[list[str]]:
+    """The records of a sample that can be read with certainty: those with as many fields as the header."""
+    records = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        for fields in reader:
+            if len(fields) == columns:
+                records.append(fields)
+            if len(records) == most:
+                break
+    except csv.Error:  # a stray quote
+        lines = (_split_quoted(line, separator) for line in text.split("\n")[:most] if '"' not in line)
+        records = [fields for fields in lines if len(fields) == columns] or records
+    return records
+
+
+def _split_quoted(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=separator), [])
+    except csv.Error:  # a carriage return between the fields
+        return text.split(separator)
+
+
+def _odd_lines(view: npt.NDArray[np.uint8], starts: _Ints, ends: _Ints, separator: int, *, quoting: bool) -> _Ints:
+    """Lines that pyarrow might not read as they stand: blank ones, stray quotes, breaks inside of fields."""
+    returns = np.flatnonzero(view == _RETURN)
+    inside = returns[view[np.minimum(returns + 1, len(view) - 1)] != _NEWLINE]
+    length = ends - starts
+    blank = (length == 0) | ((length == 1) & (view[starts] == _RETURN))
+    odd = np.union1d(np.searchsorted(ends, inside), np.flatnonzero(blank))
+    if not quoting:
+        return odd
+    quotes = np.flatnonzero(view == _QUOTE)
+    if not len(quotes):
+        return odd
+    # Of a run of quotes, pairs are escaped quotes or an empty field. Only odd runs open or close a field.
+    first = np.concatenate([[True], np.diff(quotes) != 1])
+    begin = quotes[first]
+    run = np.diff(np.concatenate([np.flatnonzero(first), [len(quotes)]]))
+    line = np.searchsorted(ends, begin)
+    before = np.where(begin > 0, view[begin - 1], _NEWLINE)
+    after = view[np.minimum(begin + run, len(view) - 1)]
+    opens = (before == separator) | (before == _NEWLINE)
+    closes = (after == separator) | (after == _NEWLINE) | (after == _RETURN)
+    single = run % 2 == 1
+    counts = np.bincount(line[single], minlength=len(ends))
+    rank = np.cumsum(single) - single - (np.cumsum(counts) - counts)[line]
+    outside = rank % 2 == 0
+    wrong = single & np.where(outside, ~opens, ~closes)
+    # an even run outside of a field is either an empty field or odd
+    wrong |= ~single & outside & ~(opens & closes & (run == 2))
+    found: _Ints = np.unique(np.concatenate([odd, line[wrong], np.flatnonzero(counts % 2)]))
+    return found
+
+
+def _damaged_lines(data: bytes, starts: _Ints, ends: _Ints) -> _Ints:
+    """Lines that are not valid UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        pairs = enumerate(zip(starts, ends, strict=True))
+        return np.array([number for number, (start, end) in pairs if _is_damaged(data[start:end])], np.int64)
+    return np.empty(0, np.int64)
+
+
+def _is_damaged(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
