@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from polarity.errors import DataRejected
@@ -107,9 +107,9 @@ def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]
 
 
 def label_mapping(
-    configured: Mapping[str, str] | None, labels: Sequence[str], values: Iterable[str | None], *, source: str
+    configured: Mapping[str, str] | None, labels: Sequence[str], counts: Mapping[str | None, int], *, source: str
 ) -> dict[str, str]:
-    """From a label as the file spells it (see `spelled`) to one of `labels`, judged by all values of the column.
+    """From a label as the file spells it (see `spelled`) to one of `labels`, judged by all values and their counts.
 
     A label of the class set always means itself. Numbers are read only as part of a whole that they fit: 0/4 and
     0/2/4, 0/1, -1/0/1, 0/1/2, 1/2 and 1 to 5 stars are told apart by the values that the column has.
@@ -123,8 +123,11 @@ def label_mapping(
     if configured is not None:
         return mapping | {spelled(spelling): meaning for spelling, meaning in configured.items()}
     mapping = PLAIN_LABELS | mapping
-    counts = Counter(spelled(value) for value in values if value is not None)
-    codes = {code: count for code, count in counts.items() if _is_code(code) and code not in mapping}
+    codes: Counter[str] = Counter()
+    for value, count in counts.items():
+        code = spelled(value)
+        if _is_code(code) and code not in mapping:
+            codes[code] += count
     usual = frozenset(code for code, count in codes.items() if count >= _RARE * sum(codes.values()))
     if usual and any(label in _SPELLINGS for label in labels):
         mapping |= _reading(usual, source)

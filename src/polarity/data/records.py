@@ -176,10 +176,9 @@ class _Part:
     def __init__(self, layout: Layout, profile: Profile, data: bytes, line: int) -> None:
         self._layout, self._profile, self._data, self._line = layout, profile, data, line
         self._columns = len(layout.header)
-        view = np.frombuffer(data, np.uint8)
-        self._ends = np.flatnonzero(view == _NEWLINE)
+        self._ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
         self._starts = np.concatenate([np.zeros(min(1, len(self._ends)), np.int64), self._ends[:-1] + 1])
-        self._odd = _odd_lines(view, self._starts, self._ends, ord(layout.separator), quoting=layout.quoting)
+        self._odd = _odd_lines(data, self._starts, self._ends, ord(layout.separator), quoting=layout.quoting)
         if not data.isascii():
             self._odd = np.union1d(self._odd, _damaged_lines(data, self._starts, self._ends))
         # Records in their order: the line of each, counted from 0. Plain ones are parsed together later.
@@ -359,35 +358,43 @@ def _split_quoted(text: str, separator: str) -> list[str]:
         return text.split(separator)
 
 
-def _odd_lines(view: npt.NDArray[np.uint8], starts: _Ints, ends: _Ints, separator: int, *, quoting: bool) -> _Ints:
+def _odd_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *, quoting: bool) -> _Ints:
     """Lines that pyarrow might not read as they stand: blank ones, stray quotes, breaks inside of fields."""
-    returns = np.flatnonzero(view == _RETURN)
-    inside = returns[view[np.minimum(returns + 1, len(view) - 1)] != _NEWLINE]
+    view = np.frombuffer(data, np.uint8)
     length = ends - starts
-    blank = (length == 0) | ((length == 1) & (view[starts] == _RETURN))
-    odd = np.union1d(np.searchsorted(ends, inside), np.flatnonzero(blank))
+    odd: _Ints = np.flatnonzero(length == 0)
+    if b"\r" in data:
+        returns = np.flatnonzero(view == _RETURN)
+        inside = returns[view[np.minimum(returns + 1, len(view) - 1)] != _NEWLINE]
+        blank = (length == 1) & (view[starts] == _RETURN)
+        odd = np.unique(np.concatenate([odd, np.searchsorted(ends, inside), np.flatnonzero(blank)]))
     if not quoting:
         return odd
     quotes = np.flatnonzero(view == _QUOTE)
     if not len(quotes):
         return odd
     # Of a run of quotes, pairs are escaped quotes or an empty field. Only odd runs open or close a field.
-    first = np.concatenate([[True], np.diff(quotes) != 1])
+    first = np.empty(len(quotes), bool)
+    first[0] = True
+    np.not_equal(quotes[1:] - quotes[:-1], 1, out=first[1:])
     begin = quotes[first]
-    run = np.diff(np.concatenate([np.flatnonzero(first), [len(quotes)]]))
-    line = np.searchsorted(ends, begin)
-    before = np.where(begin > 0, view[begin - 1], _NEWLINE)
-    after = view[np.minimum(begin + run, len(view) - 1)]
+    places = np.flatnonzero(first)
+    run = np.append(places[1:], len(quotes)) - places
+    before, after = view[begin - 1], view[np.minimum(begin + run, len(view) - 1)]
     opens = (before == separator) | (before == _NEWLINE)
+    opens[0] |= begin[0] == 0
     closes = (after == separator) | (after == _NEWLINE) | (after == _RETURN)
-    single = run % 2 == 1
-    counts = np.bincount(line[single], minlength=len(ends))
-    rank = np.cumsum(single) - single - (np.cumsum(counts) - counts)[line]
-    outside = rank % 2 == 0
-    wrong = single & np.where(outside, ~opens, ~closes)
+    single = (run & 1).astype(bool)
+    # how many odd runs a line has before each of its runs
+    upto = np.cumsum(single)
+    edges = np.searchsorted(begin, ends)
+    total = np.append(0, upto)[edges]
+    counts = np.diff(total, prepend=0)
+    line = np.repeat(np.arange(len(ends)), np.diff(edges, prepend=0))
+    outside = ((upto - single - (total - counts)[line]) & 1) == 0
     # an even run outside of a field is either an empty field or odd
-    wrong |= ~single & outside & ~(opens & closes & (run == 2))
-    found: _Ints = np.unique(np.concatenate([odd, line[wrong], np.flatnonzero(counts % 2)]))
+    right = np.where(outside, opens & (single | (closes & (run == 2))), closes | ~single)
+    found: _Ints = np.unique(np.concatenate([odd, line[~right], np.flatnonzero(counts & 1)]))
     return found
 
 

@@ -81,31 +81,33 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> LabelledTweets:
         raise DataRejected(f"{source} has a header but no row; labelled tweets are needed.")
     table = pa.concat_tables(tables)
     _log.info("%s: %d records (%s)", source, table.num_rows, file.judgement)
-    readable = pc.is_null(table.column(PROBLEM))
-    unreadable = table.filter(pc.invert(readable)).select([ROW, LINE, RAW, PROBLEM])
-    unreadable = unreadable.rename_columns(["row", "line", "raw", "reason"])
-    table = table.filter(readable).drop_columns([LINE, RAW, PROBLEM])
-
+    if table.column(PROBLEM).null_count < table.num_rows:
+        readable = pc.is_null(table.column(PROBLEM))
+        unreadable = table.filter(pc.invert(readable)).select([ROW, LINE, RAW, PROBLEM])
+        table = table.filter(readable)
+    else:
+        unreadable = table.slice(0, 0).select([ROW, LINE, RAW, PROBLEM])
     before = table.num_rows
     if config.limit and before > config.limit:
         table = table.take(np.linspace(0, before - 1, config.limit).round().astype(np.int64))
     thinned_out = before - table.num_rows
+
+    # a column has few different labels: each is judged once
+    counts = {entry["values"]: entry["counts"] for entry in table.column(label).value_counts().to_pylist()}
     ignored = {spelled(name) for name in config.ignore_labels}
-    values = [value for value in table.column(label).to_pylist() if spelled(value) not in ignored]
+    kept = {value: count for value, count in counts.items() if spelled(value) not in ignored}
     known_codes = SENTIMENT140_CODES if file.columns == SENTIMENT140 else None
-    mapping = label_mapping(config.label_map or known_codes, labels, values, source=source)
-    meanings = {value: mapping.get(spelled(value), (value or "").strip()) or None for value in {*values, None}}
-    if ignored:
-        keep = [
-            spelled(value) not in ignored and spelled(meanings.get(value)) not in ignored
-            for value in table.column(label).to_pylist()
-        ]
-        table = table.filter(pa.array(keep, pa.bool_()))
-    mapped = pa.array([meanings[value] for value in table.column(label).to_pylist()], pa.string())
+    mapping = label_mapping(config.label_map or known_codes, labels, kept, source=source)
+    meanings = {value: mapping.get(spelled(value), (value or "").strip()) or None for value in kept}
+    meanings = {value: meaning for value, meaning in meanings.items() if not ignored or spelled(meaning) not in ignored}
+    if len(meanings) < len(counts):
+        table = table.filter(pc.is_in(table.column(label), value_set=pa.array(list(meanings), pa.string())))
+    places = pc.index_in(table.column(label), value_set=pa.array(list(meanings), pa.string()))
+    mapped = pa.array(list(meanings.values()), pa.string()).take(places)
     others = {name: table.column(name) for name in file.columns if name not in (text, label)}
     return LabelledTweets(
         pa.table({"row": table.column(ROW), "text": table.column(text), "label": mapped, **others}),
-        unreadable,
+        unreadable.rename_columns(["row", "line", "raw", "reason"]),
         ignored=before - thinned_out - table.num_rows,
         thinned_out=thinned_out,
     )
