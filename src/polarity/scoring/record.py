@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from polarity.evaluation.plots import PALETTE, literal, styled, to_png
 from polarity.scoring.scoring import Scoring
-from polarity.scoring.tally import Counts, Tally
+from polarity.scoring.tally import OTHER_DATES, Counts, Tally
 
 SUMMARY_FILE = "summary.json"
 PLOT_FILE = "sentiment.png"
@@ -39,12 +40,17 @@ class ScoringSummary:
     """By day, in order; empty if the tweets have no dates."""
     hashtags: Mapping[str, Counts]
     """The hundred most frequent hashtags, most frequent first."""
+    undated: int = 0
+    """Scored rows that count for no day, because their date is missing or cannot be read."""
+    undated_examples: tuple[str, ...] = ()
+    """Some of those dates, most frequent first."""
 
     @classmethod
     def read(cls, folder: Path) -> ScoringSummary:
         """Read what `write_summary` wrote."""
         record = json.loads((folder / SUMMARY_FILE).read_text())
-        return cls(**{**record, "labels": tuple(record["labels"]), "folder": str(folder)})
+        lists = {name: tuple(record.get(name, ())) for name in ("labels", "undated_examples")}
+        return cls(**{**record, **lists, "folder": str(folder)})
 
     def table(self) -> list[dict[str, str]]:
         """One row per sentiment, then one per reason for not scoring."""
@@ -53,10 +59,16 @@ class ScoringSummary:
              "share": f"{self.sentiments.get(label, 0) / max(1, self.scored):.1%}"}
             for label in self.labels
         ]  # fmt: skip
-        return rows + [
+        rows += [
             {"sentiment": f"not scored: {reason}", "tweets": f"{count:,}", "share": "-"}
             for reason, count in self.unscored.items()
         ]
+        if self.undated:
+            examples = ", ".join(repr(date) if date else "none" for date in self.undated_examples[:3])
+            title = f"in no day, their date cannot be read ({examples})"
+            share = f"{self.undated / max(1, self.scored):.1%}"
+            rows.append({"sentiment": title, "tweets": f"{self.undated:,}", "share": share})
+        return rows
 
     def markdown(self) -> str:
         """The summary as Markdown."""
@@ -92,6 +104,8 @@ def write_summary(scoring: Scoring, tally: Tally) -> ScoringSummary:
         unscored=tally.unscored,
         days=dict(sorted(tally.days.items())),
         hashtags=dict(frequent[:MOST_HASHTAGS]),
+        undated=sum(tally.undated.values()),
+        undated_examples=tuple(date for date, _ in Counter(tally.undated).most_common(10) if date != OTHER_DATES),
     )
     (scoring.folder / SUMMARY_FILE).write_text(json.dumps(vars(summary), indent=1, ensure_ascii=False) + "\n")
     (scoring.folder / PLOT_FILE).write_bytes(to_png(draw(summary)))

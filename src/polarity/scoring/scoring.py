@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from polarity.config.sections import InputConfig
 from polarity.config.settings import settings
 from polarity.data.columns import TEXT_NAMES, find_column
+from polarity.data.compression import bare_name
 from polarity.data.stream import ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
 from polarity.families.registry import family_named
@@ -29,7 +30,10 @@ from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
 
 MANIFEST_FILE = "scoring.json"
-ENDINGS = (".csv", ".tsv", ".tab", ".parquet")
+ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".ndjson")
+"""Files of a folder that are scored; `.json` and `.txt` may be anything, and are scored only if named themselves."""
+LISTED_FILES = 5
+"""How many files that are not scored are named."""
 ID_NAMES = ("id", "tweet_id", "tweetid", "textid")
 DATE_NAMES = ("date", "created_at", "tweetdate", "timestamp", "time")
 
@@ -47,6 +51,8 @@ class Scoring:
     record: dict[str, Any]
     """Content of the manifest: the digests of the inputs and the model, and the options that change the result."""
     folder: Path
+    passed_over: tuple[str, ...] = ()
+    """Files in the input folder that are not scored, because of their ending."""
 
     @property
     def key(self) -> str:
@@ -57,6 +63,18 @@ class Scoring:
     def workers(self) -> int:
         """Number of scoring processes."""
         return self.config.workers or cores()
+
+    def remarks(self) -> list[str]:
+        """Return what the user should know before the scoring starts."""
+        if not self.passed_over:
+            return []
+        count = len(self.passed_over)
+        listed = ", ".join(self.passed_over[:LISTED_FILES]) + (", ..." if count > LISTED_FILES else "")
+        return [
+            f"Not scored: {count:,} {'file' if count == 1 else 'files'} in {self.config.data.path} ({listed}). Of a "
+            f"folder, files ending in {', '.join(ENDINGS)} are scored, plain or compressed; any other file has to be "
+            "given to --data.path itself."
+        ]
 
     def parts(self) -> Path:
         """The folder of the Parquet files."""
@@ -71,7 +89,7 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
     ConfigurationError, DataRejected
         If there is nothing to read, a file lacks a column, or the output folder belongs to a different scoring.
     """
-    files = _files(config.data)
+    files, passed_over = _files(config.data)
     for path in files.values():
         _columns(TweetFile(path, config.data), config)
     record = {
@@ -83,11 +101,11 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
             "shard_rows": config.shard_rows or family_named(model.manifest.family).traits.shard_rows,
         },
     }
-    scoring = Scoring(config, model, files, record, config.output or Path())
+    scoring = Scoring(config, model, files, record, config.output or Path(), passed_over)
     if config.output is None:
         assert config.data.path is not None
         name = f"score-{config.data.path.name.split('.')[0]}-{model.manifest.name}-{scoring.key[:8]}"
-        scoring = Scoring(config, model, files, record, settings().runs_folder / name)
+        scoring = replace(scoring, folder=settings().runs_folder / name)
     if config.data.path is not None and scoring.folder.resolve().is_relative_to(config.data.path.resolve()):
         raise ConfigurationError(
             f"Got output={scoring.folder}, which is inside {config.data.path}; choose a folder outside it."
@@ -149,24 +167,26 @@ def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None
     return total
 
 
-def _files(config: InputConfig) -> dict[str, Path]:
+def _files(config: InputConfig) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The files to score by their name in the result, and the names of the other files in the folder."""
     path = config.path
     if path is None:
         raise ConfigurationError(
             "No tweets to score: give --data.path with a CSV, TSV or Parquet file, or a folder of them."
         )
     if path.is_file():
-        return {path.name: path}
+        return {path.name: path}, ()
     if not path.is_dir():
         raise ConfigurationError(f"{path} does not exist; --data.path must be a file or a folder of files.")
-    found = {
+    there = {
         file.relative_to(path).as_posix(): file
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name.lower().removesuffix(".gz").endswith(ENDINGS) and not file.name.startswith(".")
+        if file.is_file() and not file.name.startswith(".")
     }
+    found = {name: file for name, file in there.items() if bare_name(file).endswith(ENDINGS)}
     if not found:
-        raise ConfigurationError(f"{path} contains no file ending in {', '.join(ENDINGS)}, plain or gzipped.")
-    return found
+        raise ConfigurationError(f"{path} contains no file ending in {', '.join(ENDINGS)}, plain or compressed.")
+    return found, tuple(name for name in there if name not in found)
 
 
 def _columns(file: TweetFile, config: ScoreConfig) -> Columns:

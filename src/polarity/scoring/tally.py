@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import pandas as pd
@@ -17,6 +18,10 @@ Counts = Mapping[str, int]
 _HASHTAG = re.compile(r"(?<![\w/&])#(\w*[^\W\d]\w*)")
 _ISO_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?!\d)")
 _TWITTER_DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d{2}) [\d:]{8} (?:[A-Z]{1,5}|[+-]\d{4}) (\d{4})$")
+# Ten digits are seconds since 1970, three more milliseconds, and three more microseconds.
+_EPOCH = re.compile(r"(\d{10}|\d{13}|\d{16})(?:\.\d*)?")
+_FIRST_TWEET = 1_142_899_814
+OTHER_DATES = "other dates"
 _MONTHS = {name: f"{number:02d}" for number, name in enumerate(calendar.month_abbr) if name}
 
 
@@ -36,6 +41,9 @@ class Tally:
         Day (ISO) to sentiment to rows.
     hashtags : mapping
         Hashtag, in lower case and without `#`, to sentiment to rows.
+    undated : mapping
+        Scored rows of a file with dates that count for no day: the date as written (empty if it is missing) to rows.
+        Of each shard the most frequent ones; the others are counted under `OTHER_DATES`.
     """
 
     rows: int = 0
@@ -43,6 +51,7 @@ class Tally:
     unscored: Counts = field(default_factory=Counter)
     days: Mapping[str, Counts] = field(default_factory=dict)
     hashtags: Mapping[str, Counts] = field(default_factory=dict)
+    undated: Counts = field(default_factory=Counter)
 
     @classmethod
     def of(
@@ -57,6 +66,7 @@ class Tally:
         unscored: Counter[str] = Counter()
         days: dict[str, Counter[str]] = {}
         hashtags: dict[str, Counter[str]] = {}
+        undated: Counter[str] = Counter()
         texts, sentiments = list(texts), list(sentiments)
         for text, sentiment, reason in zip(texts, sentiments, reasons, strict=True):
             if sentiment is None or text is None:
@@ -68,9 +78,13 @@ class Tally:
                     hashtags.setdefault(tag, Counter())[sentiment] += 1
         if dates is not None:
             for date, sentiment in zip(dates, sentiments, strict=True):
-                if sentiment is not None and (day := day_of(date)):
+                if sentiment is None:
+                    continue
+                if day := day_of(date):
                     days.setdefault(day, Counter())[sentiment] += 1
-        return cls(len(texts), found, unscored, days, hashtags)
+                else:
+                    undated[(date or "").strip()[:40]] += 1
+        return cls(len(texts), found, unscored, days, hashtags, _most_frequent(undated))
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -79,6 +93,7 @@ class Tally:
             _sum(self.unscored, other.unscored),
             _sums(self.days, other.days),
             _sums(self.hashtags, other.hashtags),
+            _sum(self.undated, other.undated),
         )
 
     def to_json(self) -> str:
@@ -95,7 +110,8 @@ def day_of(date: str | None) -> str | None:
     Parameters
     ----------
     date : str or None
-        ISO 8601, Twitter's format, or anything else that pandas can parse.
+        ISO 8601, Twitter's format, seconds, milliseconds or microseconds since 1970 (in UTC), or anything else that
+        pandas can parse.
 
     Examples
     --------
@@ -108,6 +124,9 @@ def day_of(date: str | None) -> str | None:
         return iso[1]
     if (tweeted := _TWITTER_DATE.match(date)) and tweeted[1] in _MONTHS:
         return f"{tweeted[3]}-{_MONTHS[tweeted[1]]}-{tweeted[2]}"
+    if epoch := _EPOCH.fullmatch(date.strip()):
+        seconds = float(epoch[1]) / 1000 ** (len(epoch[1]) // 3 - 3)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" if seconds >= _FIRST_TWEET else None
     return _parsed(date)
 
 
@@ -115,6 +134,13 @@ def day_of(date: str | None) -> str | None:
 def _parsed(date: str) -> str | None:
     moment = pd.to_datetime(date, errors="coerce")
     return None if pd.isna(moment) else f"{moment:%Y-%m-%d}"
+
+
+def _most_frequent(counts: Counter[str], most: int = 5) -> Counter[str]:
+    kept = Counter(dict(counts.most_common(most)))
+    if others := counts.total() - kept.total():
+        kept[OTHER_DATES] += others
+    return kept
 
 
 def _sum(one: Counts, other: Counts) -> Counts:

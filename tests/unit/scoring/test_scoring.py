@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import json
 import os
 import signal
@@ -87,6 +88,35 @@ def test_a_folder_of_all_formats(model: StoredModel, tmp_path: Path) -> None:
         "deeper/b.tsv": {"count": 10, "max": 10},
         "c.parquet": {"count": 60, "max": 60},
     }
+
+
+def test_files_of_a_folder_that_are_not_scored_are_counted_and_named(model: StoredModel, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    write_tweets(folder / "a.csv", 10)
+    assert planned(model, folder, tmp_path / "none").remarks() == []
+    assert planned(model, folder / "a.csv", tmp_path / "one").remarks() == []
+    for name in (".DS_Store", "b.json", "deeper/c.txt", "d.xlsx"):
+        (folder / name).write_text("[]")
+    (remark,) = planned(model, folder, tmp_path / "some").remarks()
+    assert f"Not scored: 3 files in {folder} (b.json, d.xlsx, deeper/c.txt)." in remark
+    for number in range(10):
+        (folder / f"e{number}.txt").write_text("[]")
+    (remark,) = planned(model, folder, tmp_path / "many").remarks()
+    assert "13 files" in remark
+    assert "(b.json, d.xlsx, deeper/c.txt, e0.txt, e1.txt, ...)" in remark
+
+
+def test_json_lines_and_compressed_files_of_a_folder_are_scored(model: StoredModel, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_tweets(folder / "a.csv", 10)
+    pd.read_csv(folder / "a.csv").to_json(folder / "b.jsonl", orient="records", lines=True)
+    (folder / "c.csv.bz2").write_bytes(bz2.compress((folder / "a.csv").read_bytes()))
+    scoring = planned(model, folder, tmp_path / "out")
+    assert scoring.remarks() == []
+    assert score(scoring).rows == 30
+    assert set(scores(scoring)["file"]) == {"a.csv", "b.jsonl", "c.csv.bz2"}
 
 
 def test_repeating_a_scoring_scores_nothing_and_returns_the_same_counts(model: StoredModel, tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ from polarity.scoring.tally import Tally, day_of
         ("2020-02-29T23:59:59-05:00", "2020-02-29"),
         ("2020-02-29", "2020-02-29"),
         ("6 April 2009 10:00", "2009-04-06"),
+        ("1239056385", "2009-04-06"),
+        ("1239056385.0", "2009-04-06"),
+        ("1239056385123", "2009-04-06"),
+        ("1239056385123456", "2009-04-06"),
+        ("0000000001", None),
         ("yesterday-ish", None),
         ("", None),
         (None, None),
@@ -45,7 +50,16 @@ def test_hashtags_count_once_per_tweet_whatever_their_case() -> None:
         "\u65e5\u672c": {"positive": 1},
     }
     assert counted.days == {"2009-04-06": {"positive": 1, "negative": 1}, "2009-04-07": {"negative": 1}}
+    assert counted.undated == {"?": 1}
     assert (counted.rows, counted.sentiments, counted.unscored) == (5, {"positive": 2, "negative": 2}, {"no text": 1})
+
+
+def test_dates_that_cannot_be_read_are_counted_and_the_most_frequent_named() -> None:
+    rows = [("hm", "positive", None, date) for date in ["soon"] * 3 + [f"day {number}" for number in range(9)]]
+    undated = tally(rows).undated
+    assert undated["soon"] == 3
+    assert sum(undated.values()) == 12
+    assert len(undated) == 6
 
 
 @pytest.mark.parametrize("cut", range(1, 5))
