@@ -81,7 +81,8 @@ bench-training: $(VENV)/.dev  ## Compare the training flow with its bare steps, 
 bench-scoring: $(VENV)/.dev  ## Score five million tweets, and compare with the bare model (MODEL=folder, ROWS=5000000, TWEETS=file)
 	python -m benchmarks.scoring $(MODEL) --rows $(or $(ROWS),5000000) $(if $(TWEETS),--tweets $(TWEETS))
 
-soak: $(VENV)/.dev  ## Run the overload, endurance and random-kill tests (several hours)
+soak: $(VENV)/.dev  ## Run the overload, endurance, random-kill and damaged-file tests (several hours)
+	POLARITY_FUZZ_FILES=10000 pytest tests/unit/data/test_records.py tests/unit/data/test_formats.py --timeout 3600
 	pytest -m soak --timeout 1800
 
 ui: $(VENV)/.runtime  ## Start Prefect with a worker and all deployments, MLflow, and the pages of the runs

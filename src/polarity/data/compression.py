@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import zipfile
@@ -50,11 +51,12 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             opener: Any = next((found for start, found in openers.items() if magic.startswith(start)), open)
             with opener(path, "rb") as stream:
                 yield stream
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (EOFError, NotImplementedError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        # bz2 and Arrow report damage as an OSError without an errno; a disk that fails has one
-        if error.errno is not None:
+        # bz2 and Arrow report damage as an OSError without an errno, zipfile by a seek to nowhere; a disk that fails
+        # reports another errno
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise _damaged(path, error) from error
 

@@ -110,6 +110,8 @@ def judge_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
         separator = separator or lines[before].rstrip("\r\n")[4:5] or None
         before += 1
     lines = lines[before : before + _SAMPLE_LINES]
+    if not lines:
+        raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
     separator = separator or _judge_separator(lines, path, config)
     names = _first_record(lines, separator, path)
     original = config.text_column is None and _is_sentiment140(names)

@@ -96,6 +96,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
     [
         (b"", "t.csv", "is empty"),
         (b"\n\n", "t.csv", "is empty"),
+        (b"sep=;", "t.csv", "is empty"),
         (b"label,text\n", "t.csv", "no row"),
         (b"label,words\n0,hello\n", "t.csv", "no text column"),
         (b"text,mood\nhello,3\n", "t.csv", "no label column"),
