@@ -1,7 +1,8 @@
 """The contract as a FastAPI application: its document, and its rare routes.
 
 Behind the door, predictions do not come this way; on its own, this
-application answers the whole contract all the same.
+application answers the whole contract all the same, but for what the door
+makes of a request first: HEAD, slashes at the end, and compressed bodies.
 """
 
 from __future__ import annotations
@@ -121,9 +122,10 @@ _REFUSALS = {
     404: "Unknown prediction.",
     408: "The body arrives too slowly.",
     409: "The prediction has another label already.",
-    413: "The body is too large.",
+    413: "The body is too large, or would be when decompressed.",
+    415: "The body's `Content-Encoding` is not gzip or deflate.",
     429: "Too many requests at once; `Retry-After` says when to come back.",
-    503: "The model, or the log, is not available.",
+    503: "The model, or the prediction log, is not available.",
     504: "The model did not answer in time.",
 }
 
@@ -134,7 +136,7 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(*refusals: int, **answers: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {int(name[1:]): answer for name, answer in answers.items()}
-    for status in (401, 408, 413, *refusals):
+    for status in (401, 408, 413, 415, *refusals):
         responses[status] = _json(_REFUSALS[status], _DETAIL)
     responses[422] = _json("Not what the schema says; `detail[0].loc` tells where.", _DETAILS)
     return responses
@@ -198,7 +200,7 @@ async def _answer(request: Request, name: str) -> Response:
 
 @api.get("/", summary="What is served")
 async def index(request: Request) -> Response:
-    return JSONResponse(_contract(request).index())
+    return JSONResponse(_contract(request).index(request.scope.get("root_path", "")))
 
 
 @api.get("/model", summary="The model card")
@@ -212,7 +214,6 @@ async def model(request: Request) -> Response:
     responses=_responses(400, 429, 503, 504, s200=_json("The prediction.", _PREDICTION)),
     openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
 )
-@api.post("/predict/", include_in_schema=False)
 async def predict(request: Request) -> Response:
     return await _answer(request, "predict")
 
@@ -225,7 +226,6 @@ async def predict(request: Request) -> Response:
         BatchRequest, texts={"description": "Texts as for /predict; others are refused in their place."}
     ),
 )
-@api.post("/predict/batch/", include_in_schema=False)
 async def predict_batch(request: Request) -> Response:
     return await _answer(request, "predict_batch")
 
@@ -252,14 +252,16 @@ async def feedback(request: Request) -> Response:
 
 
 @api.get("/docs", include_in_schema=False)
-async def docs() -> HTMLResponse:
+async def docs(request: Request) -> HTMLResponse:
+    # The browser resolves relative links against the path that it asked for.
+    up = "../" if (request.scope.get("raw_path") or b"").endswith(b"/") else ""
     page = get_swagger_ui_html(
-        openapi_url="openapi.json",
+        openapi_url=f"{up}openapi.json",
         title="Polarity",
         # BentoML's own copies: the page works without the internet.
-        swagger_js_url="static_content/swagger-ui-bundle.js",
-        swagger_css_url="static_content/swagger-ui.css",
-        swagger_favicon_url="static_content/favicon-light-32x32.png",
+        swagger_js_url=f"{up}static_content/swagger-ui-bundle.js",
+        swagger_css_url=f"{up}static_content/swagger-ui.css",
+        swagger_favicon_url=f"{up}static_content/favicon-light-32x32.png",
     )
     page.headers["content-security-policy"] = (
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"

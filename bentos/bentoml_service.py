@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 import bentoml
+from starlette.middleware.cors import CORSMiddleware
 
 from bentos.connection import Connection
 from bentos.door import App, Door
@@ -37,6 +38,20 @@ def behind(door: Door, *, without: Collection[str]) -> type[bentoml.Service[Any]
         def to_asgi(self, is_main: bool = True) -> App:
             Connection.use()
             Connection.gate = door
-            return door.before(super().to_asgi(is_main))
+            application = super().to_asgi(is_main)
+            outermost: App = door.before(application)
+            # Where BentoML's configuration enables CORS, the middleware must also see what the door answers.
+            for middleware in [one for one in application.user_middleware if one.cls is CORSMiddleware]:
+                application.user_middleware.remove(middleware)
+                # BentoML lets these be a string as well, but hands it on, and Starlette would take it for a list.
+                options: dict[str, Any] = {
+                    name: [value] if name in ("allow_methods", "expose_headers") and isinstance(value, str) else value
+                    for name, value in middleware.kwargs.items()
+                }
+                outermost = CORSMiddleware(
+                    outermost,  # type: ignore[arg-type]  # its `receive` is any awaitable, ours a coroutine
+                    **options,
+                )
+            return outermost
 
     return BehindTheDoor

@@ -4,16 +4,19 @@ uvicorn hands the head and the body of an answer to the system one by one,
 which is two calls, two packets, and two wake-ups of the client. And it makes a
 task, a scope and an event of every request before anybody can refuse it; a
 server that refuses half of what comes would do little else. So a request that
-is refused whatever it says is answered as soon as its bytes are there.
+is refused whatever it says is answered as soon as its bytes are there. An
+offer to upgrade the protocol, which uvicorn's parser stops at, is ignored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from array import array
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, cast
 
+import httptools
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -22,9 +25,9 @@ from polarity.serving.contract import Reply
 # Only what can be read in one way is answered without the parser: all else goes the usual way.
 _SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1((?:\r\n[a-z-]+: ?[!-~ ]*)+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
-# An answer in a language, to a body in pieces, or the last one of a connection.
+# An answer in a language, to another origin (CORS), to a body in pieces, or the last one of a connection.
 _SPECIAL = re.compile(
-    rb"^(?:accept-language|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
+    rb"^(?:accept-language|origin|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
 UVICORN = "0.54.0"
 _MOST_HEAD = 2048
@@ -59,6 +62,30 @@ class _Transport:
         return getattr(self._transport, name)
 
 
+class _Parser(httptools.HttpRequestParser):
+    """A parser that reads a request whose upgrade is ignored again, without that header.
+
+    llhttp takes whatever follows the head of a request with `Upgrade` for another protocol, even where the server
+    stays with HTTP (RFC 9110, 7.8). Java's HttpClient offers h2c with the first request of every connection.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    def feed_data(self, data: bytes | bytearray | memoryview | array[int]) -> None:
+        while True:
+            try:
+                super().feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                head = self._connection.head_without_upgrade()
+                if not head:
+                    raise
+                data = head + bytes(data)[upgrade.args[0] :]
+            else:
+                return
+
+
 class Gate(Protocol):
     """Knows when there is too much at once."""
 
@@ -81,10 +108,14 @@ class Connection(HttpToolsProtocol):
     """What this turn of the event loop has read: all of it comes by here before the first is looked at."""
     _out: _Transport
     _between = True
+    _upgrade_ignored = False
     _answered_at = float("-inf")
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.parser = _Parser(self)
+        # As uvicorn's own is: what follows `Connection: close` is not an error.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         if self.timeout_keep_alive == _UVICORNS_KEEP_ALIVE_S:
             # Nobody chose it. Load balancers keep an idle connection for a minute, and lose a request if it is
             # closed just when they use it again.
@@ -145,7 +176,25 @@ class Connection(HttpToolsProtocol):
         self._between = False
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and not self._should_upgrade() and self.parser.get_method() != b"CONNECT":
+            # The parser stops here, takes the message for complete, and raises.
+            self._upgrade_ignored = True
+            return
+        super().on_headers_complete()
+
+    def head_without_upgrade(self) -> bytes:
+        """The head of the request that the parser has just stopped at, without its upgrade; empty if that is wanted."""
+        if not self._upgrade_ignored:
+            return b""
+        self._upgrade_ignored = False
+        line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = (b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return b"".join([line, *kept, b"\r\n"])
+
     def on_message_complete(self) -> None:
+        if self._upgrade_ignored:
+            return
         self._between = True
         super().on_message_complete()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
 from functools import lru_cache, partial
 from time import perf_counter
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from polarity.serving import metrics
+from polarity.serving.content_encoding import decompress
 from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, spoken
 
 Scope = MutableMapping[str, Any]
@@ -27,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MIB = 1024 * 1024
-_BODY_LIMIT = {"/predict/batch": 4 * MIB, "/predict/batch/": 4 * MIB}
+_BODY_LIMIT = {"/predict/batch": 4 * MIB}
 # A client that sends more than allowed is listened to for a while, or it may never read the refusal.
 _DRAIN_LIMIT = 32 * MIB
 
@@ -37,9 +39,7 @@ _ROUTES = frozenset(
     {
         "/",
         "/predict",
-        "/predict/",
         "/predict/batch",
-        "/predict/batch/",
         "/explain",
         "/feedback",
         "/model",
@@ -47,6 +47,8 @@ _ROUTES = frozenset(
         "/openapi.json",
     }
 )
+# What a proxy may say about where it publishes this server: a path, and nothing that reads as another host.
+_PREFIX = re.compile(rb"((?:/[A-Za-z0-9._~-]{1,64}){1,8})/?")
 
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),
@@ -127,13 +129,13 @@ class Door:
         self._trouble = trouble
         self._hot = {
             "/predict": contract.predict,
-            "/predict/": contract.predict,
             "/predict/batch": contract.predict_batch,
-            "/predict/batch/": contract.predict_batch,
             "/explain": contract.explain,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope["path"] not in self._hot or scope["method"] != "POST"):
+            scope = _canonical(scope)
         if scope["type"] != "http" or scope["path"] in _HEALTH:
             if scope["type"] == "http" and scope["path"] == "/readyz" and self._contract is not None:
                 # BentoML would ask the runner here, and wait for one that is gone.
@@ -201,14 +203,19 @@ class Door:
 
     async def _body(self, path: str, headers: Headers, receive: Receive) -> bytes:
         limit = _BODY_LIMIT.get(path, MIB)
-        announced = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+        announced, encoding = 0, b""
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit():
+                announced = int(value)
+            elif name == b"content-encoding":
+                encoding = b"%s,%s" % (encoding, value)
         if announced > limit and (announced > _DRAIN_LIMIT or any(name == b"expect" for name, _ in headers)):
             raise Refused(413, "too_large", _CLOSE)
         first = _Begun(receive())
         if first.message is not None and not first.message.get("more_body", True):
             whole: bytes = first.message["body"]
             if len(whole) <= limit:
-                return whole
+                return decompress(whole, encoding, limit) if encoding else whole
         kept, size = bytearray(), 0
         try:
             async with asyncio.timeout(self._body_timeout_s):
@@ -227,7 +234,7 @@ class Door:
             raise Refused(408, "body_too_slow", _CLOSE) from None
         if size > limit:
             raise Refused(413, "too_large", _CLOSE)
-        return bytes(kept)
+        return decompress(bytes(kept), encoding, limit) if encoding else bytes(kept)
 
     async def _rare(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> int:
         """Let FastAPI answer, with the body that was read and the headers that every answer has."""
@@ -248,8 +255,32 @@ class Door:
                 message = {**message, "headers": [*message["headers"], *_SAFE]}
             await send(message)
 
-        await self._api(scope, replay, send_safely)
+        prefix = _prefix(scope)
+        await self._api({**scope, "root_path": prefix, "path": prefix + scope["path"]}, replay, send_safely)
         return status
+
+
+def _canonical(scope: Scope) -> Scope:
+    """The request as routes know it: without the server's prefix or a slash at the end of its path, HEAD as GET.
+
+    The server still knows that it was HEAD, and sends no body.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root):
+        path = path[len(root) :]
+    path = path[:-1] if path.endswith("/") else path
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "path": path or "/", "method": method}
+
+
+def _prefix(scope: Scope) -> str:
+    """The path under which a proxy publishes this server, or the server itself; mostly empty."""
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-prefix" and (given := _PREFIX.fullmatch(value)):
+            return given[1].decode("ascii")
+    root: str = scope.get("root_path", "")
+    return root.rstrip("/")
 
 
 async def _send(reply: Reply, send: Send) -> None:
@@ -274,4 +305,4 @@ def _detail(text: str) -> bytes:
 
 
 def _route(path: str) -> str:
-    return (path.rstrip("/") or "/") if path in _ROUTES else "other"
+    return path if path in _ROUTES else "other"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import os
 import socket
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,135 @@ def test_unknown_routes_and_methods_get_contract_errors(client: httpx.Client) ->
         response = client.request(method, path)
         assert response.status_code == status
         assert isinstance(response.json()["detail"], str)
+
+
+def pipelined(base_url: str, request: bytes) -> list[tuple[int, bytes]]:
+    """Send requests of which the last one closes the connection, and return statuses and bodies."""
+    address = urlsplit(base_url)
+    with socket.create_connection((address.hostname or "", address.port or 80), timeout=20) as connection:
+        connection.sendall(request)
+        stream, answers = connection.makefile("rb"), []
+        while line := stream.readline():
+            length = 0
+            while (header := stream.readline()) != b"\r\n":
+                if header.lower().startswith(b"content-length:"):
+                    length = int(header.split(b":")[1])
+            answers.append((int(line.split()[1]), stream.read(length)))
+    return answers
+
+
+def test_offer_to_upgrade_to_http_2_is_ignored(base_url: str) -> None:
+    body = b'{"text": "what a lovely day"}'
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    java = (
+        b"POST /predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\n"
+        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n" + length + body
+    )
+    last = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + length + body
+    answers = pipelined(base_url, java + java.replace(b"/predict", b"/explain") + last)
+    assert [status for status, _ in answers] == [200, 200, 200]
+    check(json.loads(answers[0][1]))
+    check(json.loads(answers[2][1]))
+
+
+def test_compressed_bodies_are_read(client: httpx.Client) -> None:
+    text, label = {"text": "what a lovely day"}, client.get("/").json()["labels"][0]
+    bodies = {
+        "/predict": (text, 200),
+        "/predict/": (text, 200),
+        "/explain": (text, 200),
+        "/predict/batch": ({"texts": ["so good"]}, 200),
+        "/feedback": ({"prediction_id": "unknown", "label": label}, 404),
+    }
+    for path, (body, status) in bodies.items():
+        content = json.dumps(body).encode()
+        for encoding, compressed in (("gzip", gzip.compress(content)), ("deflate", zlib.compress(content))):
+            response = client.post(path, content=compressed, headers={"content-encoding": encoding})
+            assert response.status_code == status, path
+
+
+def test_compressed_bodies_have_the_same_limits(client: httpx.Client) -> None:
+    def post(path: str, body: bytes, encoding: str = "gzip") -> httpx.Response:
+        return client.post(path, content=body, headers={"content-encoding": encoding, "accept-language": "en"})
+
+    fits = json.dumps({"text": "just fits"}).encode().ljust(MIB)
+    assert post("/predict", gzip.compress(fits)).status_code == 200
+    assert post("/predict", gzip.compress(fits + b" ")).status_code == 413
+    assert post("/predict/batch", gzip.compress(b" " * (4 * MIB + 1))).status_code == 413
+    bomb = gzip.compress(bytes(300 * MIB))
+    assert len(bomb) < MIB
+    assert post("/predict", bomb).json() == {"detail": "The body is too large."}
+    unknown = post("/predict", b"x", "br")
+    assert unknown.status_code == 415 and unknown.headers["accept-encoding"] == "gzip, deflate"
+    assert unknown.json() == {"detail": "This Content-Encoding is not supported: use gzip, deflate, or none."}
+    for damaged in (gzip.compress(fits)[:-4], b'{"text": "not compressed"}'):
+        refused = post("/predict", damaged)
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == [
+            {"type": "encoding_damaged", "loc": ["body"], "msg": "The compressed body is damaged or incomplete."}
+        ]
+
+
+GETS = ("/", "/model", "/docs", "/openapi.json", "/healthz", "/livez", "/readyz", "/metrics", "/schema.json",
+        "/docs.json", "/static_content/swagger-ui.css")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*GETS, "/model/", "/nowhere", "/predict"])
+def test_head_is_answered_like_get_without_a_body(client: httpx.Client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert head.status_code == got.status_code
+    assert head.content == b"" and got.content
+    if path != "/metrics":  # which counts
+        assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))
+    changing = {"date", "content-length", "x-bentoml-request-id"}
+    assert {name: value for name, value in head.headers.items() if name not in changing} == {
+        name: value for name, value in got.headers.items() if name not in changing
+    }
+
+
+@pytest.mark.parametrize("path", GETS[1:])
+def test_slash_at_the_end_makes_no_difference_to_get(client: httpx.Client, path: str) -> None:
+    assert client.get(f"{path}/").status_code == 200
+
+
+def test_slash_at_the_end_makes_no_difference_to_post(client: httpx.Client) -> None:
+    text = {"text": "what a lovely day"}
+    prediction = client.post("/predict/", json=text)
+    assert prediction.status_code == 200
+    assert client.post("/explain/", json=text).json() == client.post("/explain", json=text).json()
+    assert client.post("/predict/batch/", json={"texts": ["so good"]}).status_code == 200
+    opinion = {"prediction_id": prediction.json()["prediction_id"], "label": prediction.json()["sentiment"]}
+    assert client.post("/feedback/", json=opinion).status_code == 201
+    assert client.get("/predict/").status_code == client.get("/predict").status_code == 405
+    assert client.post("/predict//", json=text).status_code == 404
+    many = json.dumps({"texts": ["é" * 1500] * 400}, ensure_ascii=False).encode()
+    assert client.post("/predict/batch/", content=many).status_code == 200, "with the limits of the route"
+
+
+def test_docs_with_a_slash_find_their_files(client: httpx.Client) -> None:
+    page = client.get("/docs/")
+    for link in ("openapi.json", "static_content/swagger-ui-bundle.js", "static_content/swagger-ui.css"):
+        assert f"../{link}" in page.text
+        assert client.get(str(page.url.join(f"../{link}"))).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["/sentiment", "/apis/v1.2/tweets/", "/model"])
+def test_links_have_the_prefix_of_a_proxy(client: httpx.Client, prefix: str) -> None:
+    plain = client.get("/openapi.json").json()
+    assert "servers" not in plain
+    behind = client.get("/openapi.json", headers={"x-forwarded-prefix": prefix}).json()
+    assert behind == {**plain, "servers": [{"url": prefix.rstrip("/")}]}
+    index = client.get("/", headers={"x-forwarded-prefix": prefix}).json()
+    assert index["links"]["predict"] == f"{prefix.rstrip('/')}/predict"
+    assert client.get("/model", headers={"x-forwarded-prefix": prefix}).status_code == 200
+    assert client.get("/openapi.json").json() == plain, "and nobody else gets it"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["//evil.example", "https://evil.example", "/", "relative", "/a/../b c", "/<x>", "/a//b"]
+)
+def test_prefix_that_is_not_a_plain_path_is_ignored(client: httpx.Client, prefix: str) -> None:
+    assert "servers" not in client.get("/openapi.json", headers={"x-forwarded-prefix": prefix}).json()
 
 
 def test_responses_forbid_caching_and_mime_sniffing(client: httpx.Client) -> None:

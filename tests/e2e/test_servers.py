@@ -103,6 +103,89 @@ def test_slow_client_is_disconnected(guarded: str) -> None:
         assert b"connection: close" in answer.lower()
 
 
+def test_feedback_says_that_the_log_does_not_respond(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with serve(POLARITY_PREDICTION_LOG=str(tmp_path / "file" / "predictions.db")) as server:
+        prediction = httpx.post(server.url + "/predict", json={"text": "hi"}, trust_env=False)
+        assert prediction.status_code == 200
+        opinion = {"prediction_id": prediction.json()["prediction_id"], "label": "positive"}
+        refused = httpx.post(server.url + "/feedback", json=opinion, headers={"accept-language": "en"}, trust_env=False)
+        assert refused.status_code == 503 and refused.headers["retry-after"]
+        assert refused.json() == {"detail": "The label could not be stored: the prediction log does not respond."}
+        assert "A label could not be stored." in server.log
+
+
+ORIGIN = {"origin": "https://app.example"}
+PREFLIGHT = {**ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+
+
+@pytest.fixture(scope="module")
+def shared(serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a key and with CORS, enabled in BentoML's configuration file."""
+    configuration = tmp_path_factory.mktemp("cors") / "bentoml.yaml"
+    configuration.write_text(
+        """\
+services:
+  sentiment:
+    http:
+      cors:
+        enabled: true
+        access_control_allow_origins: ["https://app.example"]
+        access_control_allow_methods: ["GET", "POST"]
+        access_control_allow_headers: ["X-API-Key"]
+        access_control_expose_headers: Retry-After
+        access_control_max_age: 60
+"""
+    )
+    with serve(BENTOML_CONFIG=str(configuration), POLARITY_API_KEY="key") as server:
+        yield server.url
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/predict", "/predict/", "/predict/batch", "/explain", "/feedback", "/model", "/docs",
+             "/openapi.json", "/healthz", "/readyz", "/metrics", "/nowhere"],
+)  # fmt: skip
+def test_preflight_is_answered_on_every_route(shared: str, path: str) -> None:
+    allowed = httpx.options(shared + path, headers=PREFLIGHT, trust_env=False)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+    assert allowed.headers["access-control-allow-methods"] == "GET, POST"
+    assert "x-api-key" in allowed.headers["access-control-allow-headers"].lower()
+    assert allowed.headers["access-control-max-age"] == "60"
+    other = httpx.options(shared + path, headers={**PREFLIGHT, "origin": "https://evil.example"}, trust_env=False)
+    assert other.status_code == 400 and "access-control-allow-origin" not in other.headers
+
+
+def test_every_response_to_an_allowed_origin_says_so(shared: str) -> None:
+    key = {"x-api-key": "key"}
+    for method, path, headers, body, status in (
+        ("POST", "/predict", key, b'{"text": "hi"}', 200),
+        ("POST", "/predict", {}, b'{"text": "hi"}', 401),
+        ("POST", "/predict", key, b'{"text": ""}', 400),
+        ("POST", "/predict", key, b"x", 422),
+        ("POST", "/predict", key, b" " * 2_000_000, 413),
+        ("POST", "/predict", {**key, "content-encoding": "br"}, b"x", 415),
+        ("POST", "/feedback", key, b'{"prediction_id": "?", "label": "positive"}', 404),
+        ("GET", "/model", key, b"", 200),
+        ("GET", "/readyz", {}, b"", 200),
+        ("GET", "/metrics", key, b"", 200),
+        ("GET", "/predict", key, b"", 405),
+    ):
+        response = httpx.request(method, shared + path, headers={**headers, **ORIGIN}, content=body, trust_env=False)
+        assert response.status_code == status
+        assert response.headers.get_list("access-control-allow-origin") == ["https://app.example"]
+        assert response.headers["access-control-expose-headers"] == "Retry-After"
+        assert response.headers["vary"].split(", ").count("Origin") == 1
+    unasked = httpx.get(shared + "/readyz", headers={"origin": "https://evil.example"}, trust_env=False)
+    assert "access-control-allow-origin" not in unasked.headers
+
+
+def test_without_configuration_there_is_no_cors(pair: str) -> None:
+    assert httpx.options(pair + "/predict", headers=PREFLIGHT, trust_env=False).status_code == 405
+    response = httpx.post(pair + "/predict", json={"text": "hi"}, headers=ORIGIN, trust_env=False)
+    assert response.status_code == 200 and "access-control-allow-origin" not in response.headers
+
+
 def counted(url: str) -> float:
     time.sleep(0.3)  # each worker reports its counts every 0.1 s
     metrics = get(url, "/metrics").text

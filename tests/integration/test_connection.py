@@ -7,12 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
 
-from bentos.connection import Connection
+from bentos.connection import Connection, Gate
 from polarity.serving.contract import Reply
 
 BODY = b'{"text": "good"}'
@@ -47,8 +47,20 @@ class CountedReads(Connection):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers "app", to /early before the body is there, to /slow in two parts."""
+    """Answers "app", to /early before the body is there, to /slow in two parts; /echo answers the body."""
     if scope["type"] != "http":
+        return
+    if scope["path"] == "/echo":
+        content, more = b"", True
+        while more:
+            message = await receive()
+            content, more = content + message["body"], message["more_body"]
+        headers = dict(scope["headers"])
+        assert b"upgrade" not in headers and headers[b"host"] == b"here"
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]}
+        )
+        await send({"type": "http.response.body", "body": content})
         return
     if scope["path"] != "/early":
         while (await receive()).get("more_body"):
@@ -83,6 +95,7 @@ def port() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
     CountedReads.busy, CountedReads.counted, CountedReads.writes = False, [], []
+    CountedReads.gate = cast(Gate, CountedReads)
     yield
     CountedReads.busy = False
 
@@ -167,6 +180,7 @@ def test_under_overload_a_plain_request_is_refused_before_parsing(client: socket
         request("/predict", "Transfer-Encoding: chunked", body=b"10\r\n" + BODY + b"\r\n0\r\n\r\n"),
         request("/predict", "Connection: close"),
         request("/predict", "Connection:  te , close"),
+        request("/predict", "Origin: https://app.example"),
         request("/other"),
         request("/predict?x=1"),
         request("/predict", "X-Strange: caf\u00e9".encode().decode("latin-1")),
@@ -220,3 +234,54 @@ def test_idle_connection_is_closed_after_a_refusal(client: socket.socket) -> Non
     client.sendall(request())
     assert answer(client) == (429, b"full")
     assert client.recv(1) == b"", "after a second"
+
+
+H2C = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "content"),
+    [
+        (H2C, BODY, BODY),
+        (H2C, b"", b""),
+        (("Upgrade: TLS/1.2, HTTP/2.0", "Connection: keep-alive, upgrade"), BODY, BODY),
+        ((*H2C, "Transfer-Encoding: chunked"), b"10\r\n" + BODY + b"\r\n0\r\n\r\n", BODY),
+        ((*H2C, "Content-Length: 65536"), b"x" * 65536, b"x" * 65536),
+    ],
+)
+def test_upgrade_that_is_not_offered_is_ignored(
+    client: socket.socket, headers: tuple[str, ...], body: bytes, content: bytes
+) -> None:
+    whole = request("/echo?a=b", *headers, body=body)
+    client.sendall(whole + whole + request("/slow") + whole)
+    assert [answer(client) for _ in range(4)] == [(200, content), (200, content), (200, b"app"), (200, content)]
+
+
+def test_fragmented_request_with_an_upgrade_is_answered(client: socket.socket) -> None:
+    whole = request("/echo", *H2C)
+    for cut in range(0, len(whole), 23):
+        client.sendall(whole[cut : cut + 23])
+        time.sleep(0.005)
+    assert answer(client) == (200, BODY)
+    client.sendall(request())
+    assert answer(client) == (200, b"app"), "and the connection goes on"
+
+
+def test_requests_hidden_behind_an_upgrade_are_not_refused_before_parsing(client: socket.socket) -> None:
+    CountedReads.busy = True
+    hidden = request()
+    client.sendall(request("/echo", *H2C, f"Content-Length: {len(hidden)}", body=b""))
+    time.sleep(0.05)
+    client.sendall(hidden)
+    assert answer(client) == (200, hidden)
+    assert not CountedReads.counted
+
+
+def test_websocket_is_still_an_upgrade(client: socket.socket) -> None:
+    key = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
+    client.sendall(request("/", "Connection: Upgrade", "Upgrade: websocket", *key, method="GET", body=b""))
+    assert client.recv(100).split()[1] in (b"403", b"500"), "the application closes it, and does not answer as HTTP"

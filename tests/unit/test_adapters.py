@@ -27,13 +27,15 @@ ADAPTERS = {
         "bentoml",
         SERVED_BENTOML,
         "that the supervisor still asks `Service.all_services(exclude_urls=True)` which services to start, and takes "
-        "the application from `Service.to_asgi(is_main)`",
+        "the application from `Service.to_asgi(is_main)`; that this is a Starlette application with CORSMiddleware in "
+        "`user_middleware` where `http.cors.enabled` is set",
     ),
     "bentos/connection.py": (
         "uvicorn",
         UVICORN,
-        "HttpToolsProtocol in uvicorn/protocols/http/httptools_impl.py: data_received, on_message_begin and _complete, "
-        "on_response_complete, timeout_keep_alive_handler, STATUS_LINE, and HTTP_PROTOCOLS in uvicorn/config.py",
+        "HttpToolsProtocol in uvicorn/protocols/http/httptools_impl.py: how __init__ makes `parser`, data_received, "
+        "on_message_begin and _complete, on_headers_complete, _should_upgrade, on_response_complete, "
+        "timeout_keep_alive_handler, STATUS_LINE, and HTTP_PROTOCOLS in uvicorn/config.py",
     ),
     "src/polarity/registry/mlflow_client.py": (
         "mlflow",

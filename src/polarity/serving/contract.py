@@ -213,15 +213,19 @@ class Contract:
             raise invalid("label_unknown", "label")
         if self._log is None:
             raise Refused(503, "no_log")
-        outcome = await self._log.feedback(given.prediction_id, given.label)
+        try:
+            outcome = await self._log.feedback(given.prediction_id, given.label)
+        except ServiceUnavailable as error:
+            _logger.warning("A label could not be stored. %s", error)
+            raise Refused(503, "log_away", (b"retry-after", b"1")) from error
         if outcome in ("other", "unknown"):
             raise Refused(_OUTCOMES[outcome], "other_label" if outcome == "other" else "unknown_prediction")
         return Reply(
             _OUTCOMES[outcome], msgspec.json.encode({"prediction_id": given.prediction_id, "label": given.label})
         )
 
-    def index(self) -> dict[str, Any]:
-        """GET /."""
+    def index(self, prefix: str = "") -> dict[str, Any]:
+        """GET /; `prefix` is the path under which a proxy publishes this server."""
         manifest = self.served.manifest
         return {
             "name": "sentiment",
@@ -231,16 +235,16 @@ class Contract:
             "data_digest": manifest.data_digest,
             "git_commit": manifest.git_commit,
             "links": {
-                "predict": "/predict",
-                "batch": "/predict/batch",
-                "explain": "/explain",
-                "feedback": "/feedback",
-                "model": "/model",
-                "docs": "/docs",
-                "openapi": "/openapi.json",
-                "health": "/healthz",
-                "ready": "/readyz",
-                "metrics": "/metrics",
+                "predict": f"{prefix}/predict",
+                "batch": f"{prefix}/predict/batch",
+                "explain": f"{prefix}/explain",
+                "feedback": f"{prefix}/feedback",
+                "model": f"{prefix}/model",
+                "docs": f"{prefix}/docs",
+                "openapi": f"{prefix}/openapi.json",
+                "health": f"{prefix}/healthz",
+                "ready": f"{prefix}/readyz",
+                "metrics": f"{prefix}/metrics",
             },
         }
 

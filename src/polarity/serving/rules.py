@@ -63,6 +63,14 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "Le corps de la requête est trop grand.",
         "en": "The body is too large.",
     },
+    "encoding_unknown": {
+        "fr": "Cet encodage (Content-Encoding) n'est pas pris en charge : utilisez gzip, deflate ou aucun.",
+        "en": "This Content-Encoding is not supported: use gzip, deflate, or none.",
+    },
+    "encoding_damaged": {
+        "fr": "Le corps compressé est endommagé ou incomplet.",
+        "en": "The compressed body is damaged or incomplete.",
+    },
     "too_many": {
         "fr": "Trop de requêtes à la fois.",
         "en": "Too many requests at once.",
@@ -82,6 +90,10 @@ _MESSAGES: dict[str, dict[Language, str]] = {
     "no_log": {
         "fr": "Le journal n'est pas disponible.",
         "en": "The prediction log is not available.",
+    },
+    "log_away": {
+        "fr": "Le label n'a pas pu être enregistré : le journal des prédictions ne répond pas.",
+        "en": "The label could not be stored: the prediction log does not respond.",
     },
     "no_key": {
         "fr": "Une clé d'accès valide est requise.",

@@ -175,3 +175,18 @@ def test_ids_are_unique_and_sort_by_age() -> None:
     ids = [json.loads(ask(served, "predict", {"text": "x"}).body)["prediction_id"] for _ in range(50)]
     assert len(set(ids)) == 50
     assert [name[:14] for name in ids] == sorted(name[:14] for name in ids)
+
+
+def test_feedback_tells_a_log_that_does_not_respond_from_a_model_that_does_not(tmp_path: Path) -> None:
+    def read_only() -> SqliteStore:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    log = PredictionLog(read_only)
+    try:
+        reply = ask(
+            contract(log=log), "feedback", {"prediction_id": "x", "label": "positive"}, (b"accept-language", b"en")
+        )
+    finally:
+        log.close()
+    assert reply.status == 503 and dict(reply.headers) == {b"retry-after": b"1"}
+    assert json.loads(reply.body) == {"detail": "The label could not be stored: the prediction log does not respond."}

@@ -1,0 +1,72 @@
+"""The door below a path of the server's: uvicorn's `root_path`, or the one that a proxy names."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from bentos.api import api
+from bentos.door import Door
+from tests.unit.serving.test_contract import Model, contract
+
+
+class IdleModel(Model):
+    def wait_s(self, *, coming: int = 0) -> float | None:
+        return None
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    served = contract(IdleModel())
+    api.state.contract = served
+    door = Door(api, keys=(), body_timeout_s=1)
+    door.open(served, trouble=lambda: None)
+    yield door
+    api.state.contract = None
+
+
+def ask(door: Door, method: str, path: str, *, root_path: str = "", **request: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(door, root_path=root_path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+def test_every_route_works_below_the_root_path(door: Door) -> None:
+    for path in ("/predict", "/predict/", "/explain", "/explain/"):
+        response = ask(door, "POST", f"/v1{path}", root_path="/v1", json={"text": "so so"})
+        assert response.status_code == 200, path
+    for path in ("", "/", "/model", "/model/", "/docs", "/readyz"):
+        assert ask(door, "GET", f"/v1{path}", root_path="/v1").status_code == 200, path
+    assert ask(door, "GET", "/v1/nowhere", root_path="/v1").status_code == 404
+
+
+def test_document_names_the_root_path_as_its_server(door: Door) -> None:
+    assert "servers" not in ask(door, "GET", "/openapi.json").json()
+    response = ask(door, "GET", "/v1/openapi.json", root_path="/v1")
+    assert response.json()["servers"] == [{"url": "/v1"}]
+    assert ask(door, "GET", "/v1/", root_path="/v1").json()["links"]["docs"] == "/v1/docs"
+
+
+def test_prefix_of_a_proxy_comes_before_the_root_path(door: Door) -> None:
+    proxied = {"x-forwarded-prefix": "/public/v1"}
+    response = ask(door, "GET", "/v1/openapi.json", root_path="/v1", headers=proxied)
+    assert response.json()["servers"] == [{"url": "/public/v1"}]
+
+
+def test_compressed_body_in_pieces_is_read(door: Door) -> None:
+    whole = gzip.compress(b'{"text": "so so"}')
+
+    async def pieces() -> Any:
+        for place in range(0, len(whole), 5):
+            yield whole[place : place + 5]
+
+    response = ask(door, "POST", "/predict", content=pieces(), headers={"content-encoding": "gzip"})
+    assert response.status_code == 200
