@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from rich.console import Console
+from rich.text import Text
 
 from flows import runners
 from flows.adapter import polarity_task, translate_errors
@@ -50,7 +51,10 @@ def find(config: ScoreConfig) -> StoredModel:
 @polarity_task("open scoring")
 def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
     """Inspect the tweets, and check that the output folder is unused or belongs to this same scoring."""
-    return scoring.open_scoring(config, model)
+    opened = scoring.open_scoring(config, model)
+    for remark in opened.remarks():
+        get_run_logger().warning(remark)
+    return opened
 
 
 @polarity_task("score shards")
@@ -86,7 +90,7 @@ def publish(folder: Path) -> ScoringSummary:
 def show_scores(console: Console, summary: ScoringSummary) -> None:
     """Print the counts."""
     print_table(console, f"{summary.source}, {summary.scored:,} of {summary.rows:,} rows scored", summary.table())
-    console.print(f"The scores, the summary and the plot are in {summary.folder}")
+    console.print(Text(f"The scores, the summary and the plot are in {summary.folder}"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Runs a flow from a shell: parses options, prints the result as a table, and exits with a reliable code.
 
 Exit codes: 0 success; 1 failure (see the log); 2 invalid option or data (see the message).
+
+Whatever contains a path, a name or an error is printed as `Text`: in a plain string rich takes `[brackets]` for markup
+and `:colons:` for emoji, and drops or replaces them.
 """
 
 from __future__ import annotations
@@ -9,12 +12,15 @@ import gc
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import httpx
 from prefect import Flow
 from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
+    PREFECT_HOME,
     PREFECT_SERVER_API_HOST,
     PREFECT_SERVER_API_PORT,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -22,10 +28,12 @@ from prefect.settings import (
 )
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.adapter import EXPECTED
 from polarity.config.command_line import parse_options
 from polarity.config.sections import Section
+from polarity.config.settings import require_url_safe, settings
 from polarity.errors import ConfigurationError, PolarityError
 from polarity.evaluation.summary import RunSummary
 from polarity.pipeline.config import TrainConfig
@@ -81,11 +89,12 @@ def run_from_shell(
             if config != model():
                 raise ConfigurationError(f"--{name} uses the options of the past run; remove all other options.")
             sys.exit(0 if run_actions[name][1](console, run_id) else 1)
+        _check_folders()
     except EXPECTED as error:
-        errors.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        errors.print(Text.assemble((prog, "bold red"), f": {error}"), soft_wrap=True)
         sys.exit(2)
     except PolarityError as error:
-        errors.print(f"[bold red]{prog}[/]: {error}", soft_wrap=True, markup=True)
+        errors.print(Text.assemble((prog, "bold red"), f": {error}"), soft_wrap=True)
         sys.exit(1)
     with ExitStack() as stack:
         stack.enter_context(temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_START_S}))
@@ -97,11 +106,11 @@ def run_from_shell(
             api = PREFECT_API_URL.value()
             if not api or (not isinstance(error, httpx.HTTPError) and is_responding(api)):
                 raise
-            errors.print(
+            message = (
                 f"\n{prog}: the Prefect server at {api} does not respond as expected ({error}). Restart it, then "
-                "run the same command again; finished steps are kept.",
-                style="bold red", markup=False, soft_wrap=True,
-            )  # fmt: skip
+                "run the same command again; finished steps are kept."
+            )
+            errors.print(Text(message, style="bold red"), soft_wrap=True)
             sys.exit(1)
     gc.freeze()  # saves a second: the collector would otherwise scan every library once more at exit
     result = state.result(raise_on_failure=False)
@@ -109,7 +118,8 @@ def run_from_shell(
         show(console, result)
         sys.exit(0)
     expected = isinstance(result, EXPECTED)
-    errors.print(f"\n{prog}: {result if expected else state.message}", style="bold red", markup=False, soft_wrap=True)
+    message = f"\n{prog}: {result if expected else state.message}"
+    errors.print(Text(message, style="bold red"), soft_wrap=True)
     sys.exit(2 if expected else 1)
 
 
@@ -119,9 +129,9 @@ def show_summary(console: Console, summary: RunSummary) -> None:
     trained = [model.name for model in summary.models if not model.cached]
     if not trained:
         console.print("Nothing was retrained: no input, option, code or library that a fit depends on has changed.")
-    console.print(f"\n[bold]Verdict[/]  {summary.verdict.reason}")
-    console.print(f"[bold]Champion[/] {'new' if summary.verdict.promoted else 'unchanged'}")
-    console.print(f"[bold]Bento[/]    {summary.bento or 'none'}")
+    console.print(Text.assemble(("\nVerdict", "bold"), f"  {summary.verdict.reason}"))
+    console.print(Text.assemble(("Champion", "bold"), f" {'new' if summary.verdict.promoted else 'unchanged'}"))
+    console.print(Text.assemble(("Bento", "bold"), f"    {summary.bento or 'none'}"))
 
 
 def _console(stream: TextIO) -> Console:
@@ -131,7 +141,7 @@ def _console(stream: TextIO) -> Console:
 
 def show_graph(console: Console, _: TrainConfig) -> None:
     """Print the graph of the steps as Mermaid text."""
-    console.print(mermaid(), end="", markup=False, soft_wrap=True)
+    console.print(Text(mermaid()), end="", soft_wrap=True)
 
 
 def show_plan(console: Console, config: TrainConfig) -> None:
@@ -141,8 +151,36 @@ def show_plan(console: Console, config: TrainConfig) -> None:
         table.add_column(name)
     colours = {"kept": "green", "runs": "yellow", "open": "cyan"}
     for planned in plan(config, open_store()):
-        table.add_row(planned.step, f"[{colours[planned.state]}]{planned.state}[/]", planned.reason)
+        table.add_row(Text(planned.step), Text(planned.state, style=colours[planned.state]), Text(planned.reason))
     console.print(table)
+
+
+def _check_folders() -> None:
+    """Refuse at once a folder with which MLflow or Prefect's temporary server would wait for minutes, and fail.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is one.
+    """
+    for place in ("tracking_uri", "artifact_root"):
+        getattr(settings(), place)
+    if not PREFECT_API_URL.value() and not is_responding(LOCAL_SERVER):
+        prefect_home()
+
+
+def prefect_home() -> Path:
+    """Return the folder in which a local Prefect server keeps its database.
+
+    Raises
+    ------
+    ConfigurationError
+        If the database is in that folder, and its URL cannot contain the folder's name.
+    """
+    home = Path(PREFECT_HOME.value())
+    if str(home) in str(PREFECT_API_DATABASE_CONNECTION_URL.value()):
+        require_url_safe(home, library="Prefect", content="database", setting="PREFECT_HOME")
+    return home
 
 
 def is_responding(api: str) -> bool:
@@ -155,9 +193,9 @@ def is_responding(api: str) -> bool:
 
 def print_table(console: Console, title: str, rows: list[dict[str, str]]) -> None:
     """Print a table, with all columns but the first right-aligned."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title, style="table.title"), title_justify="left", header_style="bold")
     for index, name in enumerate(rows[0] if rows else []):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(Text, row.values()))
     console.print(table)

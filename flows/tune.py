@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
+from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
 from flows.lease import one_training
@@ -203,11 +205,12 @@ def publish(run: Run, trials: dict[str, list[Trial]], tracker: Tracker) -> Tunin
 def show_tuning(console: Console, tuning: Tuning) -> None:
     """Print the best trials, and the command that trains with the best options."""
     print_table(console, f"Search {tuning.run_id}", tuning.table(most=5))
-    console.print(f"The best options are in {tuning.best}. To train with them:\n  {_train_command(tuning)}")
+    hint = f"The best options are in {tuning.best}. To train with them:\n  {_train_command(tuning)}"
+    console.print(Text(hint), soft_wrap=True)
 
 
 def _train_command(tuning: Tuning) -> str:
-    return f"python -m flows.train --tuned {tuning.best} ..."
+    return f"python -m flows.train --tuned {shlex.quote(str(tuning.best))} ..."
 
 
 def _format(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 `prefect deploy --all` adds and updates deployments and schedules, but leaves those that were removed from the file
 active on the server. This module deletes them.
+
+Exit codes: 0 success; 1 the deployment failed; 2 prefect.yaml contains a mistake. The message says which.
 """
 
 import subprocess
@@ -14,16 +16,25 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
+from pydantic import BaseModel, ValidationError
 
 from flows.lease import ensure_limit
 from ops.server import ensure_server
+from ops.service import exit_on_error
+from polarity.config.command_line import configure
 from polarity.config.settings import PROJECT
+from polarity.errors import ConfigurationError, PolarityError
 from polarity.pipeline.config import TrainConfig
 
 POOL = "polarity"
 FILE = PROJECT / "prefect.yaml"
+SCHEDULES: dict[str, type[BaseModel]] = {"cron": CronSchedule, "rrule": RRuleSchedule, "interval": IntervalSchedule}
+"""The key by which a schedule in the file is recognised -> what Prefect reads it with."""
+REASON_LINES = 20
+"""Lines of the output of Prefect's command that are quoted if it fails."""
 
 
 def deploy(file: Path = FILE) -> list[str]:
@@ -33,21 +44,61 @@ def deploy(file: Path = FILE) -> list[str]:
     -------
     list of str
         Descriptions of the deleted deployments and schedules.
+
+    Raises
+    ------
+    ConfigurationError
+        If `file` contains a mistake; then nothing is deployed.
+    PolarityError
+        If Prefect's command fails.
     """
+    wanted = read_deployments(file)
     ensure_limit()
     with get_client(sync_client=True) as client:
         _ensure_pool(client)
-        subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
-            cwd=PROJECT,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        wanted = yaml.safe_load(file.read_text())["deployments"]
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
+        if done.returncode:
+            reason = "\n".join((done.stdout + done.stderr).strip().splitlines()[-REASON_LINES:])
+            raise PolarityError(f"`prefect deploy` failed with exit code {done.returncode} on {file}:\n{reason}")
         removed = reconcile(client, wanted)
         for found in _deployments(client):
             expand_profile(client, found)
         return removed
+
+
+def read_deployments(file: Path = FILE) -> list[dict[str, Any]]:
+    """Read the deployments in `file`, and check what Prefect would refuse only half-way through.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is not YAML, lists no deployments, or a schedule or a configuration is invalid.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from error
+    found = content.get("deployments") if isinstance(content, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ConfigurationError(f"{file} has no list of `deployments`.")
+    for number, one in enumerate(found, 1):
+        missing = [key for key in ("name", "entrypoint") if not isinstance(one.get(key), str)]
+        if missing:
+            raise ConfigurationError(f"{file}: deployment {number} has no {missing[0]}.")
+        where = f"{file}, deployment {_flow_of(one)}/{one['name']}"
+        schedules = one.get("schedules") or []
+        if not isinstance(schedules, list):
+            raise ConfigurationError(f"{where}: got schedules={schedules!r}; a list is expected.")
+        for schedule in schedules:
+            _check_schedule(schedule, where)
+        given = (one.get("parameters") or {}).get("config")
+        if isinstance(given, dict) and "profile" in given:
+            try:
+                configure(TrainConfig, given)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{where}: {error}") from error
+    return found
 
 
 def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[str]:
@@ -83,6 +134,28 @@ def expand_profile(client: SyncPrefectClient, deployment: DeploymentResponse) ->
         client.update_deployment(deployment.id, DeploymentUpdate(parameters={"config": whole}))
 
 
+def _check_schedule(schedule: Any, where: str) -> None:
+    """Raise ConfigurationError if Prefect would refuse the schedule; what contains a template is left to Prefect."""
+    kinds = [kind for kind in SCHEDULES if isinstance(schedule, dict) and schedule.get(kind) is not None]
+    if len(kinds) != 1:
+        raise ConfigurationError(
+            f"{where}: got the schedule {schedule!r}; it must have exactly one of {', '.join(SCHEDULES)}."
+        )
+    model = SCHEDULES[kinds[0]]
+    given = {name: value for name, value in schedule.items() if name in model.model_fields and value is not None}
+    if any("{{" in str(value) for value in given.values()):
+        return
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        # Prefect checks an interval's time zone with the whole schedule, and names no field
+        name = str(problem["loc"][0]) if problem["loc"] else "timezone"
+        raise ConfigurationError(
+            f"{where}: got {name}={given.get(name)!r} in a schedule; {problem['msg'].removeprefix('Value error, ')}."
+        ) from error
+
+
 def _ensure_pool(client: SyncPrefectClient) -> None:
     try:
         client.read_work_pool(POOL)
@@ -114,8 +187,15 @@ def _schedule_on_server(schedule: Any) -> tuple[str, str]:
     return str(rule or f"every {schedule.interval.total_seconds():g} s"), str(schedule.timezone or "UTC")
 
 
-if __name__ == "__main__":
-    ensure_server()
-    for removed in deploy():
-        print(f"Removed {removed}, which is no longer in prefect.yaml.")
+def main() -> None:
+    """Deploy prefect.yaml, starting a server if none is running."""
+    with exit_on_error("python -m ops.deploy"):
+        read_deployments()  # before a server is started
+        ensure_server()
+        for removed in deploy():
+            print(f"Removed {removed}, which is no longer in prefect.yaml.")
     print("The server matches prefect.yaml.")
+
+
+if __name__ == "__main__":
+    main()

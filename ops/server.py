@@ -2,10 +2,10 @@
 
 import sys
 
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+from prefect.settings import PREFECT_API_URL
 
-from flows.terminal import LOCAL_SERVER, is_responding
-from ops.service import Service
+from flows.terminal import LOCAL_SERVER, is_responding, prefect_home
+from ops.service import Service, exit_on_error
 
 
 def local_server() -> Service:
@@ -20,6 +20,8 @@ def ensure_server() -> str:
     ------
     SystemExit
         If the configured server does not respond, or the local one does not start in time.
+    ConfigurationError
+        If Prefect's home folder has a name that its database cannot have.
     """
     configured = PREFECT_API_URL.value()
     api = configured or LOCAL_SERVER
@@ -28,8 +30,8 @@ def ensure_server() -> str:
         return api
     if configured:
         sys.exit(f"No Prefect server responds at {api} (PREFECT_API_URL). Start one there, or unset the variable.")
+    home = prefect_home()
     print("Starting a local Prefect server ...", flush=True)
-    home = PREFECT_HOME.value()
     try:
         home.mkdir(parents=True, exist_ok=True)  # the server does not start if it is missing
     except OSError as error:
@@ -40,4 +42,5 @@ def ensure_server() -> str:
 
 
 if __name__ == "__main__":
-    ensure_server()
+    with exit_on_error("python -m ops.server"):
+        ensure_server()

@@ -5,17 +5,28 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from polarity.config.settings import PROJECT, settings
+from polarity.errors import ConfigurationError, PolarityError
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 15
+
+
+@contextmanager
+def exit_on_error(prog: str) -> Iterator[None]:
+    """Print an error of the project's own on stderr and exit: 2 if the configuration is wrong, 1 otherwise."""
+    try:
+        yield
+    except PolarityError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
 @dataclass(frozen=True)

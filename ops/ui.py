@@ -12,9 +12,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from ops.deploy import POOL, deploy
+from ops.deploy import POOL, deploy, read_deployments
 from ops.server import ensure_server, local_server
-from ops.service import Service
+from ops.service import Service, exit_on_error
 from polarity.config.settings import PROJECT, settings
 from polarity.registry.mlflow_client import connect
 
@@ -54,6 +54,8 @@ def services() -> list[Service]:
 
 def start() -> None:
     """Start all services, deploy, and print the addresses."""
+    read_deployments()  # mistakes in the file and in the folders are found before anything is started
+    planned = services()
     api = ensure_server()
     here = settings()
     here.runs_folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def start() -> None:
         os.environ["PREFECT_API_URL"] = api
         for removed in deploy():
             print(f"Removed {removed}, which is no longer in prefect.yaml.")
-        for service in services():
+        for service in planned:
             service.start(environment)
     print(
         f"\n  Prefect   {api.removesuffix('/api')}/deployments\n"
@@ -98,8 +100,10 @@ def _worker_is_online() -> bool:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case []:
-            start()
+            with exit_on_error("python -m ops.ui"):
+                start()
         case ["stop"]:
-            stop()
+            with exit_on_error("python -m ops.ui"):
+                stop()
         case _:
             sys.exit("Usage: python -m ops.ui [stop]")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from polarity.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -55,11 +58,37 @@ class Settings(BaseSettings):
         if self.mlflow_uri:
             # without a driver's name SQLAlchemy would look for psycopg 3
             return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
-        return f"sqlite:///{self.home.absolute() / 'mlruns' / 'mlflow.db'}"
+        home = require_url_safe(self.home.absolute(), library="MLflow", content="database", setting="POLARITY_HOME")
+        return f"sqlite:///{home / 'mlruns' / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str:
-        return self.mlflow_artifacts or str(self.home.absolute() / "mlruns" / "artifacts")
+        root = self.mlflow_artifacts or str(self.home.absolute() / "mlruns" / "artifacts")
+        if "://" not in root and not self.tracking_uri.startswith("http"):  # a server has a location of its own
+            setting = "POLARITY_MLFLOW_ARTIFACTS" if self.mlflow_artifacts else "POLARITY_HOME"
+            require_url_safe(Path(root), library="MLflow", content="artifacts", setting=setting)
+        return root
+
+
+def require_url_safe(folder: Path, *, library: str, content: str, setting: str) -> Path:
+    """Return `folder`, unless a library that puts it into a URL would read and write in a different one.
+
+    SQLAlchemy cuts a path at `?` and decodes `%20`. Percent-encoding would not help: MLflow treats the same URL as a
+    plain path elsewhere, and creates folders that are named after the code.
+
+    Raises
+    ------
+    ConfigurationError
+        If the path contains a `?` or a percent-encoded character. Blanks, `#` and a `%` on its own are harmless.
+    """
+    path = str(folder)
+    if found := re.search(r"\?|(%[0-9a-fA-F]{2})+", path):
+        reading = f"as {unquote(found[0])!r}" if "%" in found[0] else "as the end of the path"
+        raise ConfigurationError(
+            f"The folder {path} contains {found[0]!r}, which {library} reads {reading} in the address of its "
+            f"{content}. Rename the folder, or set {setting} to another one."
+        )
+    return folder
 
 
 @cache

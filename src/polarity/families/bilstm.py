@@ -138,7 +138,7 @@ class Bilstm(Family[BilstmConfig]):
         from polarity.text.embeddings import check_vectors
 
         if isinstance(section.vectors, Path):
-            check_vectors(section.vectors)
+            return check_vectors(section.vectors).remarks
         if section.vectors is None:
             return [f"{model} learns its own word vectors, because --{model}.vectors is not set."]
         return []

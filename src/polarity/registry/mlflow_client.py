@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
@@ -151,7 +151,7 @@ def _probe(uri: str) -> None:
     """Fail immediately where MLflow would retry for minutes."""
     kind = urlsplit(uri).scheme.split("+")[0]
     if kind == "sqlite":
-        path = Path(uri.split(":///", 1)[1].split("?")[0])
+        path = _sqlite_file(uri)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -186,6 +186,17 @@ def _probe(uri: str) -> None:
             f"Got the MLflow URI {_without_credentials(uri)!r}; it must start with sqlite:///, postgresql:// or "
             "http(s)://."
         )
+
+
+def _sqlite_file(uri: str) -> Path:
+    """The file that SQLAlchemy opens: what is before the `?`, decoded."""
+    path, _, query = uri.partition(":///")[2].partition("?")
+    if "/" in query:
+        raise ConfigurationError(
+            f"Got the MLflow URI {uri!r}, in which the path ends at the '?'. If the '?' is part of a folder's name, "
+            "choose another folder (POLARITY_MLFLOW_URI)."
+        )
+    return Path(unquote(path))
 
 
 def _require_unlocked(path: Path) -> None:

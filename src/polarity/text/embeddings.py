@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import re
 import zipfile
 import zlib
+from array import array
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from polarity.errors import ConfigurationError
+from polarity.errors import ConfigurationError, DataRejected
 from polarity.text.tweets import FloatArray
+
+SAMPLE_LINES = 200
+"""Lines from which the size of the vectors is inferred if no header gives it."""
+MAX_ODD_SHARE = 0.01
+"""Largest share of lines that do not hold a word and its vector."""
+MAX_AMBIGUOUS_SHARE = 0.1
+"""Largest share of lines whose word contains a blank and ends in a number."""
+LISTED_LINES = 5
+"""How many deviating lines are listed by number."""
+DIGITS = b"0123456789.-"
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+# what float(), NumPy, pyarrow and the C libraries write or read as NaN, infinity or "no value"
+NOT_FINITE = re.compile(rb"[+-]?(nan(\(.*\))?|inf(inity)?|1\.#(ind|qnan|snan|inf)\d*|#?n/?a|null|none)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,15 +57,34 @@ class Vectors:
         return int(self.matrix.shape[1])
 
 
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file of vectors that has been read to its end.
+
+    Parameters
+    ----------
+    size : int
+        Numbers in a vector.
+    remarks : list of str
+        What the user should know about lines that deviate, without being reasons to refuse the file.
+    """
+
+    size: int
+    remarks: list[str]
+
+
 def read_vectors(path: Path, words: Collection[str]) -> Vectors:
     """Read the vectors of `words`, and no others.
+
+    Of a word that occurs more than once the first vector counts. Lines that do not hold a word and its vector are
+    skipped, as long as they are few; `check_vectors` reports them.
 
     Parameters
     ----------
     path : Path
         A text file with a word and its numbers on each line, as GloVe writes
         it, or the same gzipped or zipped. word2vec's first line (how many, how
-        long) is tolerated. Of a zip with several files one is named by its path
+        long) is accepted. Of a zip with several files one is named by its path
         inside: `glove.twitter.27B.zip/glove.twitter.27B.200d.txt`.
     words : collection of str
         The words to keep; a set, for speed.
@@ -55,87 +92,223 @@ def read_vectors(path: Path, words: Collection[str]) -> Vectors:
     Raises
     ------
     ConfigurationError
-        If the file is missing, empty, damaged, not of this format, or has lines of different lengths.
+        If the file does not exist, or is a zip of several.
+    DataRejected
+        If the file is damaged or empty, contains a value that is not finite, or too many lines of it do not fit.
     """
+    lines = _Lines(path)
     rows: dict[str, int] = {}
-    vectors: list[FloatArray] = []
-    for number, size, line in _checked_lines(path):
-        word, *values = line.rsplit(b" ", size)
+    numbers: list[int] = []
+    values = array("f")
+    for number, word, vector in lines:
         name = word.decode("utf-8", "replace")
         if name in words and name not in rows:
             try:
-                vector = np.array(values, dtype=np.float32)
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"'{path}', line {number}: {error}; expected a word and {size} numbers."
-                ) from None
-            rows[name] = len(vectors)
-            vectors.append(vector)
-    matrix = np.stack(vectors) if vectors else np.empty((0, size), dtype=np.float32)
+                values.extend(map(float, vector.split(b" ")))
+            except ValueError:
+                del values[len(rows) * lines.size :]
+                lines.set_aside(number, word + b" " + vector)
+                continue
+            rows[name] = len(rows)
+            numbers.append(number)
+    lines.require_few_odd()
+    matrix = np.array(values, dtype=np.float32).reshape(len(rows), lines.size)
+    finite = np.isfinite(matrix)
+    if not finite.all():  # a number too large for float32; `_Lines` refuses what is spelled as NaN or infinity
+        row, column = np.argwhere(~finite)[0]
+        raise _not_finite(path, numbers[row], str(matrix[row, column]))
     return Vectors(rows, matrix)
 
 
-def check_vectors(path: Path) -> int:
+def check_vectors(path: Path) -> CheckedFile:
     """Read the whole file without keeping it, at about the speed of the disk.
-
-    Returns
-    -------
-    int
-        Numbers in a vector.
 
     Raises
     ------
-    ConfigurationError
+    ConfigurationError, DataRejected
         As `read_vectors`.
     """
-    return max(size for _, size, _ in _checked_lines(path))
+    lines = _Lines(path)
+    for _ in lines:
+        pass
+    lines.require_few_odd()
+    return CheckedFile(lines.size, lines.remarks())
 
 
-def _checked_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Line number, vector size and content of each line that holds a vector; at least one."""
-    size = 0
-    with _opened(path) as file:
-        try:
-            for number, raw in enumerate(file, 1):
-                line = raw.rstrip(b" \r\n")
-                spaces = line.count(b" ")
-                if number == 1 and spaces == 1 and all(part.isdigit() for part in line.split()):
-                    continue
-                if not size:
-                    size = _size_of(line, path=path, number=number)
-                elif spaces != size and not _word_holds_spaces(line, size):
-                    raise ConfigurationError(
-                        f"'{path}', line {number}: found {spaces} numbers after the word, expected {size} "
-                        "as in the lines before. Every line must hold a word and its vector, all of one length."
-                    )
-                yield number, size, line
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ConfigurationError(f"'{path}' cannot be read to its end: {error}. Download it again.") from error
-    if not size:
-        raise ConfigurationError(
-            f"'{path}' holds no vectors; expected a word and its numbers on each line, as GloVe's files have."
-        )
+class _Lines:
+    """The lines of a file that hold a vector: line number, word, and numbers. The others are counted.
 
+    A line should have one field more than a vector has numbers. If it has more, the word contains blanks, as
+    `. . .` does in GloVe 840B. A word that ends in a number (`at 10`, in the NILC vectors) looks the same as a line
+    with a number too many, so these are counted separately.
 
-def _size_of(line: bytes, *, path: Path, number: int) -> int:
-    fields = line.split(b" ")
-    values = 0
-    for field in reversed(fields[1:]):
-        if not _is_number(field):
-            break
-        values += 1
-    if values < 2:
-        raise ConfigurationError(
-            f"'{path}', line {number}: {line[:60]!r} is not a word and its numbers, "
+    Attributes
+    ----------
+    size : int
+        Numbers in a vector; known from the first line on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._path = path
+        self._announced = False
+        self._count = 0
+        self._odd, self._ambiguous = _Deviations(), _Deviations()
+        self._cut_off = False
+
+    def __iter__(self) -> Iterator[tuple[int, bytes, bytes]]:
+        with _opened(self._path) as file:
+            try:
+                sample = list(islice(file, SAMPLE_LINES))
+                first = self._measure(sample)
+                number, raw = first - 1, b"\n"
+                size, blanks = self.size, b" " * self.size
+                for number, raw in enumerate(chain(sample[first - 1 :], file), first):
+                    line = raw.rstrip(b" \r\n")
+                    start = line.find(b" ")
+                    # almost every line passes here: nothing but digits, and a blank before each number
+                    if line[start:].translate(None, DIGITS) == blanks:
+                        yield number, line[:start], line[start + 1 :]
+                        continue
+                    if (head := line.rsplit(b" ", size))[size:] and self._is_vector(number, b" ".join(head[1:])):
+                        word = head[0].rstrip(b" ") or head[0]
+                        if b" " in word and _is_number(word.rpartition(b" ")[2]):
+                            self._ambiguous.add(number, self._problem(line))
+                        yield number, word, b" ".join(head[1:])
+                        continue
+                    self.set_aside(number, line)
+                    if number <= SAMPLE_LINES and self._odd.count > SAMPLE_LINES / 2:
+                        self._count = number
+                        raise self._refusal(self._odd, MAX_ODD_SHARE)  # the rest may be gigabytes of something else
+            except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise DataRejected(f"'{self._path}' cannot be read to its end: {error}. Download it again.") from error
+        self._count = number
+        self._cut_off = not raw.endswith(b"\n") and self._odd.last == number
+
+    def set_aside(self, number: int, line: bytes) -> None:
+        """Count a line that does not hold a vector."""
+        self._odd.add(number, self._problem(line))
+
+    def require_few_odd(self) -> None:
+        """Refuse the file if too many of the lines that were read do not fit.
+
+        Raises
+        ------
+        DataRejected
+            If so; the message names the first of them.
+        """
+        # a download that was interrupted ends within a line, which proves nothing about the others
+        odd = self._odd.count - self._cut_off
+        if odd > MAX_ODD_SHARE * self._count or self._odd.count == self._count:
+            raise self._refusal(self._odd, MAX_ODD_SHARE)
+        if self._ambiguous.count > MAX_AMBIGUOUS_SHARE * self._count:
+            raise self._refusal(self._ambiguous, MAX_AMBIGUOUS_SHARE)
+
+    def remarks(self) -> list[str]:
+        """Return a sentence about each kind of line that deviates."""
+        found = []
+        if self._odd.count:
+            ending = "; the file is cut off in its last line" if self._cut_off else ""
+            found.append(
+                f"'{self._path}': skipped {self._odd}, which do not hold a word and {self.size} numbers{ending}."
+            )
+        if self._ambiguous.count:
+            found.append(
+                f"'{self._path}': read {self._ambiguous} as words that contain a blank and end in a number, "
+                f"because a vector has {self.size} numbers."
+            )
+        return found
+
+    def _measure(self, sample: list[bytes]) -> int:
+        """Set the size from word2vec's header or the first lines; return the number of the first line after it."""
+        if sample:
+            sample[0] = sample[0].removeprefix(codecs.BOM_UTF8)
+            header = sample[0].split()
+            if len(header) == 2 and all(part.isdigit() for part in header):
+                self.size, self._announced = int(header[1]), True
+                if self.size < 1 or len(sample) == 1:
+                    raise self._empty()
+                return 2
+        lines = [raw.rstrip(b" \r\n") for raw in sample]
+        sizes = Counter(size for size in map(_trailing_numbers, lines) if size > 1)
+        if sizes:
+            self.size = sizes.most_common(1)[0][0]
+            return 1
+        if not any(lines):
+            raise self._empty()
+        number, line = next((number, line) for number, line in enumerate(lines, 1) if line)
+        raise DataRejected(
+            f"'{self._path}', line {number}: {line[:60]!r} is not a word and its numbers, "
             "separated by single spaces, as GloVe's files have."
         )
-    return values
+
+    def _is_vector(self, number: int, vector: bytes) -> bool:
+        """Whether the fields are numbers.
+
+        Raises
+        ------
+        DataRejected
+            If they are, but one is not finite.
+        """
+        strange = None
+        for field in vector.split(b" "):
+            if NOT_FINITE.fullmatch(field) or (_is_number(field) and not abs(float(field)) <= MAX_FLOAT32):
+                strange = strange or field
+            elif not _is_number(field):
+                return False
+        if strange:
+            raise _not_finite(self._path, number, strange.decode("ascii", "replace"))
+        return True
+
+    def _problem(self, line: bytes) -> str:
+        found = _trailing_numbers(line)
+        fields = line.split(b" ")[-self.size :]
+        wrong = next((field for field in reversed(fields) if not _is_number(field)), b"")
+        if found < self.size < line.count(b" ") + 1 and wrong:
+            text = wrong[:40].decode("utf-8", "replace")
+            return f"'{text}' is not a number; expected a word and {self.size} numbers"
+        source = "the first line says" if self._announced else "most lines have"
+        return f"found {found} numbers after the word, expected {self.size} as {source}"
+
+    def _refusal(self, deviations: _Deviations, limit: float) -> DataRejected:
+        return DataRejected(
+            f"'{self._path}', line {deviations.first[0]}: {deviations.problem}. {deviations.count:,} of "
+            f"{self._count:,} lines deviate, at most {limit:.0%} may. Every line must hold a word and its vector, all "
+            "of one length."
+        )
+
+    def _empty(self) -> DataRejected:
+        return DataRejected(
+            f"'{self._path}' holds no vectors; expected a word and its numbers on each line, as GloVe's files have."
+        )
 
 
-def _word_holds_spaces(line: bytes, size: int) -> bool:
-    """Some files of GloVe have words such as ". . ."; a number before the vector means a line that is too long."""
-    head = line.rsplit(b" ", size)
-    return len(head) == size + 1 and not _is_number(head[0].rsplit(b" ", 1)[-1]) and _is_number(head[1])
+class _Deviations:
+    """Lines of a kind: how many, the first few, and what is wrong with the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[int] = []
+        self.last = 0
+        self.problem = ""
+
+    def add(self, number: int, problem: str) -> None:
+        self.problem = self.problem or problem
+        if len(self.first) < LISTED_LINES:
+            self.first.append(number)
+        self.count += 1
+        self.last = number
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.first))
+        more = ", ..." if self.count > len(self.first) else ""
+        return f"{self.count:,} {'line' if self.count == 1 else 'lines'} (line {listed}{more})"
+
+
+def _trailing_numbers(line: bytes) -> int:
+    """How many fields at the end of a line are numbers, without the first field, which is the word."""
+    fields = line.split(b" ")[1:]
+    return sum(1 for _ in takewhile(_is_number, reversed(fields)))
 
 
 def _is_number(field: bytes) -> bool:
@@ -144,6 +317,13 @@ def _is_number(field: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _not_finite(path: Path, number: int, value: str) -> DataRejected:
+    return DataRejected(
+        f"'{path}', line {number}: {value} is not a finite number; a network cannot learn from it. Correct or remove "
+        "the line."
+    )
 
 
 @contextmanager
@@ -168,7 +348,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield file
         except zipfile.BadZipFile as error:
-            raise ConfigurationError(f"'{archive}' is a damaged zip: {error}. Download it again.") from error
+            raise DataRejected(f"'{archive}' is a damaged zip: {error}. Download it again.") from error
 
 
 def _split(path: Path) -> tuple[Path, str | None]:
