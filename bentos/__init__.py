@@ -1,1 +1,1 @@
-"""What is served: the BentoML service and its HTTP contract."""
+"""The BentoML services and their HTTP contract."""

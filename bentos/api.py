@@ -1,8 +1,8 @@
-"""The contract as a FastAPI application: its document, and its rare routes.
+"""The contract as a FastAPI application: its OpenAPI document and the infrequent routes.
 
-Behind the door, predictions do not come this way; on its own, this
-application answers the whole contract all the same, but for what the door
-makes of a request first: HEAD, slashes at the end, and compressed bodies.
+Behind the door, predictions do not pass through here. On its own, this
+application still implements the whole contract, except for what the door handles
+before it: HEAD, trailing slashes and compressed bodies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from polarity.serving.contract import (
     Handler,
     PredictRequest,
     Reply,
-    spoken,
+    requested_language,
 )
 from polarity.serving.rules import MAX_CHARACTERS, MAX_TEXTS, message
 
@@ -51,7 +51,7 @@ _PREDICTIONS = {
     "properties": {
         "predictions": {
             "type": "array",
-            "description": "In the order of the texts; a refused one holds the reason in its place.",
+            "description": "In the order of the texts; a refused text has its reason in its place.",
             "items": {
                 "anyOf": [
                     _PREDICTION,
@@ -74,13 +74,13 @@ _EXPLANATION = {
         **{name: _PREDICTION["properties"][name] for name in ("sentiment", "score", "probabilities", "model")},  # type: ignore[index]
         "method": {
             "enum": ["exact", "occlusion"],
-            "description": "`exact`: base and shares sum up to the lead; `occlusion`: what it loses without a word.",
+            "description": "`exact`: base and shares sum to the lead; `occlusion`: its decrease without the word.",
         },
-        "base": {"type": "number", "description": "The lead of the sentiment without any word."},
+        "base": {"type": "number", "description": "The lead of the sentiment in an empty text."},
         "words": {
             "type": "array",
-            "description": "In the order of the text. A share is what the word adds to the lead: the logarithm of the "
-            "sentiment's probability less the mean of the others'.",
+            "description": "In the order of the text. A share is the word's contribution to the lead: the logarithm of "
+            "the sentiment's probability minus the mean of the others'.",
             "items": {
                 "type": "object",
                 "properties": {"word": {"type": "string"}, "share": {"type": "number"}},
@@ -117,15 +117,15 @@ _DETAILS = {
     "required": ["detail"],
 }
 _REFUSALS = {
-    400: "Blank, or nothing but a number.",
-    401: "A key is required.",
+    400: "The text is blank or just a number.",
+    401: "A valid key is required.",
     404: "Unknown prediction.",
     408: "The body arrives too slowly.",
-    409: "The prediction has another label already.",
+    409: "The prediction already has a different label.",
     413: "The body is too large, or would be when decompressed.",
     415: "The body's `Content-Encoding` is not gzip or deflate.",
-    429: "Too many requests at once; `Retry-After` says when to come back.",
-    503: "The model, or the prediction log, is not available.",
+    429: "Too many requests at once; retry after `Retry-After` seconds.",
+    503: "The model or the prediction log is not available.",
     504: "The model did not answer in time.",
 }
 
@@ -138,7 +138,7 @@ def _responses(*refusals: int, **answers: dict[str, Any]) -> dict[int | str, dic
     responses: dict[int | str, dict[str, Any]] = {int(name[1:]): answer for name, answer in answers.items()}
     for status in (401, 408, 413, 415, *refusals):
         responses[status] = _json(_REFUSALS[status], _DETAIL)
-    responses[422] = _json("Not what the schema says; `detail[0].loc` tells where.", _DETAILS)
+    responses[422] = _json("The body does not match the schema; `detail[0].loc` is the location.", _DETAILS)
     return responses
 
 
@@ -165,7 +165,7 @@ def _body(kind: type[msgspec.Struct], **properties: dict[str, Any]) -> dict[str,
 api = FastAPI(
     title="Polarity",
     version=__version__,
-    description="The sentiment of tweets. Messages are French, or English with `Accept-Language: en`.",
+    description="Sentiment classification of tweets. Messages are in French, or in English with `Accept-Language: en`.",
     docs_url=None,
     redoc_url=None,
     redirect_slashes=False,
@@ -174,7 +174,7 @@ api.state.contract = None
 
 
 def attach(contract: Contract) -> None:
-    """Answer with `contract` from now on, and let the document name its labels."""
+    """Serve `contract` from now on, and list its labels in the document."""
     api.state.contract = contract
     feedback_body = api.openapi()["paths"]["/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     feedback_body["properties"]["label"]["enum"] = list(contract.served.manifest.labels)
@@ -183,7 +183,7 @@ def attach(contract: Contract) -> None:
 def _contract(request: Request) -> Contract:
     contract: Contract | None = request.app.state.contract
     if contract is None:
-        raise HTTPException(503, message("away", spoken(request.headers.raw)))
+        raise HTTPException(503, message("away", requested_language(request.headers.raw)))
     return contract
 
 
@@ -198,7 +198,7 @@ async def _answer(request: Request, name: str) -> Response:
     return _response(await contract.answer(handler, await request.body(), request.headers.raw))
 
 
-@api.get("/", summary="What is served")
+@api.get("/", summary="The served model")
 async def index(request: Request) -> Response:
     return JSONResponse(_contract(request).index(request.scope.get("root_path", "")))
 
@@ -223,7 +223,7 @@ async def predict(request: Request) -> Response:
     summary=f"The sentiments of 1 to {MAX_TEXTS} texts",
     responses=_responses(429, 503, 504, s200=_json("The predictions.", _PREDICTIONS)),
     openapi_extra=_body(
-        BatchRequest, texts={"description": "Texts as for /predict; others are refused in their place."}
+        BatchRequest, texts={"description": "Texts as for /predict; invalid ones are refused in their place."}
     ),
 )
 async def predict_batch(request: Request) -> Response:
@@ -232,7 +232,7 @@ async def predict_batch(request: Request) -> Response:
 
 @api.post(
     "/explain",
-    summary="What each word of a text adds to its sentiment",
+    summary="The contribution of each word to a text's sentiment",
     responses=_responses(400, 429, 503, 504, s200=_json("The explanation.", _EXPLANATION)),
     openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
 )
@@ -244,7 +244,7 @@ async def explain(request: Request) -> Response:
     "/feedback",
     summary="The true label of a prediction",
     status_code=201,
-    responses=_responses(404, 409, 503, s201=_json("Kept.", _FEEDBACK), s200=_json("It was kept before.", _FEEDBACK)),
+    responses=_responses(404, 409, 503, s201=_json("Stored.", _FEEDBACK), s200=_json("Already stored.", _FEEDBACK)),
     openapi_extra=_body(FeedbackRequest, prediction_id={}, label={"description": "One of the model's labels."}),
 )
 async def feedback(request: Request) -> Response:
@@ -253,12 +253,12 @@ async def feedback(request: Request) -> Response:
 
 @api.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> HTMLResponse:
-    # The browser resolves relative links against the path that it asked for.
+    # The browser resolves relative links against the requested path.
     up = "../" if (request.scope.get("raw_path") or b"").endswith(b"/") else ""
     page = get_swagger_ui_html(
         openapi_url=f"{up}openapi.json",
         title="Polarity",
-        # BentoML's own copies: the page works without the internet.
+        # BentoML's own copies, so that the page works offline.
         swagger_js_url=f"{up}static_content/swagger-ui-bundle.js",
         swagger_css_url=f"{up}static_content/swagger-ui.css",
         swagger_favicon_url=f"{up}static_content/favicon-light-32x32.png",

@@ -1,6 +1,6 @@
-"""The inside of BentoML that the services reach into: its application, and which services its supervisor starts.
+"""The BentoML internals that the services use: its application, and the services that its supervisor starts.
 
-Everything here is checked against one version of BentoML; tests/unit/test_adapters.py fails when that moves.
+Everything here was checked against one version of BentoML; tests/unit/test_adapters.py fails when it changes.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from bentos.door import App, Door
 BENTOML = "1.4.39"
 
 
-def behind(door: Door, *, without: Collection[str]) -> type[bentoml.Service[Any]]:
-    """A class of services whose application has the door in front of all that BentoML puts around it.
+def service_behind(door: Door, *, exclude: Collection[str]) -> type[bentoml.Service[Any]]:
+    """A service class whose application has the door in front of everything that BentoML adds.
 
     Parameters
     ----------
     door : Door
-        Answers what it can, and passes the rest on.
-    without : collection of str
-        Services of the Bento that are not started. A dependency that was not started is an object in the gateway's
-        own process.
+        Answers the requests that it handles and passes the others on.
+    exclude : collection of str
+        Services of the Bento that are not started. A dependency that is not started is an object in the gateway's own
+        process.
     """
 
-    class BehindTheDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
+    class ServiceBehindDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
         def all_services(self, exclude_urls: bool = False) -> dict[str, bentoml.Service[Any]]:
-            """The services of the Bento; with `exclude_urls`, those that the supervisor starts."""
+            """The services of the Bento; with `exclude_urls`, only those that the supervisor starts."""
             services: dict[str, bentoml.Service[Any]] = super().all_services(exclude_urls)
-            return {name: one for name, one in services.items() if not (exclude_urls and name in without)}
+            return {name: one for name, one in services.items() if not (exclude_urls and name in exclude)}
 
         def to_asgi(self, is_main: bool = True) -> App:
-            Connection.use()
+            Connection.install()
             Connection.gate = door
             application = super().to_asgi(is_main)
-            outermost: App = door.before(application)
-            # Where BentoML's configuration enables CORS, the middleware must also see what the door answers.
+            outermost: App = door.wrap(application)
+            # If BentoML's configuration enables CORS, the middleware must also apply to the door's responses.
             for middleware in [one for one in application.user_middleware if one.cls is CORSMiddleware]:
                 application.user_middleware.remove(middleware)
-                # BentoML lets these be a string as well, but hands it on, and Starlette would take it for a list.
+                # BentoML also accepts a string here but passes it on as it is, and Starlette would read it as a list.
                 options: dict[str, Any] = {
                     name: [value] if name in ("allow_methods", "expose_headers") and isinstance(value, str) else value
                     for name, value in middleware.kwargs.items()
@@ -54,4 +54,4 @@ def behind(door: Door, *, without: Collection[str]) -> type[bentoml.Service[Any]
                 )
             return outermost
 
-    return BehindTheDoor
+    return ServiceBehindDoor

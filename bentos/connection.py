@@ -1,11 +1,12 @@
-"""uvicorn's connection, changed where a busy server feels it: an answer is one write, and a crowd costs little.
+"""uvicorn's HTTP connection, changed for a busy server: one write per response, and cheap refusals under overload.
 
-uvicorn hands the head and the body of an answer to the system one by one,
-which is two calls, two packets, and two wake-ups of the client. And it makes a
-task, a scope and an event of every request before anybody can refuse it; a
-server that refuses half of what comes would do little else. So a request that
-is refused whatever it says is answered as soon as its bytes are there. An
-offer to upgrade the protocol, which uvicorn's parser stops at, is ignored.
+uvicorn writes the head and the body of a response separately, which costs two
+system calls, two packets and two wake-ups of the client. It also creates a task,
+a scope and an event for every request before the application can refuse it; a
+server that refuses half of its requests would do little else. Under overload, a
+request that would be refused whatever its body is therefore answered as soon as
+its bytes arrive. An offer to upgrade the protocol, which stops uvicorn's parser,
+is ignored.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from polarity.serving.contract import Reply
 
-# Only what can be read in one way is answered without the parser: all else goes the usual way.
+# Only unambiguous requests are answered without the parser; all others take the normal path.
 _SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1((?:\r\n[a-z-]+: ?[!-~ ]*)+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
-# An answer in a language, to another origin (CORS), to a body in pieces, or the last one of a connection.
+# A response in a requested language, to another origin (CORS), to a chunked body, or the last one of a connection.
 _SPECIAL = re.compile(
     rb"^(?:accept-language|origin|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
 UVICORN = "0.54.0"
-_MOST_HEAD = 2048
-_UVICORNS_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
+_MAX_HEAD_BYTES = 2048
+_UVICORN_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
 
 
 class _Transport:
-    """A transport that keeps the head of an answer back until the first of the body is there."""
+    """A transport that holds back the head of a response until the first part of its body is written."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -50,7 +51,7 @@ class _Transport:
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Send a head that has no body."""
+        """Send a pending head that has no body."""
         if self._head:
             self.write(b"")
 
@@ -63,10 +64,10 @@ class _Transport:
 
 
 class _Parser(httptools.HttpRequestParser):
-    """A parser that reads a request whose upgrade is ignored again, without that header.
+    """A parser that parses a request again without its `Upgrade` header if that is ignored.
 
-    llhttp takes whatever follows the head of a request with `Upgrade` for another protocol, even where the server
-    stays with HTTP (RFC 9110, 7.8). Java's HttpClient offers h2c with the first request of every connection.
+    llhttp treats everything after the head of a request with `Upgrade` as another protocol, even if the server stays
+    with HTTP (RFC 9110, 7.8). Java's HttpClient offers h2c with the first request of every connection.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -87,14 +88,14 @@ class _Parser(httptools.HttpRequestParser):
 
 
 class Gate(Protocol):
-    """Knows when there is too much at once."""
+    """Decides when the server is overloaded."""
 
-    def crowded(self, path: str, coming: int) -> Reply | None:
-        """The refusal that any body posted to `path` would get, with so many let in before it on their way."""
+    def overloaded(self, path: str, incoming: int) -> Reply | None:
+        """The refusal that any POST to `path` would get after `incoming` admitted requests, or `None`."""
         ...
 
     def refused(self, path: str, reply: Reply) -> None:
-        """Count a request that was refused."""
+        """Count a refused request."""
         ...
 
 
@@ -102,28 +103,28 @@ class Connection(HttpToolsProtocol):
     """One client's connection to the gateway."""
 
     gate: ClassVar[Gate | None] = None
-    """Refuses at once what would be refused whatever its body."""
+    """Refuses requests early that would be refused whatever their body."""
 
-    _coming: ClassVar[int] = 0
-    """What this turn of the event loop has read: all of it comes by here before the first is looked at."""
+    _incoming: ClassVar[int] = 0
+    """Requests read in this event loop iteration: all are counted here before the first of them is handled."""
     _out: _Transport
-    _between = True
+    _between_requests = True
     _upgrade_ignored = False
-    _answered_at = float("-inf")
+    _refused_at = float("-inf")
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
-        # As uvicorn's own is: what follows `Connection: close` is not an error.
+        # As in uvicorn: data after `Connection: close` is not an error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        if self.timeout_keep_alive == _UVICORNS_KEEP_ALIVE_S:
-            # Nobody chose it. Load balancers keep an idle connection for a minute, and lose a request if it is
-            # closed just when they use it again.
+        if self.timeout_keep_alive == _UVICORN_KEEP_ALIVE_S:
+            # It is the default. Load balancers keep an idle connection for a minute, and lose a request if the
+            # connection is closed just when they reuse it.
             self.timeout_keep_alive = _KEEP_ALIVE_S
 
     @classmethod
-    def use(cls) -> None:
-        """Let every uvicorn of this process that may choose its protocol take this one."""
+    def install(cls) -> None:
+        """Make this the default HTTP protocol of uvicorn in this process."""
         uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{cls.__module__}:{cls.__qualname__}"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -131,60 +132,60 @@ class Connection(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._out))
 
     def data_received(self, data: bytes) -> None:
-        if self._between and data.startswith(b"POST /predict"):
-            if answer := self._at_once(data):
+        if self._between_requests and data.startswith(b"POST /predict"):
+            if answer := self._early_refusal(data):
                 self._out.write(answer)
-                self._answered_at = self.loop.time()
+                self._refused_at = self.loop.time()
                 if self.timeout_keep_alive_task is None:
-                    self._wait_for_more(self.timeout_keep_alive)
+                    self._schedule_keep_alive(self.timeout_keep_alive)
                 return
-            if not Connection._coming:
-                self.loop.call_soon(self._all_came)
-            Connection._coming += 1
+            if not Connection._incoming:
+                self.loop.call_soon(self._reset_incoming)
+            Connection._incoming += 1
         super().data_received(data)
 
     @staticmethod
-    def _all_came() -> None:
-        Connection._coming = 0
+    def _reset_incoming() -> None:
+        Connection._incoming = 0
 
-    def _at_once(self, data: bytes) -> bytes | None:
-        """The answer to a request that is refused whatever its body, if `data` is one whole simple request."""
+    def _early_refusal(self, data: bytes) -> bytes | None:
+        """The refusal as bytes, if `data` is a complete simple request that would be refused whatever its body."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None
         head, end, body = data.partition(b"\r\n\r\n")
-        path, length = _simple(head) if len(head) <= _MOST_HEAD else ("", 0)
+        path, length = _parse_simple(head) if len(head) <= _MAX_HEAD_BYTES else ("", 0)
         if not path or not end or length != len(body) or self.gate is None:
             return None
-        if (reply := self.gate.crowded(path, self._coming)) is None:
+        if (reply := self.gate.overloaded(path, self._incoming)) is None:
             return None
         self.gate.refused(path, reply)
-        line, rest = _raw(reply)
+        line, rest = _encoded(reply)
         return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
 
-    def _wait_for_more(self, seconds: float) -> None:
+    def _schedule_keep_alive(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        # Refusals do not set the timer anew, which would be a tenth of what they cost.
-        left_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        # Refusals do not reset the timer, which would be a tenth of their cost.
+        left_s = self._refused_at + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
-            self._wait_for_more(left_s)
+            self._schedule_keep_alive(left_s)
         else:
             super().timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
-        self._between = False
+        self._between_requests = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and not self._should_upgrade() and self.parser.get_method() != b"CONNECT":
-            # The parser stops here, takes the message for complete, and raises.
+            # The parser stops here, treats the message as complete, and raises.
             self._upgrade_ignored = True
             return
         super().on_headers_complete()
 
     def head_without_upgrade(self) -> bytes:
-        """The head of the request that the parser has just stopped at, without its upgrade; empty if that is wanted."""
+        """The head of the request that stopped the parser, without `Upgrade`; empty if the upgrade is not ignored."""
         if not self._upgrade_ignored:
             return b""
         self._upgrade_ignored = False
@@ -195,7 +196,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._upgrade_ignored:
             return
-        self._between = True
+        self._between_requests = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -204,8 +205,8 @@ class Connection(HttpToolsProtocol):
 
 
 @lru_cache(maxsize=1024)
-def _simple(head: bytes) -> tuple[str, int]:
-    """Path and length of the body if nothing about the request is special; else no path. A client's heads are alike."""
+def _parse_simple(head: bytes) -> tuple[str, int]:
+    """Path and body length of a simple request, otherwise an empty path. Cached: a client repeats the same head."""
     if (request := _SIMPLE.fullmatch(head)) is None:
         return "", 0
     headers = request[2].lower()
@@ -216,7 +217,7 @@ def _simple(head: bytes) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _raw(reply: Reply) -> tuple[bytes, bytes]:
-    """The first line of an answer, and all that comes after the headers that uvicorn gives every answer."""
+def _encoded(reply: Reply) -> tuple[bytes, bytes]:
+    """The status line of a response, and everything after the headers that uvicorn adds to every response."""
     head = b"".join(b"%s: %s\r\n" % header for header in reply.headers)
     return STATUS_LINE[reply.status], b"%s\r\n%s" % (head, reply.body)

@@ -1,4 +1,4 @@
-"""`python -m bentos.demo`: serve the champion for a moment, and ask it."""
+"""`python -m bentos.demo`: serve the champion briefly and send it a few requests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REFUSED = ("   ", "12 345")
 
 
 def main() -> None:
-    """Print a table of answers and refusals, and how to go on."""
+    """Print a table of predictions and refusals, and the next steps."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     tag = latest()
     if tag is None:
-        sys.exit("There is no champion yet: `make demo` or `python -m flows.train` makes one.")
+        sys.exit("There is no champion yet; run `make demo` or `python -m flows.train`.")
     console.print(f"\nServing {tag} ...")
     with served(bento_folder(tag)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         console.print(f"Ready after {server.ready_s:.1f} s at {server.url}")
@@ -44,10 +44,10 @@ def main() -> None:
         batch = client.post("/predict/batch", json={"texts": list(TWEETS)}).raise_for_status().json()
         console.print(f"POST /predict/batch answered {len(batch['predictions'])} texts in one request.")
     console.print(
-        "\nHow to go on\n"
-        "  make ui      the Prefect and MLflow pages, Data Docs and reports\n"
+        "\nNext steps\n"
+        "  make ui      open the Prefect and MLflow UIs, the Data Docs and the reports\n"
         "  make serve   serve the champion on port 3000\n"
-        "  make stop    stop what was started in the background"
+        "  make stop    stop the background processes"
     )
 
 

@@ -1,8 +1,8 @@
-"""The door of the server: who may come in, how much they may bring, and which way is the shortest.
+"""The door of the server: API keys, body limits, and the fast path for predictions.
 
-It stands before everything of BentoML. Predictions are answered right here;
-BentoML's own routes (health, metrics, schema, static files) and the rare
-routes of the contract go on to BentoML and FastAPI.
+It is an ASGI application in front of BentoML's. Predictions are answered here;
+BentoML's own routes (health, metrics, schema, static files) and the infrequent
+routes of the contract are passed on to BentoML and FastAPI.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from polarity.serving import metrics
 from polarity.serving.content_encoding import decompress
-from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, spoken
+from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, requested_language
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MIB = 1024 * 1024
 _BODY_LIMIT = {"/predict/batch": 4 * MIB}
-# A client that sends more than allowed is listened to for a while, or it may never read the refusal.
+# A body over its limit is read up to this size, because a client that is still sending may never read the refusal.
 _DRAIN_LIMIT = 32 * MIB
 
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
@@ -47,7 +47,7 @@ _ROUTES = frozenset(
         "/openapi.json",
     }
 )
-# What a proxy may say about where it publishes this server: a path, and nothing that reads as another host.
+# The prefix that a proxy may declare for this server: a plain path, nothing that could be read as another host.
 _PREFIX = re.compile(rb"((?:/[A-Za-z0-9._~-]{1,64}){1,8})/?")
 
 _SAFE = (
@@ -57,34 +57,34 @@ _SAFE = (
     (b"cache-control", b"no-store"),
 )
 _CLOSE = (b"connection", b"close")
-_SOON = (b"retry-after", b"1")
+_RETRY_SOON = (b"retry-after", b"1")
 _JSON = ((b"content-type", b"application/json"), (b"content-security-policy", b"default-src 'none'"), *_SAFE)
 
 
-class _Begun:
-    """A coroutine that has gone as far as it can without waiting; awaiting it goes on.
+class StartedCoroutine:
+    """A coroutine that has run until it first waits; awaiting it resumes it.
 
-    Nearly every body comes with its head, and then there is nothing to set a timer for.
+    Nearly every body arrives together with its head, so that no timeout needs to be set up.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Message]) -> None:
         self.message: Message | None = None
-        self._coroutine, self._waits_for = coroutine, None
+        self._coroutine, self._pending = coroutine, None
         try:
-            self._waits_for = coroutine.send(None)
+            self._pending = coroutine.send(None)
         except StopIteration as end:
             self.message = end.value
 
     def __await__(self) -> Generator[Any, Any, Message]:
         while self.message is None:
             try:
-                got = yield self._waits_for
+                got = yield self._pending
             except BaseException as error:
-                go_on = partial(self._coroutine.throw, error)
+                resume = partial(self._coroutine.throw, error)
             else:
-                go_on = partial(self._coroutine.send, got)
+                resume = partial(self._coroutine.send, got)
             try:
-                self._waits_for = go_on()
+                self._pending = resume()
             except StopIteration as end:
                 self.message = end.value
         return self.message
@@ -96,11 +96,11 @@ class Door:
     Parameters
     ----------
     api : ASGI application
-        Answers the rare routes, and says that a route or a method does not exist.
+        Answers the infrequent routes, and unknown routes and methods.
     keys : iterable of str
-        Any of them opens the door; none: it is open.
+        Accepted API keys; if empty, no key is required.
     body_timeout_s : float
-        Longest time that a body may take to arrive.
+        Maximum time for a body to arrive.
     """
 
     def __init__(self, api: App, *, keys: Iterable[str], body_timeout_s: float) -> None:
@@ -109,24 +109,24 @@ class Door:
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._body_timeout_s = body_timeout_s
         self._contract: Contract | None = None
-        self._trouble: Callable[[], str | None] = lambda: None
+        self._problem: Callable[[], str | None] = lambda: None
         self._hot: dict[str, Handler] = {}
 
-    def before(self, bentoml: App) -> Door:
-        """Stand in front of BentoML's application, which answers its own routes and the lifespan events."""
+    def wrap(self, bentoml: App) -> Door:
+        """Wrap BentoML's application, which answers its own routes and the lifespan events."""
         self._bentoml = bentoml
         return self
 
-    def open(self, contract: Contract, *, trouble: Callable[[], str | None]) -> None:
-        """Let requests through to `contract`.
+    def open(self, contract: Contract, *, problem: Callable[[], str | None]) -> None:
+        """Start serving `contract`.
 
         Parameters
         ----------
-        trouble : callable
-            Why the model does not answer at this moment; none: it does. The readiness route tells it.
+        problem : callable
+            Returns why the model cannot answer at the moment, or `None` if it can; reported by the readiness route.
         """
         self._contract = contract
-        self._trouble = trouble
+        self._problem = problem
         self._hot = {
             "/predict": contract.predict,
             "/predict/batch": contract.predict_batch,
@@ -138,9 +138,9 @@ class Door:
             scope = _canonical(scope)
         if scope["type"] != "http" or scope["path"] in _HEALTH:
             if scope["type"] == "http" and scope["path"] == "/readyz" and self._contract is not None:
-                # BentoML would ask the runner here, and wait for one that is gone.
-                trouble = self._trouble()
-                reply = Reply(200, b"{}") if trouble is None else Reply(503, _detail(trouble), (_SOON,))
+                # BentoML would query the runner here, and wait if it is gone.
+                problem = self._problem()
+                reply = Reply(200, b"{}") if problem is None else Reply(503, _detail(problem), (_RETRY_SOON,))
                 await _send(reply, send)
                 return
             await self._bentoml(scope, receive, send)
@@ -158,35 +158,35 @@ class Door:
             body = await self._body(path, headers, receive) if scope["method"] == "POST" else b""
         except Refused as error:
             metrics.refused(error.code)
-            reply = error.reply(spoken(headers))
+            reply = error.reply(requested_language(headers))
         else:
             handler = self._hot.get(path) if scope["method"] == "POST" else None
             if handler is None or self._contract is None:
-                status = await self._rare(scope, body, receive, send)
+                status = await self._forward(scope, body, receive, send)
                 metrics.answered(_route(path), status, perf_counter() - started)
                 return
 
-            async def gone() -> None:
+            async def disconnected() -> None:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-            if (refusal := self._contract.crowded(headers)) is not None:
+            if (refusal := self._contract.overloaded(headers)) is not None:
                 metrics.refused("too_many")
                 reply = refusal
             else:
-                reply = await self._contract.answer(handler, body, headers, gone)
+                reply = await self._contract.answer(handler, body, headers, disconnected)
         await _send(reply, send)
         metrics.answered(_route(path), reply.status, perf_counter() - started)
 
-    def crowded(self, path: str, coming: int) -> Reply | None:
-        """The whole answer that any POST to `path` in no special language would get, with so many on their way here."""
+    def overloaded(self, path: str, incoming: int) -> Reply | None:
+        """The complete refusal of any POST to `path` without `Accept-Language`, or `None` if not overloaded."""
         if self._contract is None or self._keys or path not in self._hot:
             return None
-        reply = self._contract.crowded(coming=coming)
-        return None if reply is None else _whole(reply)
+        reply = self._contract.overloaded(incoming=incoming)
+        return None if reply is None else _with_all_headers(reply)
 
     def refused(self, path: str, reply: Reply) -> None:
-        """Count what was answered with `crowded`."""
+        """Count a request that was answered with the reply of `overloaded`."""
         metrics.refused("too_many")
         metrics.answered(_route(path), reply.status, 0.0)
 
@@ -211,7 +211,7 @@ class Door:
                 encoding = b"%s,%s" % (encoding, value)
         if announced > limit and (announced > _DRAIN_LIMIT or any(name == b"expect" for name, _ in headers)):
             raise Refused(413, "too_large", _CLOSE)
-        first = _Begun(receive())
+        first = StartedCoroutine(receive())
         if first.message is not None and not first.message.get("more_body", True):
             whole: bytes = first.message["body"]
             if len(whole) <= limit:
@@ -236,8 +236,8 @@ class Door:
             raise Refused(413, "too_large", _CLOSE)
         return decompress(bytes(kept), encoding, limit) if encoding else bytes(kept)
 
-    async def _rare(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> int:
-        """Let FastAPI answer, with the body that was read and the headers that every answer has."""
+    async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> int:
+        """Let FastAPI answer, given the body already read, and add the headers common to all responses."""
         status = 500
         unread = True
 
@@ -261,9 +261,9 @@ class Door:
 
 
 def _canonical(scope: Scope) -> Scope:
-    """The request as routes know it: without the server's prefix or a slash at the end of its path, HEAD as GET.
+    """The request as the routes expect it: no server prefix, no trailing slash, and GET instead of HEAD.
 
-    The server still knows that it was HEAD, and sends no body.
+    The server still knows that it was HEAD and sends no body.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
@@ -275,7 +275,7 @@ def _canonical(scope: Scope) -> Scope:
 
 
 def _prefix(scope: Scope) -> str:
-    """The path under which a proxy publishes this server, or the server itself; mostly empty."""
+    """The path prefix that a proxy or uvicorn's `root_path` publishes this server under; usually empty."""
     for name, value in scope["headers"]:
         if name == b"x-forwarded-prefix" and (given := _PREFIX.fullmatch(value)):
             return given[1].decode("ascii")
@@ -291,12 +291,12 @@ async def _send(reply: Reply, send: Send) -> None:
 
 
 def _headers(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that every answer has, and its own."""
+    """The headers common to all responses, and those of the reply."""
     return (*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body)))
 
 
 @lru_cache(maxsize=256)
-def _whole(reply: Reply) -> Reply:
+def _with_all_headers(reply: Reply) -> Reply:
     return reply._replace(headers=_headers(reply))
 
 

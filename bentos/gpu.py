@@ -1,4 +1,4 @@
-"""`python -m bentos.gpu PACKAGED`: a Bento of a neural model whose image runs it on a GPU."""
+"""`python -m bentos.gpu PACKAGED`: build a Bento that runs a neural model on a GPU."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _GENERATED = 2_000
 
 
 def main() -> None:
-    """Add the graph in half precision where it passes, build, and say what to do next."""
+    """Add the half-precision graph if it passes, build the Bento, and print the next steps."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("packaged", type=Path, help="a neural model packaged in fp32 (quantise: false)")
-    parser.add_argument("--texts", type=Path, help="tweets to hold fp16 against fp32 on, one a line; default: made up")
+    parser.add_argument("packaged", type=Path, help="folder of a neural model packaged in fp32 (quantise: false)")
+    parser.add_argument(
+        "--texts", type=Path, help="file of tweets to compare fp16 with fp32 on, one per line; default: generated"
+    )
     options = parser.parse_args()
     labels = ModelManifest.read(options.packaged).labels
     if options.texts:
@@ -32,9 +34,9 @@ def main() -> None:
         manifest = add_half_precision(options.packaged, Path(folder) / "model", texts)
         tag = bento.build(Path(folder) / "model", name=NAME, device="gpu")
     half = manifest.card["half"]
-    verdict = "fp16" if half["kept"] else "fp32, for fp16 disagrees too often"
+    verdict = "fp16" if half["kept"] else "fp32, because fp16 disagrees too often"
     print(
-        f"{tag}: {verdict} (another label for {half['label_disagreement']:.2%} of {half['rows']} tweets)\n"
+        f"{tag}: {verdict} (different label for {half['label_disagreement']:.2%} of {half['rows']} tweets)\n"
         f"  bentoml containerize {tag}\n"
         f"  docker run --gpus all -p 3000:3000 {tag}"
     )

@@ -1,4 +1,4 @@
-"""What owns the model: a process for each GPU, one beside the gateways on a CPU, or an object in the gateway itself."""
+"""The owner of the model: one process per GPU, one separate process on a CPU, or an object in the gateway."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _logger = logging.getLogger("bentoml.polarity")
     logging={"access": {"enabled": False}},
 )
 class Runner:
-    """Texts in, probabilities out, many at a time."""
+    """Runs the model on batches of texts."""
 
     def __init__(self) -> None:
         logging.getLogger("uvicorn.access").propagate = False
         self.placement = topology.placement((bentoml.server_context.worker_index or 1) - 1)
         self.predictor: Predictor | None = None
-        self.trouble: str | None = None
+        self.problem: str | None = None
         try:
             self.predictor = load_predictor(MODEL, placement=self.placement)
             self.predictor.warm_up()
         except PolarityError as error:
-            # A process that ends would be started again, for ever, and its reason scroll away.
-            self.trouble = str(error)
-            _logger.error("The runner does not become ready: %s", error)
+            # A process that exits would be restarted forever, and the reason would scroll out of the log.
+            self.problem = str(error)
+            _logger.error("The runner cannot become ready: %s", error)
 
     def __is_ready__(self) -> bool:
         return self.predictor is not None
@@ -46,19 +46,19 @@ class Runner:
     def predict(self, texts: list[str]) -> np.ndarray:  # type: ignore[type-arg]  # BentoML reads it at run time
         """Probabilities of shape (n_texts, n_labels)."""
         if self.predictor is None:
-            raise bentoml.exceptions.ServiceUnavailable(self.trouble or "no model")
+            raise bentoml.exceptions.ServiceUnavailable(self.problem or "The runner has no model.")
         return self.predictor(texts)
 
     @bentoml.api  # type: ignore[untyped-decorator]
     def explain(self, texts: list[str]) -> list[list[float]]:
-        """What each word adds to the logits, of a family that can tell."""
+        """Each word's contribution to the logits; empty unless the family's scorer is additive."""
         return (self.predictor.explain(texts) if self.predictor else None) or []
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def state(self) -> dict[str, Any]:
-        """How the runner is, for the gateways that watch it."""
+        """The runner's state, for the gateways that watch it."""
         device = (
             f"{self.placement.kind} {self.placement.index}" if self.placement.kind == "gpu" else self.placement.kind
         )
         precision = self.predictor.precision if self.predictor else ""
-        return {"trouble": self.trouble, "precision": precision, "device": device}
+        return {"trouble": self.problem, "precision": precision, "device": device}

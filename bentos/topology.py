@@ -1,4 +1,4 @@
-"""What this server is: its model, its options, and the processes that follow from them."""
+"""This server's model and options, and the processes derived from them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from polarity.serving.topology import decide_topology, gpus
 MODEL = Path(os.environ.get("POLARITY_MODEL") or Path(__file__).resolve().parents[1] / "model")
 if not (MODEL / MANIFEST).is_file():
     raise ArtifactError(
-        f"'{MODEL}' holds no packaged model. `make demo` builds a Bento with one; to serve or build from these "
-        "sources, put one there or name its folder with POLARITY_MODEL."
+        f"'{MODEL}' holds no packaged model. Run `make demo` to build a Bento with one; to serve or build from these "
+        "sources, put a packaged model there or set POLARITY_MODEL to its folder."
     )
 
 options = ServingOptions.read()
-# The files are checked by the process that loads them.
+# The process that loads the files verifies them.
 manifest = ModelManifest.read(MODEL, check=False)
 traits = family_named(manifest.family).traits
 topology = decide_topology(options, manifest, traits, cores=cores(), gpus=gpus())

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
 from polarity.inference.package import ModelManifest
-from polarity.inference.scorers import GRAPH, TOKENIZER
+from polarity.families.encoders import TOKENIZER
+from polarity.inference.scorers import GRAPH
 
 folder = Path(os.environ["PEER_MODEL"])
 labels = ModelManifest.read(folder).labels

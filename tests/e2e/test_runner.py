@@ -86,14 +86,14 @@ def test_missing_configured_gpu_is_reported(neural: Path) -> None:
     environment = {"POLARITY_MODEL": str(neural), "POLARITY_DEVICE": "gpu", "CUDA_VISIBLE_DEVICES": "-1"}
     with served("bentos.service:Sentiment", environment=environment, ready_status=503) as server:
         until, detail = time.monotonic() + 60, ""
-        while "promises a GPU" not in detail and time.monotonic() < until:
+        while "requires a GPU" not in detail and time.monotonic() < until:
             ready = httpx.get(f"{server.url}/readyz", trust_env=False, timeout=30.0)
             assert ready.status_code == 503
             detail = ready.json()["detail"]
             time.sleep(0.1)
-        assert "POLARITY_DEVICE promises a GPU" in detail
+        assert "POLARITY_DEVICE requires a GPU" in detail
         assert httpx.post(f"{server.url}/predict", json={"text": "x"}, trust_env=False).status_code == 503
-        assert "does not become ready" in server.log
+        assert "cannot become ready" in server.log
 
 
 def test_gpu_for_a_cpu_only_model_prevents_startup(serve: Any) -> None:

@@ -20,14 +20,14 @@ REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"), (b"content-length", b"4")
 
 
 class CountedReads(Connection):
-    """Whether it is crowded is the test's; writes are kept as the system got them."""
+    """A connection whose test sets `busy`, and which records its writes as the system receives them."""
 
     busy = False
     counted: list[str]
     writes: list[bytes]
 
     @staticmethod
-    def crowded(path: str, coming: int) -> Reply | None:
+    def overloaded(path: str, incoming: int) -> Reply | None:
         return REFUSAL if CountedReads.busy else None
 
     @staticmethod
@@ -170,7 +170,7 @@ def test_under_overload_a_plain_request_is_refused_before_parsing(client: socket
     assert b"\r\nretry-after: 2\r\n" in CountedReads.writes[0] and b"\r\ndate: " in CountedReads.writes[0]
     CountedReads.busy = False
     client.sendall(plain)
-    assert answer(client) == (200, b"app"), "and the connection goes on as ever"
+    assert answer(client) == (200, b"app"), "and the connection stays usable"
 
 
 @pytest.mark.parametrize(

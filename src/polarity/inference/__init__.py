@@ -1,5 +1,5 @@
-"""What a packaged model needs to answer: manifest, predictor, sessions, placement on devices, explanations.
+"""Inference with a packaged model: manifest, predictor, sessions, device placement, explanations.
 
-Nothing here knows HTTP, a queue or how a model was trained; the server (`polarity.serving`) and the fits
-(`polarity.families`) both stand on it.
+This package is independent of HTTP, queues and training; both the server (`polarity.serving`) and the fits
+(`polarity.families`) build on it.
 """

@@ -1,4 +1,4 @@
-"""Why a text has its sentiment: what each of its words adds."""
+"""Explanations of a sentiment: the contribution of each word of the text."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any, Literal
 
 from polarity.text.cleaning import repair
 
-Ask = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
-"""A row of numbers for each text."""
+RowsForTexts = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+"""Returns one row of numbers per text."""
 
-# So many versions of a text are tried at most; in longer ones, neighbouring words are left out together.
+# Maximum number of occluded versions of a text; in longer texts, neighbouring words are left out together.
 MAX_OCCLUSIONS = 100
-_LEAST = 1e-7
+_MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What each word of a text adds to how much its label leads.
+    """The contribution of each word of a text to the lead of its label.
 
     Attributes
     ----------
     words : list of str
-        The parts of the repaired text between white space.
+        The words of the repaired text, split at white space.
     shares : list of float
-        Of each word, in units of the lead: the logarithm of the label's probability less the mean of the others'
-        (with two labels, the log-odds).
+        The contribution of each word to the lead: the logarithm of the label's probability minus the mean of the
+        others' (with two labels, the log-odds).
     base : float
-        The lead without any word. Exact shares and it sum up to the lead.
+        The lead of the empty text. With exact shares, base and shares sum to the lead.
     """
 
     probabilities: list[float]
@@ -41,7 +41,7 @@ class Explanation:
     method: Literal["exact", "occlusion"]
 
     def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
-        """As the contract answers it."""
+        """The explanation as the HTTP contract returns it."""
         winner = _winner(self.probabilities)
         return {
             "sentiment": labels[winner],
@@ -55,17 +55,17 @@ class Explanation:
         }
 
 
-async def explain(text: str, predict: Ask, word_shares: Ask | None) -> Explanation:
+async def explain(text: str, predict: RowsForTexts, word_shares: RowsForTexts | None) -> Explanation:
     """Explain one text.
 
     Parameters
     ----------
     predict : async callable
-        Texts to probabilities.
+        Returns the probabilities of texts.
     word_shares : async callable or None
-        Texts to what each word adds to the logits, as `Predictor.explain` returns it. None: by occlusion (Li, Monroe
-        and Jurafsky, "Understanding neural networks through representation erasure", 2016), which is what the lead
-        loses when a word is left out.
+        Returns each word's contribution to the logits, as `Predictor.explain` does. If `None`, shares are computed by
+        occlusion: the decrease of the lead when a word is left out (Li, Monroe and Jurafsky, "Understanding neural
+        networks through representation erasure", 2016).
     """
     words = repair(text).split()
     if word_shares is not None:
@@ -95,12 +95,12 @@ def _winner(probabilities: Sequence[float]) -> int:
 
 
 def _lead(probabilities: Sequence[float], label: int) -> float:
-    logs = [math.log(max(p, _LEAST)) for p in probabilities]
+    logs = [math.log(max(p, _MIN_PROBABILITY)) for p in probabilities]
     return logs[label] - fmean(log for other, log in enumerate(logs) if other != label)
 
 
 def _leads(logits: Sequence[Sequence[float]], probabilities: Sequence[float]) -> list[float]:
-    """Column by column, the logit of the likeliest label less the mean of the others'."""
+    """For each column, the logit of the most probable label minus the mean of the others'."""
     winner = _winner(probabilities)
     return [
         column[winner] - fmean(value for other, value in enumerate(column) if other != winner)

@@ -1,4 +1,4 @@
-"""The packaged model: a folder with `model.json` and the files that it names."""
+"""The packaged model: a folder with `model.json` and the files that it lists."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from polarity.errors import ArtifactError
 
 FORMAT = 1
 MANIFEST = "model.json"
-# The graph in half precision, for GPUs, beside the one that every machine can run.
+# The half-precision graph for GPUs, next to the one that runs on every machine.
 HALF_GRAPH = "model.fp16.onnx"
 
 Precision = Literal["float64", "fp32", "fp16", "int8"]
 
 
 class FileDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file of the package must be."""
+    """The expected digest and size of a file in the package."""
 
     sha256: str
     bytes: int
 
 
 class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in a packaged model's folder, and where it came from.
+    """The content and provenance of a packaged model.
 
     Attributes
     ----------
     family : str
-        Whose scorer reads the files; see `polarity.families`.
+        The family whose scorer loads the files; see `polarity.families`.
     name : str
         The candidate's name, e.g. `bilstm-word2vec`.
     labels : tuple of str
         In the order of the probability columns.
     precision : str
-        Of the weights.
+        Precision of the weights.
     temperature : float
         Divides the logits before the softmax.
     max_tokens : int or None
-        Tokens of a text that are read; none: all.
+        Maximum number of tokens read from a text; `None` for all.
     files : dict
         Every other file of the folder, with its digest.
     data_digest, git_commit : str or None
         Data and code that the model was trained with.
     created : str
-        When it was packaged: ISO 8601, UTC. No part of the content digest.
+        Time of packaging (ISO 8601, UTC); not part of the content digest.
     card : dict
-        The model card: metrics, parameters, parity, whatever is worth telling.
+        The model card: metrics, parameters, parity and other facts about the model.
     """
 
     format: int = FORMAT
@@ -81,7 +81,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_tokens: int | None,
         card: dict[str, Any],
     ) -> ModelManifest:
-        """The manifest of `files` as they lie in `folder` now."""
+        """Create a manifest for `files` as they are now in `folder`."""
         return cls(
             family=family,
             name=name,
@@ -96,12 +96,12 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @classmethod
     def read(cls, folder: Path, *, check: bool = True) -> ModelManifest:
-        """Read `model.json` and check every file that it names, unless told not to.
+        """Read `model.json` and, unless `check` is false, verify every file that it lists.
 
         Raises
         ------
         ArtifactError
-            If the manifest or a file is missing, altered or of another format.
+            If the manifest or a file is missing or altered, or has a different format.
         """
         path = folder / MANIFEST
         try:
@@ -114,12 +114,12 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ArtifactError(f"'{path}' is not a model manifest of format {FORMAT}: {error}.") from error
         if manifest.format != FORMAT:
             raise ArtifactError(
-                f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package again."
+                f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package the model again."
             )
         for name, expected in manifest.files.items() if check else ():
             file = folder / name
             if not file.is_file():
-                raise ArtifactError(f"'{file}' is missing; {MANIFEST} names it. Package the model again.")
+                raise ArtifactError(f"'{file}' is missing but listed in {MANIFEST}. Package the model again.")
             found = _digest(file)
             if found != expected:
                 raise ArtifactError(
@@ -129,7 +129,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return manifest
 
     def write(self, folder: Path) -> None:
-        """Write `model.json`, whole or not at all."""
+        """Write `model.json` atomically."""
         draft = folder / f"{MANIFEST}.draft"
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
         draft.replace(folder / MANIFEST)
@@ -137,7 +137,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def with_card(
         self, card: dict[str, Any], *, data_digest: str | None = None, git_commit: str | None = None
     ) -> ModelManifest:
-        """A copy with `card` merged into the card, and the provenance where it is given."""
+        """A copy with `card` merged into the card, and with the given provenance."""
         return msgspec.structs.replace(
             self,
             card={**self.card, **card},
@@ -147,9 +147,9 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def digest(self) -> str:
-        """The sha256 of what the package is: its manifest, which names the digests of its files, but for its date.
+        """The sha256 of the package's content: the manifest with its files' digests, excluding the creation time.
 
-        A model that is fitted again and comes out the same has the same digest.
+        Refitting a model with an identical result gives the same digest.
         """
         return hashlib.sha256(
             msgspec.json.encode(msgspec.structs.replace(self, created=""), order="sorted")
@@ -157,7 +157,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def size_bytes(self) -> int:
-        """Size of the files, without the manifest."""
+        """Total size of the files, excluding the manifest."""
         return sum(file.bytes for file in self.files.values())
 
 

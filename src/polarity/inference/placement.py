@@ -1,4 +1,4 @@
-"""Where one copy of a model runs, in ONNX Runtime's terms."""
+"""The device that one copy of a model runs on, as ONNX Runtime needs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["cpu", "gpu"]
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
-# A batch of a graph holds at most so many tokens, padding included: on a CPU as many as keep its caches warm.
+# Maximum number of tokens in one call of a graph, padding included; on a CPU, the batch should fit into its caches.
 _BATCH_TOKENS: dict[Kind, int] = {"cpu": 512, "gpu": 32768}
 
 
@@ -25,11 +25,11 @@ class Placement:
     ----------
     kind : {'cpu', 'gpu'}
     threads : int or None
-        Threads inside one call, on a CPU. Default: the cores that this process may use.
+        Threads within one call on a CPU. Default: the number of cores that this process may use.
     index : int
-        Which of the GPUs that the process sees.
+        Index of the GPU among those visible to the process.
     memory_bytes : int
-        Most memory that ONNX Runtime's arena takes on the GPU.
+        Maximum size of ONNX Runtime's memory arena on the GPU.
     """
 
     kind: Kind = "cpu"
@@ -39,38 +39,38 @@ class Placement:
 
     @property
     def batch_tokens(self) -> int:
-        """Most tokens in one call of the graph."""
+        """Maximum number of tokens in one call of the graph, padding included."""
         return _BATCH_TOKENS[self.kind]
 
     @property
     def providers(self) -> list[str | tuple[str, dict[str, str]]]:
-        """Execution providers, the preferred one first."""
+        """Execution providers in order of preference."""
         if self.kind == "cpu":
             return [CPU]
         cuda = {
             "device_id": str(self.index),
             "gpu_mem_limit": str(self.memory_bytes),
-            # As much as a batch needs: by default the arena doubles, and overshoots its limit.
+            # Allocate what a batch needs: by default the arena doubles and overshoots its limit.
             "arena_extend_strategy": "kSameAsRequested",
         }
         return [(CUDA, cuda), CPU]
 
     def require(self, providers: list[str]) -> None:
-        """Refuse a session that did not get the provider it was promised.
+        """Reject a session that did not get the provider of this placement.
 
         Raises
         ------
         ServiceUnavailable
-            If this is a placement on a GPU, and CUDA is not the first of a session's `providers`.
+            If this is a placement on a GPU and CUDA is not the first of the session's `providers`.
         """
         if self.kind == "gpu" and providers[:1] != [CUDA]:
             raise ServiceUnavailable(
-                f"POLARITY_DEVICE promises a GPU, but ONNX Runtime runs on {', '.join(providers) or 'nothing'}. "
-                "It needs a machine with an NVIDIA driver that shows its GPUs to this process, and the packages of "
-                "bentos/requirements-gpu.lock; or set POLARITY_DEVICE=cpu."
+                f"POLARITY_DEVICE requires a GPU, but ONNX Runtime uses {', '.join(providers) or 'no CUDA provider'}. "
+                "Use a machine whose NVIDIA driver exposes its GPUs to this process and install the packages of "
+                "bentos/requirements-gpu.lock, or set POLARITY_DEVICE=cpu."
             )
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))

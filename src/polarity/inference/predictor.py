@@ -1,4 +1,4 @@
-"""Texts in, probabilities out, with nothing of the training frameworks loaded."""
+"""Prediction with a packaged model, without loading any training framework."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from polarity.text.cleaning import repair
 from polarity.text.tweets import FloatArray
 
 Predict = Callable[[Sequence[str]], FloatArray]
-"""Anything that answers texts with probabilities of shape (n_texts, n_labels)."""
+"""Any callable that returns the probabilities of texts, of shape (n_texts, n_labels)."""
 
 
 class Predictor:
-    """A packaged model: texts in, probabilities out. Never raises for a text.
+    """A packaged model that turns texts into probabilities. No text makes it raise.
 
-    Calls are thread-safe: nothing changes after loading. `polarity.families.packaging.load_predictor` reads one from
-    its folder.
+    Calls are thread-safe, because nothing changes after loading. `polarity.families.packaging.load_predictor` loads
+    one from its folder.
 
     Parameters
     ----------
     manifest : ModelManifest
-        What the package says about itself.
+        The package's manifest.
     scorer : Scorer
-        Of the manifest's family.
+        The scorer of the manifest's family.
     precision : str, optional
-        What it computes with. Default: the manifest's.
+        The precision that it computes with. Default: the manifest's.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Predictor:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The class set, in the order of the probability columns."""
+        """The labels, in the order of the probability columns."""
         return self.manifest.labels
 
     def __call__(self, texts: Sequence[str]) -> FloatArray:
@@ -56,13 +56,14 @@ class Predictor:
         return softmax(logits, temperature=self.manifest.temperature)
 
     def explain(self, texts: Sequence[str]) -> list[list[float]] | None:
-        """What each word of each text adds to the logits, if the family can tell exactly.
+        """Each word's exact contribution to the logits, if the family supports it.
 
         Returns
         -------
         list of list of float, or None
-            For each text, for each label one after another: what no word adds, then what each part between the
-            white space of the repaired text adds, all divided by the temperature. None: this family cannot tell.
+            One flat list per text. For each label in turn, it holds the contribution of no word, then that of each
+            white-space-separated word of the repaired text, all divided by the temperature. None if the family's
+            scorer is not additive.
         """
         if not isinstance(self._scorer, Additive):
             return None
@@ -70,6 +71,6 @@ class Predictor:
         return [(self._scorer.shares(repair(text)) / temperature).ravel().tolist() for text in texts]
 
     def warm_up(self) -> None:
-        """Run once on a single text and once on a batch, so that the first request is not the slow one."""
+        """Run once on a single text and once on a batch, so that the first request is not slow."""
         self(["warm up"])
         self(["a few words to warm up with, and some more"] * 64)

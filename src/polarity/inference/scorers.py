@@ -1,4 +1,4 @@
-"""What answers for a packaged model before the softmax, whatever its family."""
+"""The interface of packaged models before the softmax, common to all families."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Additive(Protocol):
-    """A scorer whose logits are sums over the words."""
+    """A scorer whose logits are sums over words."""
 
     def shares(self, text: str) -> FloatArray:
-        """Of shape (n_labels, 1 + n_words) for a repaired text: what no word adds, and what each does."""
+        """Contributions of shape (n_labels, 1 + n_words) for a repaired text: that of no word, then each word's."""
         ...
 
 
 def graph_of(manifest: ModelManifest, placement: Placement) -> str:
-    """The file of the graph that suits a placement: half precision on a GPU, if the package has it."""
+    """The graph file to use for a placement: half precision on a GPU if the package has it."""
     return HALF_GRAPH if placement.kind == "gpu" and HALF_GRAPH in manifest.files else GRAPH

@@ -1,4 +1,4 @@
-"""From logits to probabilities."""
+"""The softmax function."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from polarity.text.tweets import FloatArray
 
 
 def softmax(logits: npt.ArrayLike, *, temperature: float = 1.0) -> FloatArray:
-    """Probabilities of logits that are divided by a temperature first.
+    """Convert logits to probabilities, after dividing them by a temperature.
 
     Parameters
     ----------
     logits : array of shape (n, n_labels)
         Finite numbers.
     temperature : float
-        Above 1 flattens the probabilities, below 1 sharpens them; the most probable label stays.
+        Values above 1 flatten the probabilities, values below 1 sharpen them; the ranking of labels is unchanged.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """TF-IDF with a linear model, as scikit-learn computes it, without loading scikit-learn.
 
-A pipeline of 300,000 n-grams takes 7 s and 260 MB to read back with skops, and
-2 ms for each text; here it is a list of n-grams and an array of weights.
-Packaging holds the two against each other.
+A scikit-learn pipeline with 300,000 n-grams takes 7 s and 260 MB to load with
+skops, and 2 ms per text; here it is a list of n-grams and an array of weights.
+Packaging checks that both give the same results.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TfidfModel:
         self._intercepts = intercepts
         self._coefficients = coefficients
         self._starts = np.cumsum([0, *(len(block.ngrams) for block in blocks)]).tolist()
-        # The columns of each block by its n-grams, under the number of its first.
+        # For each block, keyed by its first column: the columns by n-gram.
         self._columns = {
             start: {ngram: number for number, ngram in enumerate(block.ngrams, start)}
             for block, start in zip(blocks, self._starts, strict=False)
@@ -71,7 +71,7 @@ class TfidfModel:
 
     @classmethod
     def load(cls, folder: Path) -> TfidfModel:
-        """Read what `save` wrote."""
+        """Load a model that `save` wrote."""
         blocks = msgspec.json.decode((folder / VOCABULARY).read_bytes(), type=list[NgramBlock])
         with np.load(folder / WEIGHTS) as weights:
             return cls(
@@ -98,16 +98,17 @@ class TfidfModel:
         return total
 
     def shares(self, text: str) -> FloatArray:
-        """What each word of a text adds to the logits.
+        """Each word's contribution to the logits.
 
-        An n-gram's part of a logit is its value times its weight; the words
-        that it is made of have equal shares in it. This is exact: the sum over
-        all columns is what `logits` gives.
+        An n-gram contributes its value times its weight to a logit, shared equally
+        by the words that it consists of. This is exact: the sum over all columns
+        equals the result of `logits`.
 
         Returns
         -------
         float32 array of shape (n_labels, 1 + n_words)
-            First what no word adds: the intercepts, and an empty tweet's marks.
+            The first column is the contribution of no word: the intercepts, and
+            the boundary marks of an empty tweet.
         """
         _, columns, values = self._values([text])
         value_of = dict(zip(columns.tolist(), values.tolist(), strict=True))
@@ -131,7 +132,7 @@ class TfidfModel:
         return found
 
     def _placed(self, block: NgramBlock, start: int, text: str) -> Iterator[tuple[int, Collection[int]]]:
-        """The columns of a text's n-grams in one block, with the words that each is made of."""
+        """The columns of a text's n-grams in one block, with the positions of the words that each consists of."""
         if block.kind == "words":
             placed: Iterable[tuple[str, Collection[int]]] = placed_word_ngrams(
                 text, shortest=block.shortest, longest=block.longest
@@ -146,11 +147,11 @@ class TfidfModel:
         return ((column[ngram], parts) for ngram, parts in placed if ngram in column)
 
     def _values(self, texts: Sequence[str]) -> tuple[Ids, Ids, FloatArray]:
-        """What is not zero in the TF-IDF of `texts`: group, column and value of each.
+        """The non-zero TF-IDF entries of `texts`: group, column and value of each.
 
-        A text has a group for each block, and each group's values are of unit
-        length together. All goes in one pass: for a single text, the calls of
-        NumPy cost more than the numbers.
+        A text has one group per block, and each group's values have unit length.
+        All groups are computed in one pass, because for a single text the NumPy calls
+        cost more than the arithmetic.
         """
         found = [read(text) for text in texts for read in self._readers]
         pairs = np.concatenate(found)
@@ -165,7 +166,7 @@ class TfidfModel:
 
 
 def _reader(block: NgramBlock, column: Mapping[str, int]) -> Callable[[str], Ids]:
-    """What finds the columns of a text's n-grams in one block."""
+    """A function that returns the columns of a text's n-grams in one block."""
     nothing = np.empty(0, dtype=np.int64)
 
     def columns(ngrams: Iterable[str]) -> Ids:

@@ -1,4 +1,4 @@
-"""What was answered and what was true: predictions, their ids, feedback, and the stores that keep both.
+"""The record of predictions and feedback: rows, prediction ids, the log, and the stores.
 
-The served image carries this package. What is made of the record (measures, alerts, drift) belongs elsewhere.
+The served image contains this package. Analysis of the record (measures, alerts, drift) belongs elsewhere.
 """

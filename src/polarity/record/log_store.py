@@ -1,4 +1,4 @@
-"""Where predictions and feedback are kept: SQLite by default."""
+"""Storage for predictions and feedback: SQLite by default."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _INSERT = f"""
 INSERT OR IGNORE INTO predictions
 SELECT {", ".join(f"json_extract(value, '$[{n}]')" for n in range(10))} FROM json_each(?)
 """
-# Several workers write into one file, in turns of milliseconds.
+# Several workers write to the same file, each for a few milliseconds at a time.
 _BUSY_TIMEOUT_S = 10.0
 
 
 class Row(NamedTuple):
-    """One prediction as it is kept.
+    """One stored prediction.
 
-    `at` is in seconds since 1970 (UTC), `probabilities` by label.
+    `at` is in seconds since 1970 (UTC); `probabilities` is keyed by label.
     """
 
     id: str
@@ -60,14 +60,14 @@ class Row(NamedTuple):
 
 
 class LogStore(Protocol):
-    """A store that one thread uses; each thread opens its own."""
+    """A store used by a single thread; each thread opens its own."""
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Keep `rows`, all or none; rows whose id is known already are left as they are."""
+        """Store all of `rows` or none; rows whose id already exists are left unchanged."""
         ...
 
     def feedback(self, prediction_id: str, label: str, at: float) -> Outcome:
-        """Keep the true label of a prediction unless it has one."""
+        """Store the true label of a prediction unless it already has one."""
         ...
 
     def close(self) -> None: ...
@@ -84,7 +84,7 @@ class SqliteStore:
         self._connection.executescript(_SCHEMA)
 
     def write(self, rows: Sequence[Row]) -> None:
-        # One statement for all rows: the interpreter is left alone while SQLite works, and may answer requests.
+        # One statement for all rows: SQLite releases the GIL meanwhile, so the server keeps answering requests.
         with self._connection:
             self._connection.execute(_INSERT, (msgspec.json.encode(rows).decode(),))
 
@@ -108,14 +108,14 @@ class SqliteStore:
 
 
 def open_store(url: str) -> LogStore:
-    """Open the store at `url`, making it if absent.
+    """Open the store at `url`, creating it if it does not exist.
 
     Raises
     ------
     ConfigurationError
-        If no store speaks the URL's scheme.
+        If the URL's scheme is not supported.
     """
     scheme, _, place = url.partition("://")
     if scheme == "sqlite":
         return SqliteStore(Path(place.removeprefix("/")))
-    raise ConfigurationError(f"Got POLARITY_PREDICTION_LOG={url!r}; a path or sqlite:///PATH would be right.")
+    raise ConfigurationError(f"Got POLARITY_PREDICTION_LOG={url!r}; use a path, sqlite:///PATH or off.")

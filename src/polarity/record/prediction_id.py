@@ -1,24 +1,24 @@
-"""Ids of predictions: the time, so that an index on them stays compact, and noise that nobody guesses."""
+"""Prediction ids: a timestamp, so that an index on them stays compact, and unguessable random digits."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
 
-_NOISE_BYTES, _AT_ONCE = 9, 512
+_RANDOM_BYTES, _IDS_PER_BLOCK = 9, 512
 
 
-def _noise() -> Iterator[str]:
-    """The system's random bytes in hexadecimal digits, asked for in blocks: a call for each was 9 % of an answer."""
+def _random_digits() -> Iterator[str]:
+    """Random hexadecimal digits, requested from the system in blocks: one call per id took 9 % of a request's time."""
     while True:
-        block = secrets.token_hex(_NOISE_BYTES * _AT_ONCE)
-        digits = 2 * _NOISE_BYTES
+        block = secrets.token_hex(_RANDOM_BYTES * _IDS_PER_BLOCK)
+        digits = 2 * _RANDOM_BYTES
         yield from (block[at : at + digits] for at in range(0, len(block), digits))
 
 
-_unused = _noise()
+_unused = _random_digits()
 
 
 def prediction_id(at: float) -> str:
-    """A new id for a prediction made `at` seconds since 1970. For one thread: the event loop's."""
+    """A new id for a prediction made `at` seconds since 1970. Not thread-safe: call it on the event loop only."""
     return f"{int(at * 1e6):014x}{next(_unused)}"

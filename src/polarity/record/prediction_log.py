@@ -1,9 +1,9 @@
-"""Keep what was answered, without ever slowing or failing an answer.
+"""Record predictions without ever delaying or failing a request.
 
-Requests put rows into a bounded queue in memory; a thread writes them in
-batches. What does not fit, because the store is slow or away, is dropped and
-counted. A killed process loses what it had not written yet: a tenth of a
-second's worth.
+Requests append rows to a bounded in-memory queue; a thread writes them in
+batches. Rows that do not fit because the store is slow or unavailable are dropped
+and counted. A killed process loses the rows it had not yet written: about a tenth
+of a second's worth.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from polarity.record.log_store import LogStore, Outcome, Row
 _logger = logging.getLogger("bentoml.polarity")
 
 _GATHER_S = 0.1
-_ROWS_AT_ONCE = 1_000
-_LONGEST_PAUSE_S = 10.0
-# How long feedback waits for a prediction that another worker answered and has not written yet.
-_OTHER_WORKERS_S = 3 * _GATHER_S
+_MAX_ROWS_PER_WRITE = 1_000
+_MAX_PAUSE_S = 10.0
+# How long feedback waits for a prediction that another worker has made but not yet written.
+_OTHER_WORKERS_DELAY_S = 3 * _GATHER_S
 
 
 class PredictionLog:
@@ -34,16 +34,16 @@ class PredictionLog:
     Parameters
     ----------
     open_store : callable
-        Opens the store; called in the thread that uses it, again after a failure.
+        Opens the store; called in the thread that uses it, and again after a failure.
     limit : int
-        Most rows that wait to be written.
-    tell : callable, optional
-        Told how many rows were written and dropped so far, whenever that changes.
+        Maximum number of rows waiting to be written.
+    report : callable, optional
+        Called with the numbers of rows written and dropped so far, after each attempt to write.
 
     Attributes
     ----------
     written, dropped : int
-        Rows that the store has, and rows that were given up.
+        Number of rows written to the store, and number of rows discarded.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PredictionLog:
         open_store: Callable[[], LogStore],
         *,
         limit: int = 50_000,
-        tell: Callable[[int, int], None] | None = None,
+        report: Callable[[int, int], None] | None = None,
     ) -> None:
         self._open_store = open_store
-        self._tell = tell
+        self._report = report
         self._limit = limit
         self._rows: deque[Row] = deque()
         self._awake = threading.Event()
@@ -67,7 +67,7 @@ class PredictionLog:
         self._writer.start()
 
     def add(self, row: Row) -> None:
-        """Keep `row` soon; never waits, never raises."""
+        """Queue `row` for writing; never blocks, never raises."""
         if len(self._rows) >= self._limit:
             self.dropped += 1
             return
@@ -76,7 +76,7 @@ class PredictionLog:
             self._awake.set()
 
     async def feedback(self, prediction_id: str, label: str) -> Outcome:
-        """Keep the true label of a prediction.
+        """Store the true label of a prediction.
 
         Raises
         ------
@@ -85,21 +85,21 @@ class PredictionLog:
         """
         loop = asyncio.get_running_loop()
 
-        async def look() -> Outcome:
+        async def store() -> Outcome:
             return await loop.run_in_executor(self._feedback_thread, self._feedback, prediction_id, label)
 
-        outcome = await look()
+        outcome = await store()
         if outcome == "unknown":
-            # It may be so new that it is not written yet, here or by another worker.
-            await asyncio.sleep(_OTHER_WORKERS_S)
-            outcome = await look()
+            # It may be so recent that it is not yet written, by this or another worker.
+            await asyncio.sleep(_OTHER_WORKERS_DELAY_S)
+            outcome = await store()
         return outcome
 
     def close(self) -> None:
-        """Write what is left, then stop."""
+        """Write the remaining rows, then stop."""
         self._closing.set()
         self._awake.set()
-        self._writer.join(timeout=_LONGEST_PAUSE_S)
+        self._writer.join(timeout=_MAX_PAUSE_S)
         self._feedback_thread.shutdown()
         if self._feedback_store is not None:
             self._feedback_store.close()
@@ -124,28 +124,28 @@ class PredictionLog:
             try:
                 if store is None:
                     store = self._open_store()
-                while rows := [_storable(self._rows[n]) for n in range(min(len(self._rows), _ROWS_AT_ONCE))]:
+                while rows := [_storable(self._rows[n]) for n in range(min(len(self._rows), _MAX_ROWS_PER_WRITE))]:
                     store.write(rows)
                     for _ in rows:
                         self._rows.popleft()
                     self.written += len(rows)
                 if pause_s > _GATHER_S:
                     _logger.warning(
-                        "The prediction log is back; %d rows were dropped so far.",
+                        "The prediction log is writable again; %d rows have been dropped so far.",
                         self.dropped,
                     )
                 pause_s = _GATHER_S
             except Exception as error:
                 if pause_s == _GATHER_S:
                     _logger.warning(
-                        "The prediction log cannot be written (%s); answers go on without it.",
+                        "The prediction log cannot be written (%s); requests are still answered.",
                         error,
                     )
                 store = None
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
                 self._awake.set()
-            if self._tell is not None:
-                self._tell(self.written, self.dropped)
+            if self._report is not None:
+                self._report(self.written, self.dropped)
             if self._closing.is_set():
                 break
         if store is not None:
@@ -153,7 +153,7 @@ class PredictionLog:
 
 
 def _storable(row: Row) -> Row:
-    """No database takes a lone surrogate, nor PostgreSQL a NUL."""
+    """Replace what databases reject: lone surrogates, and NUL in PostgreSQL."""
     if row.text is None:
         return row
     return row._replace(text=row.text.encode("utf-8", "replace").decode().replace("\0", "\ufffd"))

@@ -1,4 +1,4 @@
-"""Bodies that the client compressed."""
+"""Decompression of request bodies."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from polarity.serving.contract import Refused, invalid
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 # "deflate" means zlib's format (RFC 9110, 8.4.1.2), but some clients send the bare deflate stream.
 _FORMATS = {b"gzip": (_GZIP,), b"x-gzip": (_GZIP,), b"deflate": (_ZLIB, _RAW)}
-# Each member costs a copy of what follows it.
+# Each member costs a copy of everything after it.
 _MAX_GZIP_MEMBERS = 8
 
 
 def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """Decode a body as its `Content-Encoding` says.
+    """Decode a body according to its `Content-Encoding`.
 
     Parameters
     ----------
     body : bytes
         The body as it was sent.
     encoding : bytes
-        The value of the header; several values are separated by commas.
+        The value of the header; multiple values are separated by commas.
     limit : int
-        Most bytes that the result may have; no more than that is ever decompressed.
+        Maximum size of the result in bytes; decompression stops there.
 
     Raises
     ------
     Refused
-        415 if the encoding is not gzip or deflate, or if there is more than one; 413 if the result would be longer
-        than `limit`; 422 if the body is damaged or incomplete.
+        415 if the encoding is not gzip or deflate, or if there is more than one; 413 if the result would exceed
+        `limit`; 422 if the body is damaged or incomplete.
     """
     codings = [coding for part in encoding.lower().split(b",") if (coding := part.strip()) not in (b"", b"identity")]
     if not codings or not body:
@@ -48,7 +48,7 @@ def _inflate(body: bytes, window_bits: int, limit: int) -> bytes:
     result, rest = b"", body
     for _ in range(_MAX_GZIP_MEMBERS if window_bits == _GZIP else 1):
         stream = zlib.decompressobj(window_bits)
-        # One byte more than allowed tells a body that is too large from one that just fits.
+        # One byte over the limit distinguishes a body that is too large from one that just fits.
         result += stream.decompress(rest, limit + 1 - len(result))
         if len(result) > limit:
             raise Refused(413, "too_large")

@@ -1,4 +1,4 @@
-"""The HTTP contract without HTTP: bodies in, statuses and bodies out, whatever server carries them."""
+"""The HTTP contract independent of any HTTP server: request bodies in, statuses and response bodies out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from polarity.record.log_store import Row
 from polarity.record.prediction_id import prediction_id
 from polarity.record.prediction_log import PredictionLog
 from polarity.serving import metrics
-from polarity.serving.batcher import Backend, Busy, ClientGone, Gone, TooSlow, retry_after
+from polarity.serving.batcher import Backend, Busy, ClientDisconnected, TooSlow, WaitForDisconnect, retry_after
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
 
 _logger = logging.getLogger("bentoml.polarity")
@@ -40,7 +40,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /predict/batch. What is not a string is refused in its place, not here."""
+    """Body of POST /predict/batch. An item that is not a string is refused in its place, not here."""
 
     texts: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_TEXTS)]
 
@@ -53,7 +53,7 @@ class FeedbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reply(NamedTuple):
-    """An answer in JSON; status 0 means that there is nobody to answer."""
+    """A JSON response; status 0 means that the client has disconnected."""
 
     status: int
     body: bytes
@@ -61,7 +61,7 @@ class Reply(NamedTuple):
 
 
 class Refused(PolarityError):
-    """The request gets no 2xx."""
+    """The request is answered with an error status."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Refused(PolarityError):
         self.problems = problems
 
     def reply(self, language: Language) -> Reply:
-        """The refusal in words, without anything of what the client sent but the names of fields."""
+        """The refusal as a response; field names are the only client input that it echoes."""
         detail: Any = message(self.code, language)
         if self.problems:
             detail = [
@@ -87,13 +87,13 @@ class Refused(PolarityError):
 
 
 def invalid(code: str, *place: str) -> Refused:
-    """A 422 about one place in the body."""
+    """A 422 for one place in the body."""
     return Refused(422, code, problems=[(code, place)])
 
 
 @dataclass(frozen=True)
 class Served:
-    """Which model answers."""
+    """The model that is served."""
 
     manifest: ModelManifest
     version: str
@@ -101,29 +101,29 @@ class Served:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What every prediction says about the model."""
+        """The fields that identify the model in every prediction."""
         return {"family": self.manifest.family, "version": self.version, "bento": self.bento}
 
 
-Handler = Callable[[bytes, Headers, Gone | None], Awaitable[Reply]]
+Handler = Callable[[bytes, Headers, WaitForDisconnect | None], Awaitable[Reply]]
 
 
 class Contract:
-    """The answers of the contract.
+    """The handlers of the contract's routes.
 
     Parameters
     ----------
     served : Served
         The model behind `backend`.
     backend : Backend
-        Gives probabilities in the order of the manifest's labels.
+        Returns probabilities in the order of the manifest's labels.
     explainer : Backend or None
-        Gives what each word adds to the logits, as `Predictor.explain` does; none: `backend` is asked what it says
-        without each word.
+        Returns each word's contribution to the logits, as `Predictor.explain` does. If `None`, explanations use
+        occlusion with `backend`.
     log : PredictionLog or None
-        Keeps predictions and feedback; none: nothing is kept, and feedback is refused with 503.
+        Stores predictions and feedback. If `None`, nothing is stored, and feedback is refused with 503.
     keep_texts : bool
-        Whether the log keeps the texts themselves.
+        Whether the log also stores the texts.
     """
 
     def __init__(
@@ -143,14 +143,16 @@ class Contract:
         self._labels = served.manifest.labels
         self._identity = served.identity
 
-    async def answer(self, handler: Handler, body: bytes, headers: Headers, gone: Gone | None = None) -> Reply:
-        """What `handler` says to `body`, or why it does not; never raises."""
+    async def answer(
+        self, handler: Handler, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None = None
+    ) -> Reply:
+        """The response of `handler` to `body`, or the refusal; never raises."""
         refused: Refused
         try:
-            return await handler(body, headers, gone)
+            return await handler(body, headers, disconnected)
         except Refused as error:
             refused = error
-        except ClientGone:
+        except ClientDisconnected:
             refused = Refused(0, "gone")
         except Busy as error:
             refused = _too_many(retry_after(error.retry_after_s))
@@ -159,44 +161,46 @@ class Contract:
         except ServiceUnavailable:
             refused = Refused(503, "away", (b"retry-after", b"1"))
         except Exception:
-            _logger.exception("A request failed.")
+            _logger.exception("Unexpected error while handling a request.")
             refused = Refused(500, "failed")
         metrics.refused(refused.code)
-        return refused.reply(spoken(headers))
+        return refused.reply(requested_language(headers))
 
-    def crowded(self, headers: Headers = (), *, coming: int = 0) -> Reply | None:
-        """The refusal that any body would get at this moment, if there is too much at once; cheaper than reading it.
+    def overloaded(self, headers: Headers = (), *, incoming: int = 0) -> Reply | None:
+        """The refusal that any body would get now, or `None` if the server is not overloaded.
+
+        Cheaper than reading the body.
 
         Parameters
         ----------
-        coming : int
-            Requests that were let in and are not here yet.
+        incoming : int
+            Requests that were admitted but have not arrived here yet.
         """
-        wait_s = self._backend.wait_s(coming=coming)
-        return None if wait_s is None else _crowded_reply(retry_after(wait_s), spoken(headers))
+        wait_s = self._backend.retry_delay_s(incoming=incoming)
+        return None if wait_s is None else _overloaded_reply(retry_after(wait_s), requested_language(headers))
 
-    async def predict(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+    async def predict(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict."""
         text = _text(body)
-        rows = await self._backend.predict((text,), gone=gone)
+        rows = await self._backend.predict((text,), disconnected=disconnected)
         return Reply(200, msgspec.json.encode(self._prediction(text, rows[0], time.time())))
 
-    async def explain(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+    async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
         text = _text(body)
-        word_shares = partial(self._explainer.predict, gone=gone) if self._explainer else None
-        explanation = await explain(text, partial(self._backend.predict, gone=gone), word_shares)
+        word_shares = partial(self._explainer.predict, disconnected=disconnected) if self._explainer else None
+        explanation = await explain(text, partial(self._backend.predict, disconnected=disconnected), word_shares)
         answer = explanation.to_dict(self._labels)
         return Reply(200, msgspec.json.encode({**answer, "model": self._identity}))
 
-    async def predict_batch(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+    async def predict_batch(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict/batch."""
         given = _decode(body, BatchRequest).texts
         refusals = [refuse(text) for text in given]
         texts = [text for text, refusal in zip(given, refusals, strict=True) if refusal is None]
-        rows = iter(await self._backend.predict(texts, gone=gone))
+        rows = iter(await self._backend.predict(texts, disconnected=disconnected))
         now = time.time()
-        language = spoken(headers)
+        language = requested_language(headers)
         predictions: list[dict[str, Any]] = []
         for text, refusal in zip(given, refusals, strict=True):
             if refusal is None:
@@ -206,7 +210,7 @@ class Contract:
                 predictions.append({"error": refusal.message(language)})
         return Reply(200, msgspec.json.encode({"predictions": predictions}))
 
-    async def feedback(self, body: bytes, headers: Headers, gone: Gone | None) -> Reply:
+    async def feedback(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /feedback."""
         given = _decode(body, FeedbackRequest)
         if given.label not in self._labels:
@@ -216,7 +220,7 @@ class Contract:
         try:
             outcome = await self._log.feedback(given.prediction_id, given.label)
         except ServiceUnavailable as error:
-            _logger.warning("A label could not be stored. %s", error)
+            _logger.warning("The label could not be stored: %s", error)
             raise Refused(503, "log_away", (b"retry-after", b"1")) from error
         if outcome in ("other", "unknown"):
             raise Refused(_OUTCOMES[outcome], "other_label" if outcome == "other" else "unknown_prediction")
@@ -225,7 +229,7 @@ class Contract:
         )
 
     def index(self, prefix: str = "") -> dict[str, Any]:
-        """GET /; `prefix` is the path under which a proxy publishes this server."""
+        """GET /; `prefix` is the path below which a proxy publishes this server."""
         manifest = self.served.manifest
         return {
             "name": "sentiment",
@@ -249,7 +253,7 @@ class Contract:
         }
 
     def card(self) -> dict[str, Any]:
-        """GET /model: the manifest with the card, and the Bento that carries it."""
+        """GET /model: the manifest with its card, the version and the Bento."""
         card: dict[str, Any] = msgspec.to_builtins(self.served.manifest)
         return {**card, "version": self.served.version, "bento": self.served.bento}
 
@@ -286,12 +290,12 @@ def _too_many(retry_after_s: int) -> Refused:
 
 
 @lru_cache(maxsize=256)
-def _crowded_reply(retry_after_s: int, language: Language) -> Reply:
+def _overloaded_reply(retry_after_s: int, language: Language) -> Reply:
     return _too_many(retry_after_s).reply(language)
 
 
-def spoken(headers: Headers) -> Language:
-    """The language that a request's headers ask for."""
+def requested_language(headers: Headers) -> Language:
+    """The language requested by the `Accept-Language` header."""
     for name, value in headers:
         if name == b"accept-language":
             return language_of(value.decode("latin-1"))
@@ -299,7 +303,7 @@ def spoken(headers: Headers) -> Language:
 
 
 def _text(body: bytes) -> str:
-    """The text of a body of one, unless it is refused."""
+    """The text of a single-text body; raises `Refused` if the text is refused."""
     text = _decode(body, PredictRequest).text
     if (refusal := refuse(text)) is not None:
         if refusal.status == 422:
@@ -312,7 +316,7 @@ def _decode(body: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError):
-        given = _whatever(body)
+        given = _decode_leniently(body)
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError:
@@ -320,11 +324,11 @@ def _decode(body: bytes, kind: type[S]) -> S:
         raise Refused(422, problems[0][0], problems=problems) from None
 
 
-def _whatever(body: bytes) -> object:
-    """The JSON of a body that is not what it should be, or not quite JSON."""
+def _decode_leniently(body: bytes) -> object:
+    """Decode a body that does not match its schema or is not quite valid JSON."""
     with suppress(ValueError, RecursionError):
         return msgspec.json.decode(body)
-    # Many clients write half of an emoji as an escape ("\ud83d"). The grammar allows it, strict readers do not.
+    # Many clients send half an emoji as an escape ("\ud83d"): the grammar allows it, strict parsers do not.
     try:
         text = json.dumps(json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant), ensure_ascii=False)
         return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
@@ -333,11 +337,11 @@ def _whatever(body: bytes) -> object:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON.")
+    raise ValueError(f"{name} is not valid JSON.")
 
 
 def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What is wrong with `given`: message codes and places."""
+    """The problems of `given`: message codes and places."""
     if not isinstance(given, dict):
         yield "object_type", ()
         return
@@ -358,5 +362,5 @@ def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, 
                 yield "list_type", (name,)
     for name in given:
         if name not in fields:
-            # A field's name is told back only if it can be one.
+            # An unknown field's name is echoed only if it looks like one.
             yield "extra_forbidden", (name,) if len(name) <= 64 and name.isidentifier() else ()

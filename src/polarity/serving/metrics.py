@@ -1,9 +1,9 @@
-"""What a server tells Prometheus: who asked, who was refused, and where the time went.
+"""The server's Prometheus metrics: requests, refusals, and where the time is spent.
 
-The families are the process's; with several workers prometheus_client adds
-them up from its files (PROMETHEUS_MULTIPROC_DIR, which BentoML sets). Every
-step of a counter then asks the system for the process's number, so counters
-are put together for a tenth of a second, and whenever somebody asks.
+Metrics are per process; with several workers prometheus_client sums them from
+its files (PROMETHEUS_MULTIPROC_DIR, which BentoML sets). Every counter increment
+then looks up the process id, so increments are buffered for a tenth of a second
+and flushed before each scrape.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from polarity.serving.batcher import Left
+from polarity.serving.batcher import BatchDispatch
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -25,29 +25,31 @@ _GATHER_S = 0.1
 _requests = Counter("polarity_requests_total", "Requests by route and status.", ["route", "status"])
 _request_seconds = Histogram(
     "polarity_request_seconds",
-    "From the request's head to its answer, without what was refused for want of time (429).",
+    "Time from the request's head to its response, without overload refusals (429).",
     ["route"],
     buckets=_SECONDS,
 )
-_refusals = Counter("polarity_refusals_total", "Texts and requests that were refused, by reason.", ["reason"])
-_predictions = Counter("polarity_predictions_total", "Texts that were answered, by sentiment.", ["sentiment"])
+_refusals = Counter("polarity_refusals_total", "Refused texts and requests, by reason.", ["reason"])
+_predictions = Counter("polarity_predictions_total", "Answered texts, by sentiment.", ["sentiment"])
 _queue_seconds = Histogram(
-    "polarity_queue_seconds", "Age of a batch's oldest request when the model took it.", buckets=_SECONDS
+    "polarity_queue_seconds", "Age of a batch's oldest request when it was dispatched.", buckets=_SECONDS
 )
-_waiting = Gauge("polarity_waiting_texts", "Texts in the queue when a batch left.", multiprocess_mode="livesum")
+_waiting = Gauge(
+    "polarity_waiting_texts", "Texts still queued after a batch was dispatched.", multiprocess_mode="livesum"
+)
 _batches = Counter(
     "polarity_batches_total",
-    "Batches by why they left: the model was idle, was freed, or the batch was full.",
+    "Batches by reason for dispatch: the model was idle, was freed, or the batch was full.",
     ["reason"],
 )
 _batch_texts = Histogram("polarity_batch_texts", "Texts in a batch.", buckets=_TEXTS)
-_model_seconds = Histogram("polarity_model_seconds", "Time of a batch in the model.", buckets=_SECONDS)
+_model_seconds = Histogram("polarity_model_seconds", "Time the model took for a batch.", buckets=_SECONDS)
 _log_rows = Gauge(
-    "polarity_log_rows", "Rows of the prediction log by what became of them.", ["fate"], multiprocess_mode="livesum"
+    "polarity_log_rows", "Rows of the prediction log, written or dropped.", ["fate"], multiprocess_mode="livesum"
 )
 _model = Gauge(
     "polarity_model_info",
-    "1 for the model that is served.",
+    "1 for the served model.",
     ["family", "version", "bento", "precision"],
     multiprocess_mode="max",
 )
@@ -63,7 +65,7 @@ def _count(child: Any) -> None:
 
 
 def flush() -> None:
-    """Let Prometheus know what was counted."""
+    """Pass buffered increments on to Prometheus."""
     for child, count in _gathered.items():
         child.inc(count)
     _gathered.clear()
@@ -75,7 +77,7 @@ def _child(family: Counter | Histogram, *labels: str) -> Any:
 
 
 def answered(route: str, status: int, seconds: float) -> None:
-    """Count one request. `route` is one of the contract's, never what the client wrote."""
+    """Count one request. `route` is one of the contract's routes, never a path that the client sent."""
     _count(_child(_requests, route, str(status)))
     if status != 429:
         _child(_request_seconds, route).observe(seconds)
@@ -92,25 +94,25 @@ def predicted(sentiment: str) -> None:
 
 
 def logged(written: int, dropped: int) -> None:
-    """Tell how many rows of the prediction log were written and dropped so far."""
+    """Set the numbers of prediction log rows written and dropped so far."""
     _log_rows.labels("written").set(written)
     _log_rows.labels("dropped").set(dropped)
 
 
 def serving(*, family: str, version: str, bento: str, precision: str) -> None:
-    """Tell which model is served."""
+    """Set which model is served."""
     _model.labels(family, version, bento, precision).set(1)
 
 
 class BatchMetrics:
-    """A batcher's `Watch` that tells Prometheus."""
+    """A batcher's `Watch` that feeds the Prometheus metrics."""
 
-    def left(self, batch: Left) -> None:
+    def dispatched(self, batch: BatchDispatch) -> None:
         _count(_child(_batches, batch.reason))
         _batch_texts.observe(batch.size)
         _queue_seconds.observe(batch.waited_s)
 
-    def ran(self, size: int, model_s: float) -> None:
+    def completed(self, size: int, model_s: float) -> None:
         _model_seconds.observe(model_s)
 
     def depth(self, waiting: int) -> None:

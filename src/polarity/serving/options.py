@@ -1,4 +1,4 @@
-"""How a server behaves: read from the environment once, each option as POLARITY_<NAME>."""
+"""The server's options, read once from the environment variables POLARITY_<NAME>."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     api_key : str
-        Keys that open the API, separated by commas; none: it is open.
+        Accepted API keys, separated by commas. Default: empty, no key required.
     prediction_log : str
-        Path of an SQLite file or a URL (`sqlite:///...`), or `off`. Default: `~/.polarity/predictions.db`.
+        Path of an SQLite file, a URL (`sqlite:///...`), or `off`. Default: `~/.polarity/predictions.db`.
     log_texts : bool
-        Keep the texts in the prediction log, not only their lengths.
+        Store the texts in the prediction log, not only their lengths.
     device : str
-        `cpu`, `gpu` (a runner without one does not become ready), or `auto`: a GPU if the machine has one and
+        `cpu`, `gpu` (a runner without a GPU does not become ready), or `auto`: a GPU if the machine has one and
         the model can use it.
     runner : str
-        `process`: the model runs in a process of its own, which the server processes call; `auto`: so on a GPU only.
+        `process`: run the model in a separate process that the server processes call; `auto`: only on a GPU.
     gpu_memory_mib : int
-        Most memory that ONNX Runtime takes on each GPU, in MiB.
+        Maximum memory that ONNX Runtime allocates on each GPU, in MiB.
     workers : int or None
-        Server processes; where the model has no process of its own, each has a copy. Default: 1, more beside GPUs.
+        Number of server processes; without a separate model process, each has its own copy of the model. Default: 1;
+        on a GPU, depends on the cores.
     model_threads : int or None
-        Threads inside one call of a neural model. Default: the cores divided by the workers.
+        Threads within one call of a neural model. Default: the cores divided by the workers.
     max_batch : int or None
-        Most texts in one call of the model. Default: by family.
+        Maximum number of texts per call of the model. Default: depends on the family.
     max_wait_s : float
-        Refuse (429) what would wait longer than this for its turn; what a burst may wait.
+        Refuse (429) a request that would wait longer than this for its turn; also the longest wait in a burst.
     max_queue : int
-        Refuse (429) when more texts than this would wait, whatever the speed.
+        Refuse (429) a request when more texts than this would be queued, however fast the model is.
     deadline_s : float
-        Give up (504) on what has waited so long.
+        Fail (504) a request that has waited this long.
     body_timeout_s : float
-        Cut off (408) a client that needs longer to send its body.
+        Disconnect (408) a client that takes longer than this to send its body.
     """
 
     api_key: str = ""
@@ -67,12 +68,12 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> ServingOptions:
-        """The options that `environment` sets, defaults for the others.
+        """Read the options set in `environment`; the others have their defaults.
 
         Raises
         ------
         ConfigurationError
-            If a value cannot be read.
+            If a value is invalid.
         """
         given = {
             name: environment[variable]
@@ -88,12 +89,12 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def api_keys(self) -> tuple[str, ...]:
-        """The keys, one by one."""
+        """The API keys as a tuple."""
         return tuple(key for part in self.api_key.split(",") if (key := part.strip()))
 
     @property
     def prediction_log_url(self) -> str | None:
-        """URL of the prediction log, or None if it is off."""
+        """URL of the prediction log, or `None` if it is off."""
         if self.prediction_log.lower() == "off":
             return None
         if "://" in self.prediction_log:

@@ -1,7 +1,7 @@
-"""Which texts are refused before any model sees them, and in which words.
+"""Input rules: which texts are refused before they reach the model, and the messages of all refusals.
 
-The messages are French unless the request asks for English, as the clients of
-the contract expect.
+Messages are in French unless the request prefers English, as clients of the
+contract expect.
 """
 
 from __future__ import annotations
@@ -108,20 +108,20 @@ _MESSAGES: dict[str, dict[Language, str]] = {
     "failed": {"fr": "Erreur interne.", "en": "Internal error."},
 }
 
-# Signs and separators of numbers: ASCII, typographic, Arabic and full-width ones. White space goes by its category.
+# Signs and separators in numbers: ASCII, typographic, Arabic and full-width. White space is matched by its category.
 _IN_NUMBERS = frozenset("+-−±﹢﹣＋－" + ".,'’_·٫٬，．")
-# Characters that show nothing although their category is a letter's, a mark's or a symbol's.
-_SHOW_NOTHING = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
+# Invisible characters whose Unicode category is that of a letter, a mark or a symbol.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a text is not given to the model.
+    """Why a text is not passed to the model.
 
     Attributes
     ----------
     status : int
-        HTTP status of a request with that text alone.
+        HTTP status if the request contains only this text.
     code : str
         Key of the message.
     """
@@ -130,11 +130,11 @@ class Refusal:
     code: str
 
     def message(self, language: Language) -> str:
-        """The reason in words."""
+        """The message in the given language."""
         return _MESSAGES[self.code][language]
 
 
-# Nearly every text has one early on; the walk over Unicode categories is for the others.
+# Nearly every text contains one early on; only the others need the loop over Unicode categories.
 _LETTER = re.compile("[A-Za-z]")
 _NOT_A_STRING = Refusal(422, "string_type")
 _TOO_LONG = Refusal(422, "string_too_long")
@@ -143,19 +143,19 @@ _NUMBER = Refusal(400, "number")
 
 
 def refuse(text: object) -> Refusal | None:
-    """Decide whether `text` may go to the model.
+    """Check whether `text` may be passed to the model.
 
     Parameters
     ----------
     text : object
-        What stood in the place of the text.
+        The value sent as the text.
 
     Returns
     -------
     Refusal or None
-        None if it is a string of 1 to 2,000 characters of which at least one
-        can be seen, and which is more than a number: digits of any script
-        with signs, separators and white space around and between them.
+        None if it is a string of 1 to 2,000 characters with at least one visible
+        character, and not just a number. A number is digits of any script with
+        signs, separators and white space around and between them.
     """
     if not isinstance(text, str):
         return _NOT_A_STRING
@@ -171,7 +171,7 @@ def refuse(text: object) -> Refusal | None:
         category = unicodedata.category(character)
         if category[0] == "N":
             shows = digits = True
-        elif category not in ("Cc", "Cf", "Zs", "Zl", "Zp") and character not in _SHOW_NOTHING:
+        elif category not in ("Cc", "Cf", "Zs", "Zl", "Zp") and character not in _INVISIBLE:
             return None
     if digits:
         return _NUMBER
@@ -179,18 +179,18 @@ def refuse(text: object) -> Refusal | None:
 
 
 def message(code: str, language: Language) -> str:
-    """The words for a refusal's code."""
+    """The message for a refusal's code."""
     return _MESSAGES[code][language]
 
 
 @lru_cache(maxsize=256)
 def language_of(accept_language: str | None) -> Language:
-    """French, or English where `Accept-Language` prefers it to French.
+    """English if `Accept-Language` prefers it to French, otherwise French.
 
     Parameters
     ----------
     accept_language : str or None
-        The header's value (RFC 9110, 12.5.4); what cannot be read counts as absent.
+        The header's value (RFC 9110, 12.5.4); an invalid one counts as absent.
     """
     weights: dict[str, float] = {}
     for tag, quality in parse_accept_header((accept_language or "")[:500]):

@@ -1,7 +1,7 @@
 """Which processes serve a model, decided from the server's options, the model and the machine.
 
-`decide_topology` is a pure function; the process that serves HTTP, the one that owns the model and BentoML's
-supervisor each call it, and come to the same result.
+`decide_topology` is a pure function. The HTTP process, the process that owns the model, and BentoML's supervisor each
+call it and get the same result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from polarity.inference.traits import Traits
 from polarity.serving.options import ServingOptions
 
 _GPU_MAX_BATCH = 512
-# Batches on their way to one runner: one that it works on, and one that waits there when it is done.
+# Batches in flight to one runner: the one it is running, and the next, so that it never idles between two.
 _BATCHES_PER_RUNNER = 2
 _MOST_GATEWAYS = 4
 _CORES_PER_GATEWAY = 4
@@ -25,22 +25,22 @@ _CORES_PER_GATEWAY = 4
 
 @dataclass(frozen=True)
 class Topology:
-    """Which processes serve, and what each does.
+    """The processes of a server and their settings.
 
     Attributes
     ----------
     runners : int
-        Processes that own a copy of the model each, one for each GPU; 0: the gateways do.
+        Processes that each own a copy of the model, one per GPU; 0 if the gateways own the copies.
     gateways : int
-        Processes that speak HTTP.
+        Processes that serve HTTP.
     threads : int
-        Of one copy of the model on the CPU.
+        Threads per copy of the model on a CPU.
     max_batch : int
-        Most texts in one call of the model.
+        Maximum number of texts per call of the model.
     queue_room : int
-        Requests that may always wait.
+        Number of requests that may always wait.
     memory_bytes : int
-        Most memory of one copy on a GPU.
+        Maximum memory per copy on a GPU.
     """
 
     kind: Kind
@@ -53,16 +53,16 @@ class Topology:
 
     @property
     def lanes(self) -> int:
-        """Batches under way at the same time in each gateway."""
+        """Number of batches that each gateway runs concurrently."""
         return max(1, _BATCHES_PER_RUNNER * self.runners)
 
     @property
     def resources(self) -> dict[str, int]:
-        """What BentoML is asked to reserve for the runners, all together."""
+        """The resources that BentoML reserves for all runners together."""
         return {"gpu": self.runners} if self.kind == "gpu" else {}
 
     def placement(self, worker: int = 0) -> Placement:
-        """Where the model of a worker runs; workers count from 0."""
+        """Where a worker's copy of the model runs; workers are numbered from 0."""
         index = worker % max(1, self.runners)
         return Placement(self.kind, self.threads, index, self.memory_bytes)
 
@@ -70,22 +70,22 @@ class Topology:
 def decide_topology(
     options: ServingOptions, manifest: ModelManifest, traits: Traits, *, cores: int, gpus: int
 ) -> Topology:
-    """The processes for a model on a machine.
+    """Decide which processes serve a model on a machine.
 
     Parameters
     ----------
     options : ServingOptions
     manifest : ModelManifest
-        Of the model to serve.
+        The manifest of the model.
     traits : Traits
-        Of its family.
+        The traits of its family.
     cores, gpus : int
-        What the machine has, and this process may use.
+        The cores and GPUs that this process may use.
 
     Raises
     ------
     ConfigurationError
-        If the options ask for what the model cannot do: a GPU for a family or a precision that has no use for one.
+        If the options request a GPU for a family or a precision that cannot use one.
     """
     fits_gpu = _fits_gpu(manifest, traits)
     kind: Kind = "gpu" if options.device == "gpu" or (options.device == "auto" and gpus and fits_gpu) else "cpu"
@@ -108,19 +108,19 @@ def decide_topology(
         gateways=gateways,
         threads=options.model_threads or max(1, cores // copies),
         max_batch=max_batch or traits.execution.max_batch,
-        # a batch of another size than the family's wants a queue of that size
+        # a batch size other than the family's needs a queue of the same size
         queue_room=max_batch or traits.execution.queue_room,
         memory_bytes=options.gpu_memory_mib * 2**20,
     )
 
 
 def _fits_gpu(manifest: ModelManifest, traits: Traits) -> bool:
-    """Whether a GPU is of use: int8 graphs are made for CPUs, and fall back to them operator by operator."""
+    """Whether a GPU is useful: int8 graphs are built for CPUs and fall back to them operator by operator."""
     return traits.gpu and (manifest.precision != "int8" or HALF_GRAPH in manifest.files)
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """NVIDIA GPUs that a process with this environment may use, without touching CUDA."""
+    """Number of NVIDIA GPUs that a process with this environment may use, determined without loading CUDA."""
     import pynvml  # type: ignore[import-untyped]
 
     try:

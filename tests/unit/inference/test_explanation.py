@@ -1,4 +1,4 @@
-"""Explanations: exact where the model is a sum, by leaving words out elsewhere."""
+"""Explanations: exact for additive models, by occlusion for others."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def of(text: str, backend: Additive, explainer: Logits | None = None) -> Explana
 
 
 @pytest.mark.parametrize("explainer", [None, Logits()])
-def test_both_ways_find_the_weights_of_a_sum(explainer: Logits | None) -> None:
+def test_both_methods_recover_the_weights_of_a_sum(explainer: Logits | None) -> None:
     backend = Additive()
     found = of("so good  &amp; bad", backend, explainer)
     assert found.words == ["so", "good", "&", "bad"], "the words are those of the repaired text"
     assert found.shares == pytest.approx([0.25, 2.0, 0.0, -1.0], abs=1e-5)
     assert found.base == pytest.approx(-0.5, abs=1e-5)
-    assert len(backend.calls) == 1, "all versions of the text go together"
-    told = found.to_dict(("negative", "positive"))
-    assert told["sentiment"] == "positive" and told["method"] == ("exact" if explainer else "occlusion")
-    assert told["score"] == told["probabilities"]["positive"] > 0.5
-    assert [item["word"] for item in told["words"]] == found.words
+    assert len(backend.calls) == 1, "all versions of the text are sent together"
+    answer = found.to_dict(("negative", "positive"))
+    assert answer["sentiment"] == "positive" and answer["method"] == ("exact" if explainer else "occlusion")
+    assert answer["score"] == answer["probabilities"]["positive"] > 0.5
+    assert [item["word"] for item in answer["words"]] == found.words
 
 
 @pytest.mark.parametrize("explainer", [None, Logits()])
-def test_shares_are_those_of_the_label_that_wins(explainer: Logits | None) -> None:
+def test_shares_refer_to_the_winning_label(explainer: Logits | None) -> None:
     found = of("bad bad good", Additive(), explainer)
     assert found.to_dict(("negative", "positive"))["sentiment"] == "negative"
     assert found.shares == pytest.approx([1.0, 1.0, -2.0], abs=1e-5)
 
 
-def test_a_long_text_is_explained_by_pieces() -> None:
+def test_long_text_is_explained_in_pieces() -> None:
     backend = Additive()
     words = ["x"] * 348 + ["good"] * 2
     found = of(" ".join(words), backend)
@@ -66,6 +66,6 @@ def test_a_long_text_is_explained_by_pieces() -> None:
     assert sum(found.shares) == pytest.approx(4.0, abs=1e-3)
 
 
-def test_a_text_without_words_has_no_shares() -> None:
+def test_text_without_words_has_no_shares() -> None:
     found = of("\ufeff", Additive())
     assert found.words == [] or found.shares == pytest.approx([0.0])

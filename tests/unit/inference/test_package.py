@@ -28,14 +28,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_manifest_survives_its_file(folder: Path) -> None:
+def test_manifest_round_trips_through_its_file(folder: Path) -> None:
     manifest = ModelManifest.read(folder)
     assert (manifest.labels, manifest.temperature, manifest.size_bytes) == (("no", "yes"), 1.5, 7)
     assert list(manifest.files) == ["weights.bin"]
     assert manifest.created.endswith("+00:00")
 
 
-def test_the_card_and_the_provenance_are_added_to_a_copy(folder: Path) -> None:
+def test_card_and_provenance_are_added_to_a_copy(folder: Path) -> None:
     manifest = ModelManifest.read(folder)
     more = manifest.with_card({"accuracy": 0.8}, data_digest="abc")
     assert more.card == {"made": "here", "accuracy": 0.8}
@@ -55,13 +55,13 @@ def test_the_card_and_the_provenance_are_added_to_a_copy(folder: Path) -> None:
         (lambda folder: edit(folder, precision="int4"), "is not a model manifest"),
     ],
 )
-def test_what_is_not_whole_is_refused(folder: Path, spoil, message: str) -> None:
+def test_incomplete_or_altered_package_is_refused(folder: Path, spoil, message: str) -> None:
     spoil(folder)
     with pytest.raises(ArtifactError, match=message):
         ModelManifest.read(folder)
 
 
-def test_a_family_that_nobody_serves_is_refused(folder: Path) -> None:
+def test_unknown_family_is_refused(folder: Path) -> None:
     edit(folder, family="oracle")
     with pytest.raises(ArtifactError, match="of family 'oracle'"):
         load_predictor(folder)

@@ -1,4 +1,4 @@
-"""TF-IDF without scikit-learn: text by text or together, and word by word."""
+"""TF-IDF without scikit-learn: single texts, batches, and word contributions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_logits_are_sublinear_tfidf_times_the_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(TfidfModel.load(tmp_path).logits(["a b a"]), one.logits(["a b a"]))
 
 
-def test_a_text_alone_has_the_logits_that_it_has_among_others() -> None:
+def test_logits_of_a_text_do_not_depend_on_its_batch() -> None:
     one = model()
     together = one.logits(TEXTS)
     for row, text in enumerate(TEXTS):
@@ -54,14 +54,14 @@ def test_a_text_alone_has_the_logits_that_it_has_among_others() -> None:
 
 
 @given(st.one_of(TWEETS, st.text(max_size=40)))
-def test_the_shares_of_the_words_sum_up_to_the_logits(text: str) -> None:
+def test_shares_sum_to_the_logits(text: str) -> None:
     one, repaired = model(), repair(text)
     shares = one.shares(repaired)
     assert shares.shape == (3, 1 + len(repaired.split()))
     np.testing.assert_allclose(shares.sum(axis=1), one.logits([repaired])[0], atol=1e-4)
 
 
-def test_a_word_that_no_ngram_knows_adds_nothing() -> None:
+def test_word_without_known_ngrams_contributes_nothing() -> None:
     shares = model().shares("good 龍龍龍")
     assert np.abs(shares[:, 1]).min() > 0
     # Only the pairs of words that it stands in could count, and none of them is known.

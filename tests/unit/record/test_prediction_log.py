@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "new folder" / "predictions.db"
 
 
-def test_rows_are_written_and_closing_writes_the_rest(path: Path) -> None:
+def test_rows_are_written_and_close_writes_the_rest(path: Path) -> None:
     log = PredictionLog(opener(path))
     for n in range(2500):
         log.add(row(f"{n:04}", "a tweet" if n == 7 else None))
@@ -62,7 +62,7 @@ def test_rows_are_written_and_closing_writes_the_rest(path: Path) -> None:
     assert kept[7] == ("0007", "a tweet") and kept[8] == ("0008", None)
 
 
-def test_feedback_is_new_then_the_same_then_refused(path: Path) -> None:
+def test_repeated_and_conflicting_feedback_is_recognised(path: Path) -> None:
     log = PredictionLog(opener(path))
     log.add(row("known"))
 
@@ -78,7 +78,7 @@ def test_feedback_is_new_then_the_same_then_refused(path: Path) -> None:
     log.close()
 
 
-def test_feedback_finds_what_another_worker_has_just_answered(path: Path) -> None:
+def test_feedback_finds_another_workers_recent_prediction(path: Path) -> None:
     one, other = PredictionLog(opener(path)), PredictionLog(opener(path))
 
     async def outcome() -> str:
@@ -90,7 +90,7 @@ def test_feedback_finds_what_another_worker_has_just_answered(path: Path) -> Non
     other.close()
 
 
-def test_a_locked_store_delays_rows_but_nobody_who_adds_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_store_delays_rows_but_never_the_caller(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polarity.record.log_store._BUSY_TIMEOUT_S", 0.05)
     SqliteStore(path).close()
     log = PredictionLog(opener(path), limit=10)
@@ -108,7 +108,7 @@ def test_a_locked_store_delays_rows_but_nobody_who_adds_them(path: Path, monkeyp
     assert len(rows_of(path)) == 11
 
 
-def test_a_store_that_cannot_be_opened_fails_feedback_only(tmp_path: Path) -> None:
+def test_store_that_cannot_be_opened_fails_only_feedback(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("no folder")
     log = PredictionLog(opener(tmp_path / "a file" / "predictions.db"))
     log.add(row("lost"))
@@ -122,7 +122,7 @@ def test_a_store_that_cannot_be_opened_fails_feedback_only(tmp_path: Path) -> No
     [("\ud800 alone", "? alone"), ("nul \x00", "nul \ufffd"), ("😀", "😀")],
     ids=ascii,
 )
-def test_a_text_that_a_database_cannot_hold_does_not_stop_the_log(path: Path, text: str, kept: str) -> None:
+def test_text_that_a_database_rejects_does_not_stop_the_log(path: Path, text: str, kept: str) -> None:
     log = PredictionLog(opener(path))
     log.add(row("odd", text))
     log.add(row("plain", "x"))
@@ -130,7 +130,7 @@ def test_a_text_that_a_database_cannot_hold_does_not_stop_the_log(path: Path, te
     assert rows_of(path) == [("odd", kept), ("plain", "x")]
 
 
-def test_a_row_is_kept_as_it_is(path: Path) -> None:
+def test_row_is_stored_unchanged(path: Path) -> None:
     store = SqliteStore(path)
     given = row("a", 'quotes " and \\ and 😀')
     store.write([given])
@@ -140,7 +140,7 @@ def test_a_row_is_kept_as_it_is(path: Path) -> None:
     assert kept == (*given[:6], '{"negative":0.1,"positive":0.9}', *given[7:])
 
 
-def test_the_same_row_twice_is_kept_once(path: Path) -> None:
+def test_duplicate_row_is_stored_once(path: Path) -> None:
     store = SqliteStore(path)
     store.write([row("a", "first")])
     store.write([row("a", "second"), row("b")])
@@ -148,7 +148,7 @@ def test_the_same_row_twice_is_kept_once(path: Path) -> None:
     assert rows_of(path) == [("a", "first"), ("b", None)]
 
 
-def test_urls_name_the_store(tmp_path: Path) -> None:
+def test_url_selects_the_store(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/log.db")
     store.close()
     assert (tmp_path / "log.db").is_file()

@@ -1,4 +1,4 @@
-"""The batcher on a real event loop, with a slow function in the model's place."""
+"""The batcher on a real event loop, with a slow function as the model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 from polarity.errors import ServiceUnavailable
 from polarity.serving.batcher import (
+    BatchDispatch,
     Batcher,
     Busy,
-    ClientGone,
-    Left,
+    ClientDisconnected,
     Rows,
     TooSlow,
     retry_after,
@@ -22,7 +22,7 @@ from polarity.serving.batcher import (
 
 
 class Model:
-    """Answers a text with its length; each batch takes until `release` lets it go, or `seconds`."""
+    """Returns the length of each text; each batch waits for `gate`, then takes `seconds`."""
 
     def __init__(self, *, held: bool = False, seconds: float = 0.0) -> None:
         self.batches: list[list[str]] = []
@@ -42,16 +42,16 @@ class Model:
 
 class Log:
     def __init__(self) -> None:
-        self.batches: list[Left] = []
-        self.ran_sizes: list[int] = []
+        self.batches: list[BatchDispatch] = []
+        self.completed_sizes: list[int] = []
         self.depths: list[int] = []
 
-    def left(self, batch: Left) -> None:
+    def dispatched(self, batch: BatchDispatch) -> None:
         self.batches.append(batch)
 
-    def ran(self, size: int, model_s: float) -> None:
+    def completed(self, size: int, model_s: float) -> None:
         assert model_s >= 0
-        self.ran_sizes.append(size)
+        self.completed_sizes.append(size)
 
     def depth(self, waiting: int) -> None:
         self.depths.append(waiting)
@@ -80,17 +80,17 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_alone_a_request_goes_at_once() -> None:
+def test_single_request_is_dispatched_immediately() -> None:
     async def test() -> None:
         log = Log()
         assert await batcher(Model(), watch=log).predict(["four"]) == [[4.0]]
         assert [(b.reason, b.size, b.waited_s > 0) for b in log.batches] == [("idle", 1, True)]
-        assert log.ran_sizes == [1]
+        assert log.completed_sizes == [1]
 
     run(test)
 
 
-def test_what_arrives_together_is_one_call() -> None:
+def test_concurrent_requests_are_one_call() -> None:
     async def test() -> None:
         model = Model()
         one = batcher(model)
@@ -101,7 +101,7 @@ def test_what_arrives_together_is_one_call() -> None:
     run(test)
 
 
-def test_while_the_model_works_the_next_batch_grows() -> None:
+def test_next_batch_grows_while_the_model_is_busy() -> None:
     async def test() -> None:
         model, log = Model(held=True), Log()
         one = batcher(model, watch=log)
@@ -120,7 +120,7 @@ def test_while_the_model_works_the_next_batch_grows() -> None:
     run(test)
 
 
-def test_batches_hold_no_more_than_their_limit_and_keep_the_order() -> None:
+def test_batches_respect_their_limit_and_preserve_order() -> None:
     async def test() -> None:
         model, log = Model(), Log()
         one = batcher(model, watch=log)
@@ -133,7 +133,7 @@ def test_batches_hold_no_more_than_their_limit_and_keep_the_order() -> None:
     run(test)
 
 
-def test_a_long_request_delays_a_short_one_by_a_batch_at_most() -> None:
+def test_long_request_delays_a_short_one_by_at_most_one_batch() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model)
@@ -150,7 +150,7 @@ def test_a_long_request_delays_a_short_one_by_a_batch_at_most() -> None:
     run(test)
 
 
-def test_beyond_the_queue_requests_are_refused_at_once() -> None:
+def test_requests_beyond_the_queue_limit_are_refused_immediately() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model, max_queue=8)
@@ -168,7 +168,7 @@ def test_beyond_the_queue_requests_are_refused_at_once() -> None:
     run(test)
 
 
-def test_the_limit_follows_the_models_speed() -> None:
+def test_limit_follows_the_speed_of_the_model() -> None:
     async def test() -> None:
         model = Model(seconds=0.05)
         one = batcher(model, max_batch=1, max_wait_s=0.2)
@@ -183,7 +183,7 @@ def test_the_limit_follows_the_models_speed() -> None:
     run(test)
 
 
-def test_the_limit_counts_what_the_server_does_besides_the_model() -> None:
+def test_limit_includes_the_servers_work_besides_the_model() -> None:
     async def test() -> None:
         one = batcher(Model(), max_batch=1, max_wait_s=0.2)
         loop = asyncio.get_running_loop()
@@ -200,13 +200,13 @@ def test_the_limit_counts_what_the_server_does_besides_the_model() -> None:
     run(test)
 
 
-def test_a_long_request_that_waits_does_not_turn_short_ones_away() -> None:
+def test_waiting_long_request_does_not_cause_refusals_of_short_ones() -> None:
     async def test() -> None:
         one = batcher(Model(seconds=0.02), max_batch=8, max_wait_s=0.1, deadline_s=2.0)
         await one.predict(["how fast is it"] * 8)
         long = asyncio.create_task(one.predict(["long"] * 400))  # a second of work
         for _ in range(3):
-            await asyncio.sleep(0.2)  # longer than a queue of short ones may stand
+            await asyncio.sleep(0.2)  # longer than a standing queue of short ones is allowed
             assert await one.predict(["short"])
         with pytest.raises(Busy):
             await one.predict(["not before the deadline"] * 1000)
@@ -215,7 +215,7 @@ def test_a_long_request_that_waits_does_not_turn_short_ones_away() -> None:
     run(test)
 
 
-def test_a_deadline_ends_what_waits_and_what_runs() -> None:
+def test_deadline_fails_waiting_and_running_requests() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model, deadline_s=0.1, max_batch=1)
@@ -224,12 +224,12 @@ def test_a_deadline_ends_what_waits_and_what_runs() -> None:
         model.gate.set()
         model.batches.clear()
         assert await one.predict(["after"]) == [[5.0]]
-        assert model.batches == [["after"]], "what is overdue is not computed"
+        assert model.batches == [["after"]], "overdue requests are not computed"
 
     run(test)
 
 
-def test_cancelled_work_is_not_done() -> None:
+def test_cancelled_request_is_not_computed() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model)
@@ -247,17 +247,17 @@ def test_cancelled_work_is_not_done() -> None:
     run(test)
 
 
-def test_work_of_a_client_that_has_left_is_not_done() -> None:
+def test_request_of_a_disconnected_client_is_not_computed() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = batcher(model)
         left = asyncio.Event()
         first = asyncio.create_task(one.predict(["first"]))
         await until(lambda: len(model.batches) == 1)
-        waiting = asyncio.create_task(one.predict(["nobody reads this"], gone=left.wait))
+        waiting = asyncio.create_task(one.predict(["nobody reads this"], disconnected=left.wait))
         await asyncio.sleep(0.1)
         left.set()
-        with pytest.raises(ClientGone):
+        with pytest.raises(ClientDisconnected):
             await waiting
         model.gate.set()
         await first
@@ -267,22 +267,22 @@ def test_work_of_a_client_that_has_left_is_not_done() -> None:
     run(test)
 
 
-def test_a_quick_request_does_not_ask_after_its_client() -> None:
+def test_quick_request_does_not_watch_its_client() -> None:
     async def test() -> None:
         asked = False
 
-        async def gone() -> None:
+        async def disconnected() -> None:
             nonlocal asked
             asked = True
 
-        await batcher(Model()).predict(["x"], gone=gone)
+        await batcher(Model()).predict(["x"], disconnected=disconnected)
         await asyncio.sleep(0.15)
         assert not asked
 
     run(test)
 
 
-def test_one_poisonous_text_harms_no_other() -> None:
+def test_text_that_fails_the_model_affects_no_other() -> None:
     async def test() -> None:
         one = batcher(Model())
         answers = await asyncio.gather(
@@ -296,13 +296,13 @@ def test_one_poisonous_text_harms_no_other() -> None:
     run(test)
 
 
-def test_a_model_that_is_away_is_said_to_everyone_and_comes_back() -> None:
+def test_unavailable_model_fails_all_requests_and_recovers() -> None:
     async def test() -> None:
         away = True
 
         async def model(texts: list[str]) -> Rows:
             if away:
-                raise ServiceUnavailable("The runner is away.")
+                raise ServiceUnavailable("The runner is unavailable.")
             return [[0.0] for _ in texts]
 
         one = Batcher(model, max_batch=8, max_wait_s=1, max_queue=100, deadline_s=5)
@@ -314,7 +314,7 @@ def test_a_model_that_is_away_is_said_to_everyone_and_comes_back() -> None:
     run(test)
 
 
-def test_two_lanes_run_two_batches_at_once() -> None:
+def test_two_lanes_run_two_batches_concurrently() -> None:
     async def test() -> None:
         model = Model(held=True)
         one = Batcher(model, max_batch=4, max_wait_s=60, max_queue=100, deadline_s=60, lanes=2)
@@ -327,7 +327,7 @@ def test_two_lanes_run_two_batches_at_once() -> None:
     run(test)
 
 
-def test_closing_finishes_what_was_taken() -> None:
+def test_close_completes_accepted_requests() -> None:
     async def test() -> None:
         model = Model(seconds=0.01)
         one = batcher(model)
@@ -341,7 +341,7 @@ def test_closing_finishes_what_was_taken() -> None:
     run(test)
 
 
-def test_no_text_is_no_work() -> None:
+def test_empty_request_does_not_call_the_model() -> None:
     async def test() -> None:
         model = Model()
         assert await batcher(model).predict([]) == []
@@ -364,16 +364,16 @@ def test_every_request_gets_its_own_answer_under_random_load() -> None:
     run(test)
 
 
-def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
+def test_burst_may_wait_but_a_standing_queue_may_not() -> None:
     async def test() -> None:
-        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, room=8)
+        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, queue_room=8)
         await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(16)))
         burst = await asyncio.gather(*(one.predict(["x"]) for _ in range(100)), return_exceptions=True)
-        assert not any(isinstance(answer, Busy) for answer in burst), "0.13 s of work, and nothing after it"
+        assert not any(isinstance(answer, Busy) for answer in burst), "0.13 s of work and nothing after it"
 
         asked: list[asyncio.Task[Any]] = []
         until = time.perf_counter() + 0.6
-        while time.perf_counter() < until:  # three times what the model can do
+        while time.perf_counter() < until:  # three times the model's capacity
             asked += [asyncio.create_task(one.predict(["x"])) for _ in range(12)]
             await asyncio.sleep(0.005)
         waited, refused = one.waiting, [task for task in asked if task.done() and task.exception()]
@@ -381,18 +381,18 @@ def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
         assert refused and all(isinstance(task.exception(), Busy) for task in refused)
         await asyncio.gather(*asked, return_exceptions=True)
         await asyncio.sleep(0.7)
-        assert one.wait_s() is None
+        assert one.retry_delay_s() is None
         calm = await asyncio.gather(*(one.predict(["x"]) for _ in range(40)), return_exceptions=True)
-        assert not any(isinstance(answer, Busy) for answer in calm), "and bursts may come again"
+        assert not any(isinstance(answer, Busy) for answer in calm), "bursts are accepted again"
 
     run(test)
 
 
-def test_what_a_stall_left_is_worked_off_and_nobody_is_refused() -> None:
+def test_backlog_of_a_stall_is_processed_without_refusals() -> None:
     async def test() -> None:
-        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, room=8)
+        one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, queue_room=8)
         await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(16)))
-        # a fifth of a second of work at once, and meanwhile half of what the model can do
+        # a fifth of a second of work at once, then half of the model's capacity
         asked = [asyncio.create_task(one.predict(["late"])) for _ in range(160)]
         until = time.perf_counter() + 0.6
         while time.perf_counter() < until:
@@ -404,13 +404,13 @@ def test_what_a_stall_left_is_worked_off_and_nobody_is_refused() -> None:
     run(test)
 
 
-def test_a_machine_that_stood_still_is_no_slow_model() -> None:
+def test_stalled_machine_is_not_mistaken_for_a_slow_model() -> None:
     async def test() -> None:
         model = Model(seconds=0.002)
-        one = batcher(model, max_batch=8, max_wait_s=0.5, room=8)
+        one = batcher(model, max_batch=8, max_wait_s=0.5, queue_room=8)
         for _ in range(20):
             await one.predict(["how fast is it"])
-        # nothing goes on for a third of a second, and then all that came meanwhile is there
+        # nothing runs for a third of a second, then everything that arrived meanwhile is read
         stalled = asyncio.create_task(one.predict(["x"]))
         await asyncio.sleep(0.001)
         time.sleep(0.35)

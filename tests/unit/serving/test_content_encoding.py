@@ -1,4 +1,4 @@
-"""Compressed bodies: what is read, and what is refused without decompressing it all."""
+"""Compressed bodies: which are decoded, and which are refused without being fully decompressed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_known_encodings_are_decoded(encoding: bytes, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b",br", b",zstd", b",gzip, gzip", b",deflate,gzip", b",\xff"])
-def test_unknown_encodings_are_refused_with_the_known_ones(encoding: bytes) -> None:
+def test_unknown_encodings_are_refused_with_a_list_of_known_ones(encoding: bytes) -> None:
     with pytest.raises(Refused) as caught:
         decompress(gzip.compress(BODY), encoding, LIMIT)
     reply = caught.value.reply("en")
@@ -54,19 +54,19 @@ def test_limit_counts_the_decompressed_bytes(compress: object) -> None:
     assert callable(compress)
     encoding = b"gzip" if compress is gzip.compress else b"deflate"
     noise = random.Random(1).randbytes(LIMIT)
-    assert decompress(compress(noise), encoding, LIMIT) == noise, "even if it is longer when compressed"
+    assert decompress(compress(noise), encoding, LIMIT) == noise, "even if the compressed body is longer"
     with pytest.raises(Refused) as caught:
         decompress(compress(b"x" * (LIMIT + 1)), encoding, LIMIT)
     assert caught.value.status == 413
 
 
-def test_two_members_that_are_too_large_together_are_refused() -> None:
+def test_two_members_that_exceed_the_limit_together_are_refused() -> None:
     with pytest.raises(Refused) as caught:
         decompress(gzip.compress(b"x" * LIMIT) + gzip.compress(b"y"), b"gzip", LIMIT)
     assert caught.value.status == 413
 
 
-def test_bomb_is_not_decompressed() -> None:
+def test_decompression_bomb_is_not_decompressed() -> None:
     bomb = gzip.compress(bytes(200 * 1024 * 1024), 9)
     tracemalloc.start()
     with pytest.raises(Refused) as caught:

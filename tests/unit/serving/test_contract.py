@@ -1,4 +1,4 @@
-"""The contract without a server: what each body gets, and what each failure of the model becomes."""
+"""The contract without a server: the response to each kind of body and to each failure of the model."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
 from polarity.record.log_store import SqliteStore
 from polarity.record.prediction_log import PredictionLog
-from polarity.serving.batcher import Busy, ClientGone, Gone, Rows, TooSlow
+from polarity.serving.batcher import Busy, ClientDisconnected, Rows, TooSlow, WaitForDisconnect
 from polarity.serving.contract import Contract, Reply, Served
 
 LABELS = ("negative", "neutral", "positive")
 
 
 class Model:
-    """Says neutral to everything, or fails."""
+    """Predicts neutral for every text, or fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.seen: list[str] = []
 
-    async def predict(self, texts: Sequence[str], *, gone: Gone | None = None) -> Rows:
+    async def predict(self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None) -> Rows:
         if self.error is not None:
             raise self.error
         self.seen += texts
@@ -56,7 +56,7 @@ def ask(served: Contract, route: str, body: Any, *headers: tuple[bytes, bytes]) 
     return asyncio.run(served.answer(getattr(served, route), content, headers))
 
 
-def test_three_labels_are_answered_in_the_models_order() -> None:
+def test_three_labels_are_returned_in_the_models_order() -> None:
     reply = ask(contract(), "predict", {"text": "so so"})
     answer = json.loads(reply.body)
     assert reply.status == 200
@@ -73,10 +73,10 @@ def test_three_labels_are_answered_in_the_models_order() -> None:
         (TooSlow("late"), 504, {}),
         (ServiceUnavailable("away"), 503, {b"retry-after": b"1"}),
         (RuntimeError("a secret of the server"), 500, {}),
-        (ClientGone("left"), 0, {}),
+        (ClientDisconnected("left"), 0, {}),
     ],
 )
-def test_what_fails_has_its_status(error: Exception, status: int, headers: dict[bytes, bytes]) -> None:
+def test_each_failure_has_its_status(error: Exception, status: int, headers: dict[bytes, bytes]) -> None:
     for route, body in (("predict", {"text": "x"}), ("predict_batch", {"texts": ["x"]})):
         reply = ask(contract(Model(error)), route, body)
         assert reply.status == status and dict(reply.headers) == headers
@@ -93,7 +93,7 @@ def test_refused_texts_never_reach_the_model() -> None:
     assert model.seen == ["good"]
 
 
-def test_a_batch_of_refusals_alone_is_answered() -> None:
+def test_batch_of_only_refusals_is_answered() -> None:
     reply = ask(contract(), "predict_batch", {"texts": ["", "12"]}, (b"accept-language", b"en"))
     assert reply.status == 200
     assert json.loads(reply.body) == {
@@ -101,17 +101,17 @@ def test_a_batch_of_refusals_alone_is_answered() -> None:
     }
 
 
-def test_half_an_emoji_reaches_the_model_as_a_replacement() -> None:
+def test_half_an_emoji_reaches_the_model_as_a_replacement_character() -> None:
     model = Model()
     assert ask(contract(model), "predict", b'{"text": "a \\ud83d b \\ud83d\\ude00"}').status == 200
     assert model.seen == ["a \ufffd b 😀"]
 
 
-def test_a_byte_order_mark_is_forgiven() -> None:
+def test_byte_order_mark_is_accepted() -> None:
     assert ask(contract(), "predict", b'\xef\xbb\xbf{"text": "from a spreadsheet"}').status == 200
 
 
-def test_a_thousand_unknown_fields_are_told_by_a_few() -> None:
+def test_only_the_first_of_a_thousand_unknown_fields_are_reported() -> None:
     body = {"text": "x"} | {f"field{n}": n for n in range(1000)}
     reply = ask(contract(), "predict", body)
     assert reply.status == 422
@@ -121,14 +121,14 @@ def test_a_thousand_unknown_fields_are_told_by_a_few() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "no name\n", "\ud800", "<script>", ""], ids=ascii)
-def test_an_odd_field_is_not_told_back(name: str) -> None:
+def test_odd_field_name_is_not_echoed(name: str) -> None:
     reply = ask(contract(), "predict", {"text": "x", name: 1})
     assert reply.status == 422
     assert json.loads(reply.body)["detail"][0]["loc"] == ["body"]
 
 
 @given(st.binary(max_size=200))
-def test_no_body_makes_it_fail(body: bytes) -> None:
+def test_no_body_causes_an_internal_error(body: bytes) -> None:
     for route in ("predict", "predict_batch", "feedback"):
         assert ask(contract(), route, body).status in (200, 400, 404, 422, 503)
 
@@ -143,7 +143,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_no_json_makes_it_fail(value: Any) -> None:
+def test_no_json_causes_an_internal_error(value: Any) -> None:
     for route in ("predict", "predict_batch", "feedback"):
         reply = ask(contract(), route, json.dumps(value).encode())
         assert reply.status in (200, 400, 404, 422, 503)
@@ -151,7 +151,7 @@ def test_no_json_makes_it_fail(value: Any) -> None:
 
 
 @pytest.mark.parametrize("keep_texts", [False, True])
-def test_predictions_are_kept_and_feedback_finds_them(tmp_path: Path, keep_texts: bool) -> None:
+def test_predictions_are_stored_and_feedback_finds_them(tmp_path: Path, keep_texts: bool) -> None:
     log = PredictionLog(lambda: SqliteStore(tmp_path / "log.db"))
     served = contract(log=log, keep_texts=keep_texts)
     predictions = json.loads(ask(served, "predict_batch", {"texts": ["one", "", "two"]}).body)["predictions"]
@@ -177,7 +177,7 @@ def test_ids_are_unique_and_sort_by_age() -> None:
     assert [name[:14] for name in ids] == sorted(name[:14] for name in ids)
 
 
-def test_feedback_tells_a_log_that_does_not_respond_from_a_model_that_does_not(tmp_path: Path) -> None:
+def test_feedback_distinguishes_an_unavailable_log_from_an_unavailable_model(tmp_path: Path) -> None:
     def read_only() -> SqliteStore:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 

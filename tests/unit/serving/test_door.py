@@ -1,4 +1,4 @@
-"""The door below a path of the server's: uvicorn's `root_path`, or the one that a proxy names."""
+"""The door below a path prefix: uvicorn's `root_path`, or the prefix that a proxy sends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.serving.test_contract import Model, contract
 
 
 class IdleModel(Model):
-    def wait_s(self, *, coming: int = 0) -> float | None:
+    def retry_delay_s(self, *, incoming: int = 0) -> float | None:
         return None
 
 
@@ -25,7 +25,7 @@ def door() -> Iterator[Door]:
     served = contract(IdleModel())
     api.state.contract = served
     door = Door(api, keys=(), body_timeout_s=1)
-    door.open(served, trouble=lambda: None)
+    door.open(served, problem=lambda: None)
     yield door
     api.state.contract = None
 
@@ -48,20 +48,20 @@ def test_every_route_works_below_the_root_path(door: Door) -> None:
     assert ask(door, "GET", "/v1/nowhere", root_path="/v1").status_code == 404
 
 
-def test_document_names_the_root_path_as_its_server(door: Door) -> None:
+def test_openapi_document_has_the_root_path_as_its_server(door: Door) -> None:
     assert "servers" not in ask(door, "GET", "/openapi.json").json()
     response = ask(door, "GET", "/v1/openapi.json", root_path="/v1")
     assert response.json()["servers"] == [{"url": "/v1"}]
     assert ask(door, "GET", "/v1/", root_path="/v1").json()["links"]["docs"] == "/v1/docs"
 
 
-def test_prefix_of_a_proxy_comes_before_the_root_path(door: Door) -> None:
+def test_proxy_prefix_takes_precedence_over_the_root_path(door: Door) -> None:
     proxied = {"x-forwarded-prefix": "/public/v1"}
     response = ask(door, "GET", "/v1/openapi.json", root_path="/v1", headers=proxied)
     assert response.json()["servers"] == [{"url": "/public/v1"}]
 
 
-def test_compressed_body_in_pieces_is_read(door: Door) -> None:
+def test_chunked_compressed_body_is_read(door: Door) -> None:
     whole = gzip.compress(b'{"text": "so so"}')
 
     async def pieces() -> Any:

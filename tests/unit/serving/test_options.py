@@ -1,4 +1,4 @@
-"""What a server reads from its environment."""
+"""The server options read from the environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from polarity.errors import ConfigurationError
 from polarity.serving.options import ServingOptions
 
 
-def test_nothing_set_gives_the_defaults() -> None:
+def test_empty_environment_gives_the_defaults() -> None:
     options = ServingOptions.read({})
     assert options.api_keys == () and options.workers is None and options.max_batch is None
     assert (options.device, options.runner) == ("auto", "auto")
@@ -16,7 +16,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert not options.log_texts
 
 
-def test_values_are_read_by_their_type() -> None:
+def test_values_are_converted_to_their_type() -> None:
     options = ServingOptions.read(
         {
             "POLARITY_API_KEY": "one, two,,",
@@ -47,7 +47,7 @@ def test_values_are_read_by_their_type() -> None:
         ("POLARITY_RUNNER", "thread"),
     ],
 )
-def test_a_wrong_value_is_named(variable: str, value: str) -> None:
+def test_invalid_value_is_quoted(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{variable}='{value}'"):
         ServingOptions.read({variable: value})
 
@@ -61,5 +61,5 @@ def test_a_wrong_value_is_named(variable: str, value: str) -> None:
         ("postgresql://host/db", "postgresql://host/db"),
     ],
 )
-def test_the_prediction_log_is_a_path_a_url_or_off(given: str, url: str | None) -> None:
+def test_prediction_log_is_a_path_a_url_or_off(given: str, url: str | None) -> None:
     assert ServingOptions.read({"POLARITY_PREDICTION_LOG": given}).prediction_log_url == url

@@ -1,4 +1,4 @@
-"""The input rules: what is refused, what is not, and in which language."""
+"""The input rules: which texts are refused, and in which language."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AROUND = st.text(st.sampled_from(" \t\n+-−.,'’_\u00a0\u2009\u202f\u200b٫٬�
     ],
     ids=ascii,
 )
-def test_text_that_shows_nothing_is_blank(text: str) -> None:
+def test_invisible_text_is_blank(text: str) -> None:
     refusal = rules.refuse(text)
     assert refusal is not None and (refusal.status, refusal.code) == (400, "blank")
     assert refusal.message("fr") == "Le texte ne peut pas être vide."
@@ -62,7 +62,7 @@ def test_text_that_shows_nothing_is_blank(text: str) -> None:
     ],
     ids=lambda text: ascii(text)[:20],
 )
-def test_nothing_but_a_number_is_refused(text: str) -> None:
+def test_text_that_is_just_a_number_is_refused(text: str) -> None:
     refusal = rules.refuse(text)
     assert refusal is not None and (refusal.status, refusal.code) == (400, "number")
     assert refusal.message("fr") == "Le texte ne peut pas être un nombre."
@@ -106,7 +106,7 @@ def test_digits_of_any_script_with_signs_and_separators_are_a_number(
     ],
     ids=lambda text: ascii(text)[:20],
 )
-def test_everything_else_goes_to_the_model(text: str) -> None:
+def test_everything_else_is_accepted(text: str) -> None:
     assert rules.refuse(text) is None
 
 
@@ -116,7 +116,7 @@ def test_everything_else_goes_to_the_model(text: str) -> None:
     st.text(max_size=50),
 )
 def test_one_letter_or_symbol_is_enough(before: str, letter: str, after: str) -> None:
-    if letter in rules._SHOW_NOTHING:
+    if letter in rules._INVISIBLE:
         return
     assert rules.refuse(before + letter + after) is None
 
@@ -146,7 +146,7 @@ def test_length_counts_characters_not_bytes() -> None:
 
 
 @given(st.text(max_size=2100))
-def test_no_text_makes_the_rules_raise(text: str) -> None:
+def test_rules_never_raise(text: str) -> None:
     refusal = rules.refuse(text)
     assert refusal is None or refusal.message("en")
 
@@ -177,7 +177,7 @@ def test_french_unless_english_is_preferred(header: str | None, language: str) -
     assert rules.language_of(header) == language
 
 
-def test_every_message_is_there_in_both_languages() -> None:
+def test_every_message_exists_in_both_languages() -> None:
     for words in rules._MESSAGES.values():
         assert words["fr"] and words["en"] and words["fr"] != words["en"]
         assert unicodedata.is_normalized("NFC", words["fr"])

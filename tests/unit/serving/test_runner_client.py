@@ -1,4 +1,4 @@
-"""The line to a runner, against a socket that behaves as BentoML's does: it stays open when the runner dies."""
+"""The runner client against a socket that, like BentoML's, stays open when the runner dies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polarity.serving.runner_client import Call, RemoteModel, RunnerClient, Runn
 
 
 class Supervisor:
-    """Holds the listening socket; `start` and `kill` what answers on it."""
+    """Holds the listening socket; `start` and `kill` control the server that answers on it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "runner.sock"
@@ -66,31 +66,31 @@ def model(supervisor: Supervisor, call: Call = rows, **more: Any) -> RemoteModel
     return RemoteModel(supervisor.path.as_uri(), call, **more)
 
 
-def test_a_runner_that_starts_dies_and_comes_back_is_followed(tmp_path: Path) -> None:
+def test_runner_is_tracked_as_it_starts_dies_and_restarts(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
-        told: list[State] = []
-        remote = model(supervisor, changed=told.append)
+        states: list[State] = []
+        remote = model(supervisor, changed=states.append)
         with pytest.raises(ServiceUnavailable, match="starting"):
             await remote.run(["too early"])
         await supervisor.start()
-        await until(lambda: remote.trouble is None)
+        await until(lambda: remote.problem is None)
         assert await remote.run(["abc", "d"]) == [[3.0, 0.0], [1.0, 0.0]]
         await supervisor.kill()
-        await until(lambda: remote.trouble is not None)
+        await until(lambda: remote.problem is not None)
         with pytest.raises(ServiceUnavailable, match="gone"):
             await remote.run(["nobody there"])
         await supervisor.start()
-        await until(lambda: remote.trouble is None)
+        await until(lambda: remote.problem is None)
         assert await remote.run(["back"]) == [[4.0, 0.0]]
-        assert [bool(state.trouble) for state in told] == [False, True, False]
+        assert [bool(state.problem) for state in states] == [False, True, False]
         await remote.close()
         await supervisor.kill()
 
     run(test)
 
 
-def test_what_is_on_its_way_when_the_runner_dies_is_answered(tmp_path: Path) -> None:
+def test_calls_in_flight_fail_when_the_runner_dies(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
 
@@ -100,7 +100,7 @@ def test_what_is_on_its_way_when_the_runner_dies_is_answered(tmp_path: Path) -> 
 
         remote = model(supervisor, never)
         await supervisor.start()
-        await until(lambda: remote.trouble is None)
+        await until(lambda: remote.problem is None)
         waiting = asyncio.create_task(remote.run(["on its way"]))
         await asyncio.sleep(0)
         await supervisor.kill()
@@ -111,7 +111,7 @@ def test_what_is_on_its_way_when_the_runner_dies_is_answered(tmp_path: Path) -> 
     run(test)
 
 
-def test_whoever_finds_the_runner_gone_first_tells_it(tmp_path: Path) -> None:
+def test_failed_call_reports_the_runner_as_gone(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
 
@@ -120,24 +120,24 @@ def test_whoever_finds_the_runner_gone_first_tells_it(tmp_path: Path) -> None:
 
         remote = model(supervisor, broken)
         await supervisor.start()
-        await until(lambda: remote.trouble is None)
+        await until(lambda: remote.problem is None)
         with pytest.raises(ServiceUnavailable):
             await remote.run(["on its way"])
-        assert remote.trouble is not None and "gone" in remote.trouble, "at once, not with the next beat"
-        await until(lambda: remote.trouble is None)  # it was only that connection
+        assert remote.problem is not None and "gone" in remote.problem, "immediately, not at the next heartbeat"
+        await until(lambda: remote.problem is None)  # it was only that connection
         await remote.close()
         await supervisor.kill()
 
     run(test)
 
 
-def test_a_runner_that_is_not_ready_says_why(tmp_path: Path) -> None:
+def test_runner_that_is_not_ready_reports_why(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
         supervisor.state = b'{"trouble": "no GPU here", "precision": "", "device": "gpu 0"}'
         remote = model(supervisor)
         await supervisor.start()
-        await until(lambda: remote.trouble == "no GPU here")
+        await until(lambda: remote.problem == "no GPU here")
         with pytest.raises(ServiceUnavailable, match="no GPU here"):
             await remote.run(["x"])
         await remote.close()
@@ -146,18 +146,18 @@ def test_a_runner_that_is_not_ready_says_why(tmp_path: Path) -> None:
     run(test)
 
 
-def test_a_call_that_breaks_says_that_the_runner_is_away(tmp_path: Path) -> None:
+def test_broken_call_raises_runner_lost(tmp_path: Path) -> None:
     async def test() -> None:
         supervisor = Supervisor(tmp_path)
-        hop = RunnerClient(supervisor.path.as_uri(), timeout_s=10)
+        client = RunnerClient(supervisor.path.as_uri(), timeout_s=10)
         supervisor.state = b"[[0.25, 0.75]]"
         await supervisor.start(end=b"}")
-        assert await hop("predict", ["x"]) == [[0.25, 0.75]]
+        assert await client("predict", ["x"]) == [[0.25, 0.75]]
         await supervisor.kill()
         supervisor.listener.close()
         supervisor.path.unlink()
         with pytest.raises(RunnerLost, match="does not answer"):
-            await hop("predict", ["x"])
-        await hop.close()
+            await client("predict", ["x"])
+        await client.close()
 
     run(test)

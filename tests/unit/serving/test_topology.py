@@ -1,4 +1,4 @@
-"""What a server decides to run on, without a GPU in sight."""
+"""The topology decision, tested without a GPU."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def topology(model: ModelManifest, *, cores: int = 8, gpus: int = 0, **variables
         ("gpu", 0, manifest(), "gpu"),
     ],
 )
-def test_the_device_follows_the_option_the_machine_and_the_model(
+def test_device_follows_the_option_the_machine_and_the_model(
     device: str, present: int, model: ModelManifest, kind: str
 ) -> None:
     assert topology(model, gpus=present, device=device).kind == kind
@@ -57,12 +57,12 @@ def test_the_device_follows_the_option_the_machine_and_the_model(
 @pytest.mark.parametrize(
     ("model", "right"), [(manifest("logistic"), "cpu or auto"), (manifest("bert", "int8"), "fp32")]
 )
-def test_a_gpu_for_what_cannot_use_one_is_refused(model: ModelManifest, right: str) -> None:
+def test_gpu_for_a_model_that_cannot_use_one_is_refused(model: ModelManifest, right: str) -> None:
     with pytest.raises(ConfigurationError, match=f"POLARITY_DEVICE=gpu.*{right}"):
         topology(model, gpus=1, device="gpu")
 
 
-def test_on_a_cpu_the_gateway_owns_the_model_unless_told_otherwise() -> None:
+def test_gateway_owns_the_model_on_a_cpu_by_default() -> None:
     alone = topology(manifest(), cores=6)
     assert (alone.runners, alone.gateways, alone.threads, alone.max_batch, alone.lanes) == (0, 1, 6, 256, 1)
     apart = topology(manifest(), cores=6, runner="process", workers="2")
@@ -73,7 +73,7 @@ def test_on_a_cpu_the_gateway_owns_the_model_unless_told_otherwise() -> None:
     assert topology(manifest("logistic"), cores=6).max_batch == 32
 
 
-def test_there_is_one_runner_for_each_gpu() -> None:
+def test_each_gpu_has_one_runner() -> None:
     two = topology(manifest(), cores=16, gpus=2)
     assert (two.runners, two.resources, two.gateways, two.lanes) == (2, {"gpu": 2}, 4, 4)
     assert [two.placement(worker).index for worker in range(2)] == [0, 1]
@@ -95,7 +95,7 @@ def test_memory_on_the_gpu_is_bounded() -> None:
     assert Placement().providers == [CPU]
 
 
-def test_a_promised_gpu_that_is_not_there_is_said() -> None:
+def test_missing_required_gpu_is_reported() -> None:
     Placement("gpu").require([CUDA, CPU])
     Placement("cpu").require([CPU])
     for providers in ([CPU], []):
@@ -103,7 +103,7 @@ def test_a_promised_gpu_that_is_not_there_is_said() -> None:
             Placement("gpu").require(providers)
 
 
-def test_half_precision_is_for_gpus_and_for_packages_that_have_it() -> None:
+def test_half_precision_is_used_on_gpus_if_the_package_has_it() -> None:
     both = manifest("distilbert", "fp32", HALF_GRAPH)
     assert graph_of(both, Placement("gpu")) == HALF_GRAPH
     assert graph_of(both, Placement("cpu")) == GRAPH
