@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer
 from transformers import DistilBertConfig, TFDistilBertForSequenceClassification
 
-from polarity.inference.package import ModelManifest
 from polarity.families.encoders import TOKENIZER
+from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import GRAPH
 
 folder = Path(os.environ["PEER_MODEL"])
