@@ -112,7 +112,7 @@ def test_feedback_says_that_the_log_does_not_respond(serve: Any, tmp_path: Path)
         refused = httpx.post(server.url + "/feedback", json=opinion, headers={"accept-language": "en"}, trust_env=False)
         assert refused.status_code == 503 and refused.headers["retry-after"]
         assert refused.json() == {"detail": "The label could not be stored: the prediction log does not respond."}
-        assert "A label could not be stored." in server.log
+        assert "The label could not be stored: " in server.log
 
 
 ORIGIN = {"origin": "https://app.example"}
