@@ -177,6 +177,15 @@ CHANGES = (
         real=True,
     ),
     Change(
+        "a file of the Bento that has the name of another one",
+        edit=(
+            "bentos/topology.py",
+            "options = ServingOptions.read()",
+            "SERVED = True\noptions = ServingOptions.read()",
+        ),
+        runs={"package"},
+    ),
+    Change(
         "an option of the server",
         edit=(
             "src/polarity/serving/options.py",

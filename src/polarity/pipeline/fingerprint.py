@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from polarity.config.settings import PROJECT
 from polarity.inference.package import file_digest
 
 # What cannot change a result: how steps are run and stored, options (relevant ones are parameters), errors, and the
@@ -97,8 +98,15 @@ def fingerprint(
     parts |= {f"code:{body.name}": body.digest} if body else {}
     parts |= {f"module:{name}": module_digest(name) for name in sorted(closure(roots))}
     parts |= {f"library:{name}": importlib.metadata.version(name) for name in libraries}
-    parts |= {f"file:{path.name}": file_digest(path) for path in files}
+    parts |= {f"file:{_file_name(path)}": file_digest(path) for path in files}
     return Fingerprint(step, dict(sorted(parts.items())))
+
+
+def _file_name(path: Path) -> str:
+    """A file's name within the project; several folders have a `topology.py`. Outside it, with its folder."""
+    if path.is_relative_to(PROJECT):
+        return path.relative_to(PROJECT).as_posix()
+    return f"{path.parent.name}/{path.name}"
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

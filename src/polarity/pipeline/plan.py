@@ -25,7 +25,8 @@ class PlannedStep:
 def plan(config: TrainConfig, store: Store) -> list[PlannedStep]:
     """Plan a run with `config`.
 
-    A step whose input comes from a step that runs is `open`: it is kept if that input turns out unchanged.
+    A step whose input comes from a step that runs is `open`: it is kept if that input turns out unchanged, and
+    nothing else that it depends on has changed.
 
     Raises
     ------

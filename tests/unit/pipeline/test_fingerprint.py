@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polarity.config.settings import PROJECT
 from polarity.pipeline import graph
 from polarity.pipeline.fingerprint import Fingerprint, closure, code_of, fingerprint, module_digest
 
@@ -180,4 +181,13 @@ def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
     before = fingerprint("probe", inputs={}, parameters={}, files=(suite,))
     suite.write_text("{ }")
     after = fingerprint("probe", inputs={}, parameters={}, files=(suite,))
-    assert after.changes(before.parts) == ["file suite.json changed"]
+    assert after.changes(before.parts) == [f"file {tmp_path.name}/suite.json changed"]
+
+
+def test_files_of_the_same_name_count_separately() -> None:
+    files = [PROJECT / "bentos" / "topology.py", PROJECT / "src" / "polarity" / "serving" / "topology.py"]
+    parts = fingerprint("probe", inputs={}, parameters={}, files=files).parts
+    assert [part for part in parts if part.startswith("file:")] == [
+        "file:bentos/topology.py",
+        "file:src/polarity/serving/topology.py",
+    ]
