@@ -51,7 +51,7 @@ _PREDICTIONS = {
     "properties": {
         "predictions": {
             "type": "array",
-            "description": "In the order of the texts; a refused text has its reason in its place.",
+            "description": "In the order of the texts. For a refused text, the item is the reason.",
             "items": {
                 "anyOf": [
                     _PREDICTION,
@@ -223,7 +223,7 @@ async def predict(request: Request) -> Response:
     summary=f"The sentiments of 1 to {MAX_TEXTS} texts",
     responses=_responses(429, 503, 504, s200=_json("The predictions.", _PREDICTIONS)),
     openapi_extra=_body(
-        BatchRequest, texts={"description": "Texts as for /predict; invalid ones are refused in their place."}
+        BatchRequest, texts={"description": "Texts as for /predict. Each invalid one is refused individually."}
     ),
 )
 async def predict_batch(request: Request) -> Response:

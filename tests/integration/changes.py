@@ -202,7 +202,7 @@ CHANGES = (
     ),
     Change(
         "the contract",
-        edit=("src/polarity/serving/contract.py", "_PROBLEMS_SHOWN = 10", "_PROBLEMS_SHOWN = 11"),
+        edit=("src/polarity/serving/contract.py", "_MAX_PROBLEMS = 10", "_MAX_PROBLEMS = 11"),
         runs={"package"},
     ),
     Change(
@@ -212,7 +212,7 @@ CHANGES = (
     ),
     Change(
         "the prediction log",
-        edit=("src/polarity/record/prediction_log.py", "_ROWS_AT_ONCE = 1_000", "_ROWS_AT_ONCE = 2_000"),
+        edit=("src/polarity/record/prediction_log.py", "_MAX_ROWS_PER_WRITE = 1_000", "_MAX_ROWS_PER_WRITE = 2_000"),
         runs={"package"},
     ),
     Change(

@@ -37,7 +37,7 @@ _STANDING_S = 0.15
 _STANDING_SHARE = 0.9
 _CALM_TICKS, _CALM_ROOMS = 10, 4
 # Decay of the pace estimate per batch, and the limit on how many times slower than it a single batch may count: a
-# machine that stalled for a moment is not a slow model, while a model that really became slow soon shows.
+# machine that stalled for a moment is not a slow model, while a real slowdown shows after a few batches.
 _PACE_DECAY, _OUTLIER = 0.9, 4
 
 

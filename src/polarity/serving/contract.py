@@ -30,7 +30,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 Headers = Iterable[tuple[bytes, bytes]]
 
 _OUTCOMES = {"new": 201, "same": 200, "other": 409, "unknown": 404}
-_PROBLEMS_SHOWN = 10
+_MAX_PROBLEMS = 10
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /predict/batch. An item that is not a string is refused in its place, not here."""
+    """Body of POST /predict/batch. An item that is not a string is refused individually."""
 
     texts: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_TEXTS)]
 
@@ -81,14 +81,14 @@ class Refused(PolarityError):
         detail: Any = message(self.code, language)
         if self.problems:
             detail = [
-                {"type": code, "loc": ["body", *place], "msg": message(code, language)} for code, place in self.problems
+                {"type": code, "loc": ["body", *path], "msg": message(code, language)} for code, path in self.problems
             ]
         return Reply(self.status, msgspec.json.encode({"detail": detail}), self.headers)
 
 
-def invalid(code: str, *place: str) -> Refused:
-    """A 422 for one place in the body."""
-    return Refused(422, code, problems=[(code, place)])
+def invalid(code: str, *path: str) -> Refused:
+    """A 422 for one field of the body, or for the whole body if `path` is empty."""
+    return Refused(422, code, problems=[(code, path)])
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _decode(body: bytes, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError:
-        problems = list(islice(_problems(given, kind), _PROBLEMS_SHOWN))
+        problems = list(islice(_problems(given, kind), _MAX_PROBLEMS))
         raise Refused(422, problems[0][0], problems=problems) from None
 
 
@@ -341,7 +341,7 @@ def _no_constant(name: str) -> object:
 
 
 def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The problems of `given`: message codes and places."""
+    """The problems of `given`: message codes and the paths of their fields."""
     if not isinstance(given, dict):
         yield "object_type", ()
         return

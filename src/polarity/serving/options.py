@@ -83,8 +83,8 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
-            reason, _, place = str(error).partition(" - at `$.")
-            name = place.rstrip("`")
+            reason, _, field = str(error).partition(" - at `$.")
+            name = field.rstrip("`")
             raise ConfigurationError(f"Got {_PREFIX}{name.upper()}={given.get(name)!r}: {reason}.") from error
 
     @property

@@ -163,19 +163,19 @@ def refuse(text: object) -> Refusal | None:
         return _TOO_LONG
     if _LETTER.search(text):
         return None
-    shows, digits = False, False
+    visible, digits = False, False
     for character in text:
         if character in _IN_NUMBERS:
-            shows = True
+            visible = True
             continue
         category = unicodedata.category(character)
         if category[0] == "N":
-            shows = digits = True
+            visible = digits = True
         elif category not in ("Cc", "Cf", "Zs", "Zl", "Zp") and character not in _INVISIBLE:
             return None
     if digits:
         return _NUMBER
-    return None if shows else _BLANK
+    return None if visible else _BLANK
 
 
 def message(code: str, language: Language) -> str:

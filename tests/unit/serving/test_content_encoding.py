@@ -22,7 +22,7 @@ def raw_deflate(body: bytes) -> bytes:
 
 
 def gzipped(body: bytes) -> bytes:
-    """Without the time: these bytes are in the names of tests, which have to be the same in every process."""
+    """Gzip without a timestamp: these bytes are part of test names, which must be the same in every process."""
     return gzip.compress(body, mtime=0)
 
 

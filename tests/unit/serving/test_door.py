@@ -65,8 +65,8 @@ def test_chunked_compressed_body_is_read(door: Door) -> None:
     whole = gzip.compress(b'{"text": "so so"}')
 
     async def pieces() -> Any:
-        for place in range(0, len(whole), 5):
-            yield whole[place : place + 5]
+        for start in range(0, len(whole), 5):
+            yield whole[start : start + 5]
 
     response = ask(door, "POST", "/predict", content=pieces(), headers={"content-encoding": "gzip"})
     assert response.status_code == 200
