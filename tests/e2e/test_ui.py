@@ -106,7 +106,7 @@ def test_deployments_are_listed(ui: Ui, page: sync_api.Page) -> None:
 
 def test_run_form_shows_the_configuration(ui: Ui, page: sync_api.Page) -> None:
     page.goto(f"{ui.prefect}/deployments/deployment/{_deployment(ui, 'nightly')}/run")
-    page.get_by_text("The models to train.").wait_for()
+    page.get_by_text("Models to train, from:").wait_for()
     page.get_by_text("Where the labelled tweets come from and how to read them.").wait_for()
     shown = page.inner_text("body")
     assert "Inverse strength of the L2 penalty." in shown
