@@ -19,7 +19,7 @@ from prefect.futures import PrefectFuture
 
 from flows.adapter import call_parameters
 from polarity.config.sections import DaskConfig
-from polarity.config.settings import shared_places
+from polarity.config.settings import shared_settings
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.inference.placement import cores
 from polarity.scoring.pool import Pool
@@ -212,8 +212,8 @@ def _check_shared_folders(client: Client, address: str) -> None:
         raise ServiceUnavailable(
             f"The Dask scheduler at {address} has no workers. Start one with `python -m dask worker {address}`."
         )
-    mine = shared_places()
-    for worker, theirs in client.run(shared_places).items():
+    mine = shared_settings()
+    for worker, theirs in client.run(shared_settings).items():
         if differing := [name for name, folder in mine.items() if theirs.get(name) != folder]:
             raise ConfigurationError(
                 f"The Dask worker {worker} has a different {' and a different '.join(differing)} from this process; "

@@ -300,7 +300,7 @@ def _show_evaluation(run: Run, outcome: Outcome[Scorecard], _: Results, model: s
     )  # fmt: skip
     # invalid predictions disqualify this candidate, not the others
     for objection in rejected_predictions(outcome.result):
-        log.warning("%s cannot be chosen: %s", model, objection)
+        log.warning("%s cannot be selected: %s", model, objection)
 
 
 def _show_behaviour(run: Run, outcome: Outcome[Examination], _: Results, model: str) -> None:

@@ -132,7 +132,7 @@ def test_report_shows_spread_over_seeds() -> None:
     assert first["log_loss"] != second["log_loss"], "another seed is another model"
     low, high = first["accuracy_interval"]
     assert low - 0.1 < second["accuracy"] < high + 0.1
-    assert "each time with another seed" in (folder / "report.html").read_text()
+    assert "each time with a different seed" in (folder / "report.html").read_text()
 
 
 @pytest.mark.realdata

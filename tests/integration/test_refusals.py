@@ -61,7 +61,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "cut off": (_write("t.csv.gz", gzip.compress(GOOD.encode())[:-40]), "damaged or cut off"),
     "a web page": (_write("t.csv", b"<!doctype html><title>Log in</title>"), "is a web page (HTML)"),
     "too many fields": (_write("t.csv", GOOD.replace("set\n", "set, well, ok\n", 60).encode()), "--data.quoting false"),
-    "one class": (_write("t.csv", re.sub(r"\n[04],", "\nneg,", GOOD).encode()), "no row of ['positive']"),
+    "one class": (_write("t.csv", re.sub(r"\n[04],", "\nneg,", GOOD).encode()), "no row is labelled ['positive']"),
     "duplicates": (_write("t.csv", DUPLICATES.encode()), "repeat the text of an earlier row"),
     "no such file": (lambda folder: ["--data.path", str(folder / "none.csv")], "none.csv does not exist"),
     "no encoder": (_option("--distilbert.encoder", "/nowhere/distilbert"), "/nowhere/distilbert"),

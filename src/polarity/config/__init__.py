@@ -1,6 +1,6 @@
-"""Options: the sections of a configuration, the settings of a process, and the command line made of them.
+"""Configuration: the sections, the process settings, and the command line built from them.
 
-A section holds what one step of a flow depends on; settings say where things live on this machine. What a whole run
-is configured with (profiles, `TrainConfig`) is in `polarity.pipeline.config`, and a family's own section in its file
-under `polarity.families`. Nothing here imports another package of the project.
+A section holds the options that one step of a flow depends on; settings locate folders and services. The configuration
+of a whole run (profiles, `TrainConfig`) is in `polarity.pipeline.config`, and each family's section is in its module
+under `polarity.families`.
 """

@@ -1,4 +1,4 @@
-"""From a command line to a configuration: every option of the model by its dotted name."""
+"""Parse the command line into a configuration: every option of the model has a dotted name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ S = TypeVar("S", bound=Section)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without a page of usage before it."""
+    """An argument parser whose errors are one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -27,9 +27,7 @@ class _Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             near = get_close_matches(wrong, known, n=1)
             message = f"there is no option {wrong}" + (f"; did you mean {near[0]}?" if near else "")
-        raise ConfigurationError(
-            f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} {self.prog} --help lists them."
-        )
+        raise ConfigurationError(f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} See {self.prog} --help.")
 
 
 def parse_options(
@@ -40,29 +38,29 @@ def parse_options(
     flags: Mapping[str, str] | None = None,
     named: Mapping[str, str] | None = None,
 ) -> tuple[S, dict[str, str | None]]:
-    """Read a configuration from the command line over the defaults of the profile that it names.
+    """Parse a configuration from the command line, based on the defaults of the selected profile.
 
     Parameters
     ----------
     model : type
         The configuration model; its docstrings are the help texts.
     arguments : sequence of str, optional
-        Default: the process's own.
+        Default: the arguments of the process.
     prog : str
-        What the command is called.
+        Name of the command.
     flags : mapping, optional
-        Switches outside the configuration (name without dashes, and help text).
+        Help text by name (without dashes) of switches outside the configuration.
     named : mapping, optional
-        Options outside the configuration that take a value.
+        Help text by name of options outside the configuration that take a value.
 
     Returns
     -------
-    configuration, and the flags and named options that were given, with the value or none
+    configuration, and the given flags and named options with their value (`None` for a flag)
 
     Raises
     ------
     ConfigurationError
-        If an option is unknown or has a wrong value; the message names it.
+        If an option is unknown or has an invalid value; the message names it.
     """
     options = type(
         "Options",
@@ -83,51 +81,51 @@ def parse_options(
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _Parser(prog=prog, usage=f"{prog} [OPTION ...]", description=model.__doc__, allow_abbrev=False)
-    beside = _Parser(prog=prog, add_help=False, allow_abbrev=False)
+    outside_parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
     for flag, text in (flags or {}).items():
-        for each in (parser, beside):
+        for each in (parser, outside_parser):
             each.add_argument(f"--{flag}", action="store_true", help=text)
     for name, text in (named or {}).items():
-        for each in (parser, beside):
+        for each in (parser, outside_parser):
             each.add_argument(f"--{name}", metavar=name.upper(), help=text)
-    found, arguments = beside.parse_known_args(arguments)
+    found, arguments = outside_parser.parse_known_args(arguments)
     outside: dict[str, str | None] = {flag: None for flag in flags or {} if getattr(found, flag)}
     outside |= {name: value for name in named or {} if (value := getattr(found, name)) is not None}
     try:
         given = CliSettingsSource(options, cli_parse_args=arguments, root_parser=parser)()
-    except ValueError as error:  # pydantic-settings: a value that is not even JSON where JSON is wanted
+    except ValueError as error:  # pydantic-settings: a value that must be JSON but is not
         raise ConfigurationError(f"{error}. See {prog} --help.") from error
     return configure(model, given), outside
 
 
 def configure(model: type[S], given: Mapping[str, Any]) -> S:
-    """The configuration that `given` makes.
+    """Validate `given` and return the configuration.
 
     Raises
     ------
     ConfigurationError
-        If an option is unknown or has a wrong value.
+        If an option is unknown or has an invalid value.
     """
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise ConfigurationError(_told(error, model)) from error
+        raise ConfigurationError(_validation_message(error, model)) from error
 
 
-def _told(error: ValidationError, model: type[Section]) -> str:
-    told = []
+def _validation_message(error: ValidationError, model: type[Section]) -> str:
+    messages = []
     for problem in error.errors():
         names = [part for part in problem["loc"] if isinstance(part, str)]
         where = ".".join(names)
         if problem["type"] == "extra_forbidden":
             known = _option_names(model)
             near = get_close_matches(where, known, n=1)
-            told.append(f"there is no option {where}" + (f"; did you mean {near[0]}?" if near else ""))
+            messages.append(f"there is no option {where}" + (f"; did you mean {near[0]}?" if near else ""))
         elif problem["type"] == "value_error":
-            told.append(str(problem["ctx"]["error"]))
+            messages.append(str(problem["ctx"]["error"]))
         else:
-            told.append(f"{where}: got {problem['input']!r}; {problem['msg'].removeprefix('Value error, ')}")
-    return ". ".join(told)
+            messages.append(f"{where}: got {problem['input']!r}; {problem['msg'].removeprefix('Value error, ')}")
+    return ". ".join(messages)
 
 
 def _option_names(model: type[Section], prefix: str = "") -> list[str]:

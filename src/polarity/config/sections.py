@@ -1,7 +1,7 @@
-"""The sections of a configuration: what one step of a flow depends on.
+"""The sections of a configuration: the options that one step of a flow depends on.
 
-A change of one option makes only the steps that read its section run again. The sections of the models are in the
-modules of their families.
+Changing an option reruns only the steps that read its section. The sections of the models are in the modules of their
+families.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration that refuses options it does not know."""
+    """A frozen part of the configuration that rejects unknown options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
@@ -22,54 +22,54 @@ class DataConfig(Section):
     """Where the labelled tweets come from and how to read them."""
 
     source: Literal["file", "generated"] = "file"
-    """`file` reads `path`; `generated` writes the project's own corpus."""
+    """`file` reads `path`; `generated` uses the project's synthetic corpus."""
     path: Path | None = None
-    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed by gzip, bzip2, xz, zstd or zip."""
+    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed with gzip, bzip2, xz, zstd or zip."""
     text_column: str | None = None
-    """Column of the text; of JSON, nested fields have dotted names. Default: `text`, `tweet` or another usual name."""
+    """Text column; nested JSON fields have dotted names. Default: `text`, `tweet` or another common name."""
     label_column: str | None = None
-    """Column of the label. Default: `label`, `sentiment` or another usual name, whichever is there."""
+    """Column of the label. Default: `label`, `sentiment` or another common name."""
     label_map: dict[str, str] | None = None
-    """From the file's label to the project's, e.g. '{"0": "negative"}'. Default: usual names in six languages, and
-    number codes if only one reading fits the values of the column."""
+    """Map from the file's labels to ours, e.g. '{"0": "negative"}'. Default: common names in six languages, and
+    numeric codes if the values of the column are unambiguous."""
     ignore_labels: tuple[str, ...] = ()
-    """Labels of the file whose rows are left out on purpose, e.g. `irrelevant`."""
+    """Labels of the file whose rows are excluded, e.g. `irrelevant`."""
     encoding: str | None = None
-    """Default: judged by the content."""
+    """Encoding of the file, e.g. `cp1252`. Default: detected from the content."""
     separator: str | None = None
-    """Default: judged by the content."""
+    """Separator of the columns, one character. Default: detected from the content."""
     quoting: bool | None = None
-    """Whether fields may be quoted; without it, surplus separators belong to the last column. Default: judged by the
+    """Whether fields may be quoted; if not, extra separators belong to the last column. Default: detected from the
     content."""
     header: Literal["auto", "none"] = "auto"
-    """`none`: the first line is a record, and the columns are called column_1, column_2 …"""
+    """`none`: the first line is a record, and the columns are named column_1, column_2 …"""
     limit: int | None = Field(None, ge=1)
-    """Read at most so many rows, spread evenly over the file."""
+    """Maximum number of rows to read, spread evenly over the file."""
     rows: int = Field(6000, ge=200)
-    """Size of the generated corpus."""
+    """Number of rows of the generated corpus."""
     seed: int = 7
     """Seed of the generated corpus."""
 
 
 class GateConfig(Section):
-    """Limits of the aggregate checks; a set outside them stops the flow before any training."""
+    """Limits of the aggregate checks; a data set that exceeds one stops the flow before training."""
 
     max_bad_share: float = Field(0.05, ge=0, le=1)
-    """Largest share of rows that may be quarantined."""
+    """Maximum share of quarantined rows."""
     max_duplicate_share: float = Field(0.2, ge=0, le=1)
-    """Largest share of rows that repeat an earlier text."""
+    """Maximum share of rows that repeat an earlier text."""
     min_class_share: float = Field(0.05, ge=0, le=1)
-    """Smallest share of the rarest class."""
+    """Minimum share of the rarest class."""
     max_mojibake_share: float = Field(0.05, ge=0, le=1)
-    """Largest share of rows with signs of a wrong encoding."""
+    """Maximum share of rows that appear wrongly encoded."""
     min_rows: int = Field(200, ge=1)
-    """Fewest rows to learn from."""
+    """Minimum number of rows for training."""
     max_length: int = Field(1000, ge=1)
-    """Longest text in characters; entities and mojibake make real tweets longer than 140 or 280."""
+    """Maximum length of a text in characters; entities and mojibake make real tweets longer than 140 or 280."""
 
 
 class PreparationConfig(Section):
-    """How accepted tweets become splits."""
+    """How accepted tweets are split."""
 
     test_share: float = Field(0.2, gt=0, lt=0.5)
     """Share of distinct texts in the test split, chosen by a hash of the normalised text."""
@@ -80,72 +80,74 @@ class PreparationConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How candidates are measured."""
+    """How candidates are evaluated."""
 
     train_rows: int = Field(10_000, ge=1)
-    """Rows of the training split on which the train figures are measured."""
+    """Rows of the training split on which the training metrics are measured."""
     seeds: int = Field(0, ge=0)
-    """Fit each model that depends on a seed with so many of them, to show how far chance alone moves its figures."""
+    """Number of seeds with which to fit each seeded model, to show how much its metrics vary by chance."""
     seed_rows: int = Field(10_000, ge=100)
-    """Training rows of each of those fits."""
+    """Training rows for each of these fits."""
 
 
 class Range(Section):
-    """Numbers between two bounds."""
+    """A range of numbers."""
 
     low: float
-    """The smallest."""
+    """Lower bound."""
     high: float
-    """The largest."""
+    """Upper bound."""
     log: bool = False
-    """Search the exponent evenly, not the number."""
+    """Search on a logarithmic scale."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"Got low={self.low:g} and high={self.high:g}; low is below high, and above 0 with log.")
+            raise ValueError(
+                f"Got low={self.low:g} and high={self.high:g}; low must be below high, and above 0 if log is set."
+            )
         return self
 
 
 class PolicyConfig(Section):
-    """Which candidate is chosen, and whether it replaces the champion."""
+    """Which candidate is selected, and whether it replaces the champion."""
 
     family: str | None = None
-    """Pin a family: only its candidates are considered."""
+    """Consider only candidates of this family."""
     max_latency_ms: float = Field(250.0, gt=0)
-    """Largest p95 latency of one text, in process."""
+    """Maximum in-process p95 latency of one text, in milliseconds."""
     max_size_mb: float = Field(600.0, gt=0)
-    """Largest packaged model."""
+    """Maximum size of a packaged model, in MB."""
     margin: float = Field(0.005, ge=0)
     """Non-inferiority margin of test macro-F1 against the champion."""
     resamples: int = Field(1000, ge=100)
-    """Resamples of the paired bootstrap."""
+    """Number of resamples of the paired bootstrap."""
 
 
 class BehaviourLimits(Section):
-    """Smallest share of each behaviour test's sentences that must be answered as expected.
+    """Minimum pass rate of each behaviour test.
 
-    The defaults let through a small, honest model and stop a broken one.
+    The defaults accept a small but sound model and reject a broken one.
     """
 
     plain_positive: float = Field(0.3, ge=0, le=1)
     """Plain praise is positive."""
     plain_negative: float = Field(0.3, ge=0, le=1)
-    """Plain complaint is negative."""
+    """A plain complaint is negative."""
     negated: float = Field(0.1, ge=0, le=1)
-    """Praise that is denied is not positive."""
+    """Negated praise is not positive."""
     names: float = Field(0.85, ge=0, le=1)
-    """Another first name changes nothing."""
+    """A different first name does not change the answer."""
     links: float = Field(0.6, ge=0, le=1)
-    """A link at the end changes nothing."""
+    """A link at the end does not change the answer."""
     mentions: float = Field(0.6, ge=0, le=1)
-    """Writing to somebody changes nothing."""
+    """A leading mention does not change the answer."""
     typos: float = Field(0.7, ge=0, le=1)
-    """Two swapped letters change nothing."""
+    """A typo in a neutral word does not change the answer."""
     hashtag_case: float = Field(0.8, ge=0, le=1)
-    """Capitals in a hashtag change nothing."""
+    """Capitals in a hashtag do not change the answer."""
     added_not: float = Field(0.6, ge=0, le=1)
-    """An added "not" lowers praise."""
+    """An added "not" lowers the score."""
     added_praise: float = Field(0.75, ge=0, le=1)
     """Added praise does not lower the score."""
 
@@ -156,31 +158,31 @@ class FaultConfig(Section):
     fit_timeout_s: float = Field(4 * 3600, gt=0)
     """Seconds after which a fit's process is killed."""
     step_timeout_s: float = Field(4 * 3600, gt=0)
-    """Seconds after which any other step is given up."""
+    """Seconds after which any other step times out."""
     retries: int = Field(2, ge=0)
-    """Retries of a step whose error is worth one."""
+    """Number of retries of a step that fails with a transient error."""
     retry_delay_s: float = Field(2.0, ge=0)
-    """First delay; later ones grow exponentially, with jitter."""
+    """Delay before the first retry, in seconds; later delays grow exponentially, with jitter."""
 
 
 class DaskConfig(Section):
-    """Dask workers, on this machine or on others."""
+    """Local or remote Dask workers."""
 
     address: str | None = None
-    """Address of a scheduler, e.g. `tcp://10.0.0.5:8786`. Default: workers of the run's own on this machine's cores."""
+    """Address of a scheduler, e.g. `tcp://10.0.0.5:8786`. Default: a local cluster on this machine's cores."""
 
 
 class SearchConfig(Section):
-    """How hyper-parameters are searched."""
+    """How hyperparameters are searched."""
 
     trials: int = Field(20, ge=1)
-    """Trials a model, those of an earlier, unfinished search counted; the logistic regression tries its whole grid."""
+    """Trials per model, including those of an earlier unfinished search; logistic regression tries its whole grid."""
     workers: int = Field(2, ge=1)
-    """Trials side by side."""
+    """Number of parallel trials."""
     prune: bool = True
     """Stop a trial whose validation loss after an epoch is above the median of the earlier ones."""
     space: dict[str, list[Any] | Range] | None = None
-    """What to search: option -> list of values, or '{"low": 1e-4, "high": 1e-2, "log": true}'. Default: by family."""
+    """Search space: option -> values, or '{"low": 1e-4, "high": 1e-2, "log": true}'. Default: that of the family."""
 
 
 class InputConfig(Section):
@@ -189,17 +191,17 @@ class InputConfig(Section):
     path: Path | None = None
     """CSV, TSV, JSON, JSON lines or Parquet, plain or compressed, or a folder of such files."""
     text_column: str | None = None
-    """Column of the text; of JSON, nested fields have dotted names. Default: `text`, `tweet` or another usual name."""
+    """Text column; nested JSON fields have dotted names. Default: `text`, `tweet` or another common name."""
     id_column: str | None = None
-    """Column that identifies a tweet. Default: `id`, `tweet_id`, `tweetid` or `textid`, if there is one."""
+    """Column that identifies a tweet. Default: `id`, `tweet_id`, `tweetid` or `textid`, if present."""
     date_column: str | None = None
-    """Column of the date. Default: `date`, `created_at`, `tweetdate`, `timestamp` or `time`, if there is one."""
+    """Column of the date. Default: `date`, `created_at`, `tweetdate`, `timestamp` or `time`, if present."""
     encoding: str | None = None
-    """Default: judged by the content."""
+    """Encoding of the file, e.g. `cp1252`. Default: detected from the content."""
     separator: str | None = None
-    """Default: judged by the content."""
+    """Separator of the columns, one character. Default: detected from the content."""
     quoting: bool | None = None
-    """Whether fields may be quoted; without it, surplus separators belong to the last column. Default: judged by the
+    """Whether fields may be quoted; if not, extra separators belong to the last column. Default: detected from the
     content."""
     header: Literal["auto", "none"] = "auto"
-    """`none`: the first line is a record, and the columns are called column_1, column_2 …"""
+    """`none`: the first line is a record, and the columns are named column_1, column_2 …"""

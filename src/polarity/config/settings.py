@@ -1,4 +1,4 @@
-"""Where things live: read from the environment, never from the configuration of a run."""
+"""Folders and addresses, read from the environment and never from the configuration of a run."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 
 class Settings(BaseSettings):
-    """Places and addresses, each settable as POLARITY_<NAME>."""
+    """Folders and addresses; each can be set as POLARITY_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="POLARITY_", frozen=True)
 
-    home: Path = Field(PROJECT, description="Folder under which everything below lives unless set on its own.")
+    home: Path = Field(PROJECT, description="Parent folder of all paths below that are not set themselves.")
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
     store: str | None = Field(
-        None, description="Results of steps: a folder, or an fsspec URL (s3://bucket/folder). Default: <home>/store."
+        None,
+        description="Store of step results: a folder or an fsspec URL (s3://bucket/folder). Default: <home>/store.",
     )
     store_cache: Path | None = Field(
-        None, description="Local copies of the results behind a URL. Default: <home>/store-cache."
+        None, description="Local cache of a store with a URL. Default: <home>/store-cache."
     )
     mlflow_uri: str | None = Field(
         None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
     )
     mlflow_artifacts: str | None = Field(
-        None, description="Where MLflow keeps artefacts. Default: <home>/mlruns/artifacts."
+        None, description="Where MLflow stores artifacts. Default: <home>/mlruns/artifacts."
     )
-    ui_url: str = Field("http://127.0.0.1:4280", description="Where `make ui` serves runs and Data Docs.")
-    mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Where `make ui` serves MLflow.")
+    ui_url: str = Field("http://127.0.0.1:4280", description="Address at which `make ui` serves runs and Data Docs.")
+    mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Address at which `make ui` serves MLflow.")
 
     @property
     def runs_folder(self) -> Path:
@@ -43,12 +44,12 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str | None:
-        """The store's URL, if it is no folder."""
+        """The URL of the store; `None` if it is a folder."""
         return self.store if self.store and "://" in self.store else None
 
     @property
     def store_folder(self) -> Path:
-        """Where results lie on this machine: the store, or its cache."""
+        """The local folder with the results: the store itself or its cache."""
         if self.store_url:
             return (self.store_cache or self.home / "store-cache").absolute()
         return Path(self.store or self.home / "store").absolute()
@@ -56,7 +57,7 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         if self.mlflow_uri:
-            # without a driver's name SQLAlchemy would look for psycopg 3
+            # without a driver name SQLAlchemy would look for psycopg 3
             return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
         home = require_url_safe(self.home.absolute(), library="MLflow", content="database", setting="POLARITY_HOME")
         return f"sqlite:///{home / 'mlruns' / 'mlflow.db'}"
@@ -64,41 +65,41 @@ class Settings(BaseSettings):
     @property
     def artifact_root(self) -> str:
         root = self.mlflow_artifacts or str(self.home.absolute() / "mlruns" / "artifacts")
-        if "://" not in root and not self.tracking_uri.startswith("http"):  # a server has a location of its own
+        if "://" not in root and not self.tracking_uri.startswith("http"):  # a server has its own artifact location
             setting = "POLARITY_MLFLOW_ARTIFACTS" if self.mlflow_artifacts else "POLARITY_HOME"
             require_url_safe(Path(root), library="MLflow", content="artifacts", setting=setting)
         return root
 
 
 def require_url_safe(folder: Path, *, library: str, content: str, setting: str) -> Path:
-    """Return `folder`, unless a library that puts it into a URL would read and write in a different one.
+    """Return `folder` if a library that puts it into a URL would use that same folder.
 
     SQLAlchemy cuts a path at `?` and decodes `%20`. Percent-encoding would not help: MLflow treats the same URL as a
-    plain path elsewhere, and creates folders that are named after the code.
+    plain path elsewhere, and creates folders with the escape codes in their names.
 
     Raises
     ------
     ConfigurationError
-        If the path contains a `?` or a percent-encoded character. Blanks, `#` and a `%` on its own are harmless.
+        If the path contains a `?` or a percent-encoded character. Spaces, `#` and a lone `%` are harmless.
     """
     path = str(folder)
     if found := re.search(r"\?|(%[0-9a-fA-F]{2})+", path):
         reading = f"as {unquote(found[0])!r}" if "%" in found[0] else "as the end of the path"
         raise ConfigurationError(
             f"The folder {path} contains {found[0]!r}, which {library} reads {reading} in the address of its "
-            f"{content}. Rename the folder, or set {setting} to another one."
+            f"{content}. Rename the folder, or set {setting} to a different one."
         )
     return folder
 
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return Settings()
 
 
-def shared_places() -> dict[str, str]:
-    """The settings that a flow and whoever works for it on another machine have to have in common."""
+def shared_settings() -> dict[str, str]:
+    """Return the settings that a flow and its workers on other machines must share."""
     known = settings()
     return {
         "POLARITY_STORE": known.store_url or str(known.store_folder),

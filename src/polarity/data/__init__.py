@@ -1,1 +1,1 @@
-"""Tweets on their way from a source to splits that do not leak."""
+"""Data ingestion, validation and splitting without leakage."""

@@ -1,4 +1,4 @@
-"""The gate before anything learns from a snapshot: what may go on, what is set aside, what stops the flow."""
+"""The gate before training: accepts rows, quarantines bad ones, and rejects data sets that are unfit for training."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ ACCEPTANCE_FILE = "acceptance.json"
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What the gate let through, and what it kept."""
+    """The result of the gate: the accepted rows and the quarantine."""
 
     folder: Path
     gate: GateResult
     quarantined: int
     refusal: str | None
-    """Why the whole set was refused, if it was."""
+    """Why the whole data set was rejected, or `None`."""
 
     @property
     def accepted(self) -> Snapshot:
-        """The rows that may go on.
+        """The accepted rows.
 
         Raises
         ------
         DataRejected
-            If the set was refused; the message lists every failure.
+            If the data set was rejected; the message lists every failure.
         """
         if self.refusal:
             raise DataRejected(self.refusal)
@@ -49,18 +49,18 @@ class Acceptance:
 
     @property
     def quarantine(self) -> Path:
-        """Parquet: the rows that were set aside, with `reason`; of those that could not be read, `line` and `raw`."""
+        """Parquet file of the quarantined rows with `reason`, and `line` and `raw` of unreadable records."""
         return self.folder / QUARANTINE_FILE
 
 
 def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
-    """Put `snapshot` before the suite `raw_tweets`; write the accepted rows, the quarantine and the Data Docs.
+    """Validate `snapshot` with the suite `raw_tweets`; write the accepted rows, the quarantine and the Data Docs.
 
-    A refused set is a result, too: its quarantine and its Data Docs say what to mend.
+    A rejected data set also produces a result: its quarantine and Data Docs show what to fix.
     """
     table = snapshot.read()
     labels = snapshot.manifest.labels
-    frame = _examined(table, labels)
+    frame = _validation_frame(table, labels)
     gate = validate(
         frame,
         suite="raw_tweets",
@@ -82,7 +82,7 @@ def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
     written = [reasons[row] for row in set_aside.column("row").to_pylist()]
     set_aside = set_aside.append_column("reason", pa.array(written, pa.string()))
     unreadable = snapshot.read_unreadable()
-    # what the file calls line or raw gives way: here they say where a record is, and what it is
+    # `line` and `raw` locate and quote an unreadable record here, so the file's own columns of these names are dropped
     own = [name for name in set_aside.column_names if name not in ("line", "raw")]
     set_aside = pa.concat_tables([set_aside.select(own), unreadable], promote_options="default").sort_by("row")
     pq.write_table(set_aside, quarantine)
@@ -92,9 +92,9 @@ def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
         if unreadable.num_rows:
             refusals.append(_unreadable_message(unreadable, table.num_rows))
         if not refusals or unreadable.num_rows == set_aside.num_rows:
-            refusals.append(f"{share:.1%} of the rows are bad, and at most {limit:.1%} may be (gate.max_bad_share)")
+            refusals.append(f"{share:.1%} of the rows are bad; at most {limit:.1%} may be (gate.max_bad_share)")
     source = snapshot.manifest.source
-    refusal = f"{source} is not fit to learn from: {'. '.join(refusals)}." if refusals else None
+    refusal = f"{source} is not fit for training: {'. '.join(refusals)}." if refusals else None
     if refusal is None:
         write_snapshot(table.filter(pa.array(~bad)), folder / "accepted", source=source, labels=labels)
     gate.write(folder / GATE_FILE)
@@ -104,7 +104,7 @@ def accept(snapshot: Snapshot, config: GateConfig, folder: Path) -> Acceptance:
 
 
 def read_acceptance(folder: Path) -> Acceptance:
-    """What `accept` wrote."""
+    """Read what `accept` wrote."""
     record = json.loads((folder / ACCEPTANCE_FILE).read_text())
     return Acceptance(folder, GateResult.read(folder / GATE_FILE), record["quarantined"], record["refusal"])
 
@@ -116,12 +116,12 @@ def _unreadable_message(unreadable: pa.Table, read: int) -> str:
         f"{first['line']}: {first['reason']}"
     )
     if any("field" in reason for reason in unreadable.column("reason").to_pylist()):
-        message += " (if the last column holds separators without quotes, say --data.quoting false)"
+        message += " (if the last column contains unquoted separators, use --data.quoting false)"
     return message
 
 
-def _examined(table: pa.Table, labels: tuple[str, ...]) -> pd.DataFrame:
-    """What the suite looks at: row, text, label, and a column of 0 and 1 for each aggregate."""
+def _validation_frame(table: pa.Table, labels: tuple[str, ...]) -> pd.DataFrame:
+    """Return the columns that the suite validates: row, text, label, and a 0/1 column for each aggregate."""
     frame: pd.DataFrame = table.select(["row", "text", "label"]).to_pandas()
     counts = frame["label"].value_counts()
     rarest = min(labels, key=lambda label: int(counts.get(label, 0)))

@@ -1,4 +1,4 @@
-"""Which column of a file is what, and what its labels mean."""
+"""Find the text and label columns of a file, and map its labels to the class set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LABEL_NAMES = (
 )
 SENTIMENT140 = ("label", "id", "date", "query", "user", "text")
 
-# The plain names, in the spellings that published sets use, in English, French, Spanish, German, Portuguese, Italian.
+# Spellings in published data sets, in English, French, Spanish, German, Portuguese and Italian.
 _SPELLINGS = {
     "negative": (
         "negative neg -ve bad négatif négative negatif negativo negativa neg. negativ negativer schlecht "
@@ -57,7 +57,7 @@ PLAIN_LABELS = {spelling: label for label, spellings in _SPELLINGS.items() for s
 }
 
 SENTIMENT140_CODES: Mapping[str, str] = {"0": "negative", "2": "neutral", "4": "positive"}
-# What the numbers of a column mean, by the set that they come from.
+# Meanings of numeric labels, by the scheme that uses them.
 CODES: Mapping[str, Mapping[str, str]] = {
     "0/4 or 0/2/4 (Sentiment140)": SENTIMENT140_CODES,
     "0/1": {"0": "negative", "1": "positive"},
@@ -66,8 +66,8 @@ CODES: Mapping[str, Mapping[str, str]] = {
     "1/2": {"1": "negative", "2": "positive"},
     "1 to 5 stars": {"1": "negative", "2": "negative", "3": "neutral", "4": "positive", "5": "positive"},
 }
-# The values that settle a reading although they also fit a part of another one.
-_SETTLED = {
+# Sets of values that identify a scheme although they also fit part of a different one.
+_UNAMBIGUOUS = {
     frozenset("04"): "0/4 or 0/2/4 (Sentiment140)",
     frozenset("024"): "0/4 or 0/2/4 (Sentiment140)",
     frozenset("01"): "0/1",
@@ -76,66 +76,68 @@ _SETTLED = {
     frozenset(("-1", "0", "1")): "-1/1 or -1/0/1",
     frozenset("12345"): "1 to 5 stars",
 }
-# A code that is rarer among the numbers of the column is a slip, not part of the set.
+# Codes with a smaller share of the column are treated as errors, not as part of the scheme.
 _RARE = 0.005
 
 _WHOLE = re.compile(r"([+-]?)0*(\d+)(?:[.,]0*)?")
 
 
 def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], *, role: str, source: str) -> str:
-    """The column that plays `role`: the one named in the configuration, else the first of the usual names.
+    """Return the column for `role`: the one named in the configuration, or the first of the usual names.
 
     Raises
     ------
     DataRejected
-        If there is none; the message lists the columns that the file has.
+        If there is no such column; the message lists the columns of the file.
     """
     if wanted is not None:
         if wanted in columns:
             return wanted
         near = get_close_matches(wanted, columns, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataRejected(f"{source}: there is no column {wanted!r} for the {role}; it has {_listed(columns)}.{hint}")
+        raise DataRejected(
+            f"{source}: there is no column {wanted!r} for the {role}; the columns are {_listed(columns)}.{hint}"
+        )
     by_lower = {column.strip().lower(): column for column in reversed(columns)}
     for name in usual:
         if name in by_lower:
             return by_lower[name]
     raise DataRejected(
-        f"{source}: no {role} column found; it has {_listed(columns)}, and one of {_listed(usual)} was expected. "
-        f"Name it with --data.{role}_column; if the first line is a record and not a header, say --data.header none."
+        f"{source}: no {role} column found; the columns are {_listed(columns)}, expected one of {_listed(usual)}. "
+        f"Name it with --data.{role}_column, or use --data.header none if the first line is a record, not a header."
     )
 
 
 def label_mapping(
     configured: Mapping[str, str] | None, labels: Sequence[str], counts: Mapping[str | None, int], *, source: str
 ) -> dict[str, str]:
-    """From a label as the file spells it (see `spelled`) to one of `labels`, judged by all values and their counts.
+    """Map the labels of the file (normalised by `normalise_label`) to `labels`, based on all values and their counts.
 
-    A label of the class set always means itself. Numbers are read only as part of a whole that they fit: 0/4 and
-    0/2/4, 0/1, -1/0/1, 0/1/2, 1/2 and 1 to 5 stars are told apart by the values that the column has.
+    A label of the class set always maps to itself. Numbers are mapped only if together they fit a known scheme: 0/4
+    and 0/2/4, 0/1, -1/0/1, 0/1/2, 1/2 and 1 to 5 stars are distinguished by the values in the column.
 
     Raises
     ------
     DataRejected
-        If two readings of the numbers fit; the message says both, and the option for each.
+        If the numbers fit schemes with different meanings; the message lists the option for each.
     """
-    mapping = {spelled(label): label for label in labels}
+    mapping = {normalise_label(label): label for label in labels}
     if configured is not None:
-        return mapping | {spelled(spelling): meaning for spelling, meaning in configured.items()}
+        return mapping | {normalise_label(spelling): meaning for spelling, meaning in configured.items()}
     mapping = PLAIN_LABELS | mapping
     codes: Counter[str] = Counter()
     for value, count in counts.items():
-        code = spelled(value)
+        code = normalise_label(value)
         if _is_code(code) and code not in mapping:
             codes[code] += count
     usual = frozenset(code for code, count in codes.items() if count >= _RARE * sum(codes.values()))
     if usual and any(label in _SPELLINGS for label in labels):
-        mapping |= _reading(usual, source)
+        mapping |= _meanings_of(usual, source)
     return mapping
 
 
-def spelled(label: str | None) -> str:
-    """The spelling of a label to compare: lower case, without white space around, whole numbers without a fraction."""
+def normalise_label(label: str | None) -> str:
+    """Normalise a label for comparison: lower case, stripped, whole numbers without a fraction."""
     plain = " ".join((label or "").split()).lower()
     whole = _WHOLE.fullmatch(plain)
     if whole:
@@ -148,10 +150,10 @@ def _is_code(label: str) -> bool:
     return label.removeprefix("-").isdigit()
 
 
-def _reading(codes: frozenset[str], source: str) -> Mapping[str, str]:
-    """What a set of numbers means; nothing if no known set holds them all."""
-    if codes in _SETTLED:
-        return CODES[_SETTLED[codes]]
+def _meanings_of(codes: frozenset[str], source: str) -> Mapping[str, str]:
+    """Return the meanings of a set of numeric labels; empty if no known scheme contains them all."""
+    if codes in _UNAMBIGUOUS:
+        return CODES[_UNAMBIGUOUS[codes]]
     fitting = {name: meanings for name, meanings in CODES.items() if codes <= meanings.keys()}
     ordered = sorted(codes)
     readings: dict[tuple[str, ...], str] = {}
@@ -163,8 +165,8 @@ def _reading(codes: frozenset[str], source: str) -> Mapping[str, str]:
             for reading, name in readings.items()
         )
         raise DataRejected(
-            f"{source}: the labels are {', '.join(ordered)}, which can be read in more than one way. Say which is "
-            f"right: {options}."
+            f"{source}: the labels are {', '.join(ordered)}, which can be read in more than one way. Choose one: "
+            f"{options}."
         )
     return next(iter(fitting.values()), {})
 

@@ -1,4 +1,4 @@
-"""The bytes of a file, decompressed whatever its name says."""
+"""Read plain and compressed files; the compression is detected from the content, not from the file name."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ import pyarrow as pa
 
 from polarity.errors import DataRejected
 
-ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
+EXTENSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _ZIP, _ZSTD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 _BLOCK_BYTES = 4 * 2**20
 
 
 def bare_name(path: Path) -> str:
-    """The file's name in lower case, without the ending of a compression."""
+    """Return the lower-case file name without the extension of a compression format."""
     name = path.name.lower()
-    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
+    return next((name.removesuffix(extension) for extension in EXTENSIONS if name.endswith(extension)), name)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain file, or one compressed by gzip, bzip2, xz, zstd, or as the only member of a zip archive.
+def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain file, one compressed with gzip, bzip2, xz or zstd, or the only member of a zip archive.
 
     Raises
     ------
     DataRejected
-        If the file is damaged or cut off, or an archive holds more than one file.
+        If the file is damaged or cut off, or an archive does not contain exactly one file.
     """
     with path.open("rb") as raw:
         magic = raw.read(6)
@@ -54,16 +54,16 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     except (EOFError, NotImplementedError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        # bz2 and Arrow report damage as an OSError without an errno, zipfile by a seek to nowhere; a disk that fails
-        # reports another errno
+        # bz2 and Arrow report damage as an OSError without an errno, and zipfile as an invalid seek (EINVAL);
+        # a failing disk reports a different errno
         if error.errno not in (None, errno.EINVAL):
             raise
         raise _damaged(path, error) from error
 
 
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes of `path` in blocks of some megabytes."""
-    with opened(path) as stream:
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yield the decompressed bytes of `path` in blocks of a few megabytes."""
+    with open_decompressed(path) as stream:
         while block := stream.read(_BLOCK_BYTES):
             yield block
 
@@ -74,11 +74,11 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
         raise DataRejected(f"{path} is an Excel workbook; save the sheet as CSV UTF-8 and use that file.")
     if len(members) != 1:
         listed = ", ".join(members[:5]) + (" …" if len(members) > 5 else "")
-        raise DataRejected(f"{path} is a zip archive of {len(members)} files ({listed}); extract the one to read.")
+        raise DataRejected(f"{path} is a zip archive of {len(members)} files ({listed}); extract the right one.")
     if archive.getinfo(members[0]).flag_bits & 1:
-        raise DataRejected(f"{path} is a zip archive with a password; extract it first.")
+        raise DataRejected(f"{path} is a password-protected zip archive; extract it first.")
     return members[0]
 
 
 def _damaged(path: Path, error: Exception) -> DataRejected:
-    return DataRejected(f"{path}: the compressed file is damaged or cut off ({error}). Get the file again.")
+    return DataRejected(f"{path}: the compressed file is damaged or cut off ({error}). Download it again.")

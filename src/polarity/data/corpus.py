@@ -1,8 +1,8 @@
-"""The generated corpus of the `demo` profile: tweets that nobody wrote.
+"""The generated corpus of the `demo` profile: synthetic tweets.
 
-Seeded; with mentions, hashtags, links, emoji, elongations, misspellings,
+It is seeded, with mentions, hashtags, links, emoji, elongations, misspellings,
 negation, mixed feelings, label noise, and a few broken rows for the gate to
-catch. Good for trying the system out, no measure of a model.
+catch. Use it to try the system, not to evaluate a model.
 """
 
 from __future__ import annotations
@@ -154,14 +154,14 @@ FIRST_DAY = datetime(2009, 4, 6, tzinfo=UTC)
 
 
 def generate_tweets(*, rows: int, labels: tuple[str, ...], seed: int) -> pa.Table:
-    """Write `rows` tweets, about one in two hundred of them broken on purpose.
+    """Generate `rows` tweets, about one in two hundred of them deliberately broken.
 
     Parameters
     ----------
     rows : int
         Number of rows.
     labels : tuple of str
-        Classes; of `negative`, `neutral`, `positive`. Any other name is written as `neutral` is.
+        Classes: `negative`, `neutral`, `positive`. Any other class gets the text of `neutral`.
     seed : int
         The same seed gives the same rows.
 
@@ -220,7 +220,7 @@ def _sentence(label: str, draw: random.Random) -> str:
         f"just back from the {topic} {place}. {draw.choice(closing)}",
         f"the {topic} {draw.choice(closing)}, {person} said the same",
         f"had a {adjective} {topic} and a {draw.choice(adjectives)} {second} {time}",
-        # negation, and the other side first
+        # negation, with the opposite sentiment first
         f"not {draw.choice(other[1].split())} at all, the {topic} {place}",
         f"I don't {draw.choice(other[0].split())} the {topic} {time}, and neither does {person}",
         f"thought the {topic} would be {draw.choice(other[1].split())} but it was {adjective}",
@@ -246,7 +246,7 @@ def _decorate(text: str, label: str, draw: random.Random) -> str:
     if draw.random() < 0.4:
         text = f"@{draw.choice(HANDLES)} {text}"
     text += draw.choice(("", "", "", "!", "!!", "...", "?!", " :|"))
-    # an emoticon that gives the label away stays rare, as in tweets that were labelled by theirs
+    # emoticons that reveal the label are rare, as in data sets that were labelled by emoticon
     if draw.random() < 0.05:
         text += f" {draw.choice(EMOTICONS.get(label, EMOTICONS['neutral']))}"
     if draw.random() < 0.08:

@@ -1,4 +1,4 @@
-"""How a file writes its records down, judged by its content: encoding, line ends, separator, quoting, header."""
+"""The format of a file, detected from its content: encoding, line ends, separator, quoting, header."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import puremagic
 
 from polarity.config.sections import DataConfig, InputConfig
 from polarity.data.columns import LABEL_NAMES, SENTIMENT140, TEXT_NAMES
-from polarity.data.compression import bare_name, blocks_of, opened
+from polarity.data.compression import bare_name, open_decompressed, read_blocks
 from polarity.data.records import Layout, Profile, RecordReader, split_records
 from polarity.errors import ConfigurationError, DataRejected
 
 SAMPLE_BYTES = 2**20
 _SAMPLE_LINES = 2000
-_RESERVED = {"row", "key"}  # columns of our own
+_RESERVED = {"row", "key"}  # columns added by the project
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -40,9 +40,9 @@ class Dialect:
     layout : Layout
         Header, separator and quoting.
     profile : Profile
-        What its records look like.
+        What the records look like.
     encoding : str
-        Of the whole file; single lines may be damaged if it is UTF-8.
+        Encoding of the whole file; if it is UTF-8, single lines may be damaged.
     newline : str
         Line feed (also for CRLF), or carriage return.
     lines_before : int
@@ -65,10 +65,10 @@ class Dialect:
         Raises
         ------
         DataRejected
-            If the file is damaged, or not in its encoding.
+            If the file is damaged or does not match its encoding.
         """
         left = self.lines_before
-        for block in decoded(blocks_of(path), self.encoding, path):
+        for block in to_utf8(read_blocks(path), self.encoding, path):
             text = block.replace(b"\r", b"\n") if self.newline == "\r" else block
             while left and text:
                 _, newline, text = text.partition(b"\n")
@@ -77,7 +77,7 @@ class Dialect:
                 yield text
 
     def __str__(self) -> str:
-        """Describe it in words."""
+        """Return a description for the log."""
         separator = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}.get(
             self.layout.separator, repr(self.layout.separator)
         )
@@ -85,21 +85,21 @@ class Dialect:
         return f"{self.encoding}, {separator}, {quoted}"
 
 
-def judge_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
-    """Judge the dialect of a file by its content, as far as `config` does not give it.
+def detect_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
+    """Detect the dialect of a file from its content; options that `config` sets take precedence.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        If an option does not fit, or there is no header.
+        If an option is invalid or does not fit the file, or there is no header.
     """
     if config.separator is not None and len(config.separator) != 1:
         raise ConfigurationError(f"Got data.separator={config.separator!r}; it must be one character.")
-    with opened(path) as stream:
+    with open_decompressed(path) as stream:
         head = stream.read(SAMPLE_BYTES)
-    encoding = config.encoding or judge_encoding(path, head)
+    encoding = config.encoding or detect_encoding(path, head)
     whole = len(head) < SAMPLE_BYTES
-    text = b"".join(decoded([head], encoding, path, whole=whole)).decode("utf-8", "replace")
+    text = b"".join(to_utf8([head], encoding, path, whole=whole)).decode("utf-8", "replace")
     newline = "\r" if "\r" in text and "\n" not in text else "\n"
     lines = text.replace("\r", "\n").split("\n") if newline == "\r" else text.split("\n")
     if not whole and len(lines) > 1:
@@ -112,7 +112,7 @@ def judge_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
     lines = lines[before : before + _SAMPLE_LINES]
     if not lines:
         raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
-    separator = separator or _judge_separator(lines, path, config)
+    separator = separator or _detect_separator(lines, path, config)
     names = _first_record(lines, separator, path)
     original = config.text_column is None and _is_sentiment140(names)
     headless = config.header == "none" or (original and not _is_numbering(names))
@@ -134,10 +134,10 @@ def judge_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
     return Dialect(Layout(header, separator, quoting), profile, encoding, newline, before + spanned)
 
 
-def judge_encoding(path: Path, head: bytes) -> str:
-    """Judge the encoding of a file: by its mark, else by whether its lines are UTF-8 from the first to the last.
+def detect_encoding(path: Path, head: bytes) -> str:
+    """Detect the encoding of a file from its byte order mark or, if it has none, from all of its lines.
 
-    A few damaged lines leave it UTF-8. If most lines beyond ASCII are none, charset-normalizer decides.
+    A few damaged lines do not rule out UTF-8. If most non-ASCII lines are not UTF-8, charset-normalizer decides.
     """
     for mark, name in _BOMS.items():
         if head.startswith(mark):
@@ -148,7 +148,7 @@ def judge_encoding(path: Path, head: bytes) -> str:
     beyond_ascii: list[bytes] = []
     damaged = total = 0
     rest = b""
-    for block in blocks_of(path):
+    for block in read_blocks(path):
         data = rest + block
         cut = data.rfind(b"\n") + 1 or len(data)
         data, rest = data[:cut], data[cut:]
@@ -170,17 +170,17 @@ def judge_encoding(path: Path, head: bytes) -> str:
     return _single_byte_encoding(b"\n".join(beyond_ascii))
 
 
-def decoded(blocks: Iterable[bytes], encoding: str, path: Path, *, whole: bool = True) -> Iterator[bytes]:
-    """Yield UTF-8 from blocks in another encoding, without the mark at the beginning.
+def to_utf8(blocks: Iterable[bytes], encoding: str, path: Path, *, whole: bool = True) -> Iterator[bytes]:
+    """Convert blocks from `encoding` to UTF-8 and remove the byte order mark.
 
-    UTF-8 itself is passed on as it is: the reader of the records sets damaged lines aside.
+    UTF-8 itself is passed on unchanged: the record reader sets damaged lines aside.
 
     Raises
     ------
     ConfigurationError
-        If there is no such encoding.
+        If the encoding is unknown.
     DataRejected
-        If the text is not in it.
+        If the text is not in this encoding.
     """
     try:
         name = codecs.lookup(encoding).name
@@ -199,45 +199,47 @@ def decoded(blocks: Iterable[bytes], encoding: str, path: Path, *, whole: bool =
             yield decoder.decode(b"", final=True).encode("utf-8")
     except UnicodeError as error:
         raise DataRejected(
-            f"{path} is not in {encoding} ({error}). Say what it is in, e.g. --data.encoding cp1252 or iso-8859-1."
+            f"{path} is not in {encoding} ({error}). Set the right encoding, e.g. --data.encoding cp1252 or iso-8859-1."
         ) from error
 
 
-def refuse_other_kinds(path: Path, head: bytes, config: DataConfig | InputConfig) -> None:
-    """Refuse what is plainly no table of text, and say what it is.
+def reject_other_formats(path: Path, head: bytes, config: DataConfig | InputConfig) -> None:
+    """Reject files that are clearly not text tables.
 
     Raises
     ------
     DataRejected
-        With what to do instead.
+        The message names the format and what to do instead.
     """
     start = head[:1024].lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         raise DataRejected(
-            f"{path} is a Git LFS pointer, not the data: run `git lfs pull` where it comes from, and use that file."
+            f"{path} is a Git LFS pointer, not the data: run `git lfs pull` in its repository to get the file."
         )
     if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        kind = "an XML file" if start.startswith(b"<?xml") else "a web page (HTML), perhaps that of a log-in"
-        raise DataRejected(f"{path} is {kind}, not a table. Download the data itself, and use that file.")
+        kind = "an XML file" if start.startswith(b"<?xml") else "a web page (HTML), perhaps a login page"
+        raise DataRejected(f"{path} is {kind}, not a table. Download the data itself.")
     if start.startswith(b"{\\rtf"):
         raise DataRejected(f"{path} is an RTF document, not a table; save it as CSV UTF-8.")
     if start.startswith(b"%pdf"):
-        raise DataRejected(f"{path} is a PDF document, not a table; a table of tweets (CSV, Parquet …) is needed.")
+        raise DataRejected(f"{path} is a PDF document, not a table; a CSV, TSV, JSON or Parquet file is needed.")
     sample = head[:4096]
     if config.encoding is not None or sample.startswith(tuple(_BOMS)):
         return
     controls = sum(sample.count(byte) for byte in bytes({*range(32)} - {0, 9, 10, 12, 13, 27}))
     zeros = sample.count(0)
     if controls * 20 > len(sample) or (zeros * 100 > len(sample) and not _looks_like_utf16(sample)):
-        raise DataRejected(f"{path} is {_kind(head)}, not a table of text; a CSV, TSV, JSON or Parquet file is needed.")
+        raise DataRejected(
+            f"{path} is {_describe_format(head)}, not a text table; a CSV, TSV, JSON or Parquet file is needed."
+        )
 
 
-def own_name(name: str) -> str:
-    """Return the name of a column of the file beside the project's own."""
+def unreserved_name(name: str) -> str:
+    """Return the name for a column of the file that does not clash with the project's own columns."""
     return f"{name}_" if name in _RESERVED else name
 
 
-def _kind(head: bytes) -> str:
+def _describe_format(head: bytes) -> str:
     try:
         return f"a binary file ({puremagic.magic_string(head)[0].name})"
     except (puremagic.PureError, ValueError, IndexError):
@@ -258,7 +260,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _single_byte_encoding(sample: bytes) -> str:
-    """Name the encoding of text that is not UTF-8; Western European unless another one is plainly right."""
+    """Guess the encoding of text that is not UTF-8; Western European unless a different one is clearly right."""
     best = charset_normalizer.from_bytes(sample).best()
     if best is not None and best.encoding not in ("cp1250", "cp1257", "cp1258", "latin_1", "ascii"):
         language = best.language
@@ -271,21 +273,21 @@ def _single_byte_encoding(sample: bytes) -> str:
     return "cp1252"
 
 
-def _judge_separator(lines: list[str], path: Path, config: DataConfig | InputConfig) -> str:
-    """Choose the separator whose fields name known columns and are as many in most lines as in the header."""
+def _detect_separator(lines: list[str], path: Path, config: DataConfig | InputConfig) -> str:
+    """Choose the separator that yields known column names and a consistent number of fields."""
     tabs = bare_name(path).endswith((".tsv", ".tab"))
     candidates = ("\t", *(mark for mark in _SEPARATORS if mark != "\t")) if tabs else _SEPARATORS
     wanted = {config.text_column, getattr(config, "label_column", None)} - {None}
 
-    def merit(separator: str) -> tuple[bool, bool, float, int]:
+    def score(separator: str) -> tuple[bool, bool, float, int]:
         names = [name.strip() for name in _fields(lines[0], separator)]
         counts = [len(_fields(line, separator)) for line in lines[1:200] if line.strip("\r")]
         share = sum(count == len(names) for count in counts) / max(1, len(counts))
         known = bool(wanted & set(names)) or (not wanted and any(name.lower() in _GENERAL_NAMES for name in names))
         return len(names) > 1, known, round(share, 1), len(names)
 
-    best = max(candidates, key=merit)  # the first of equals
-    return best if merit(best)[0] else candidates[0]
+    best = max(candidates, key=score)  # the first one wins a tie
+    return best if score(best)[0] else candidates[0]
 
 
 def _fields(line: str, separator: str) -> list[str]:
@@ -296,7 +298,7 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _is_quoted(lines: list[str], separator: str, columns: int) -> bool:
-    """Whether quotes around fields are quoting: they close, and are needed or everywhere."""
+    """Whether quotes around fields are quoting: they are closed, and are either needed or used throughout."""
     closed = stray = needed = records = 0
     at = 0
     while at < len(lines):
@@ -328,7 +330,7 @@ def _first_record(lines: list[str], separator: str, path: Path) -> list[str]:
 
 
 def _is_sentiment140(names: list[str]) -> bool:
-    """Whether a first record is one of Sentiment140's original, or pandas' numbering of its columns."""
+    """Whether the first record is one of the original Sentiment140, or pandas' numbering of its columns."""
     return len(names) == 6 and (_is_numbering(names) or (names[0] in {"0", "2", "4"} and names[1].isdigit()))
 
 
@@ -340,13 +342,13 @@ def _header(names: list[str], path: Path) -> tuple[str, ...]:
     for position, name in enumerate(names):
         if name in names[:position] and name:
             raise DataRejected(
-                f"{path}: the column {name!r} is there twice; give each column a name of its own, or say "
+                f"{path}: the column {name!r} occurs twice; give each column a unique name, or use "
                 "--data.header none if the first line is a record."
             )
     taken = set(names)
     header = []
     for position, name in enumerate(names, 1):
-        own = own_name(name) or f"column_{position}"
+        own = unreserved_name(name) or f"column_{position}"
         while own != name and own in taken:
             own += "_"
         header.append(own)

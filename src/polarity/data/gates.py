@@ -1,7 +1,7 @@
-"""Great Expectations decides whether a data set may go on.
+"""Data quality gates based on Great Expectations.
 
-The suites are the reviewed files under `expectations/`; nothing rewrites them.
-An expectation whose `meta.row_level` is true sets aside the rows that fail it;
+The suites are the reviewed files under `expectations/`; they are never rewritten.
+An expectation whose `meta.row_level` is true quarantines the rows that fail it;
 any expectation that fails as a whole stops the flow.
 """
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 SUITES = PROJECT / "expectations"
 
-_ONE_AT_A_TIME = threading.Lock()
-"""Great Expectations has one project a process, and tasks of a flow are threads of one."""
+_GX_LOCK = threading.Lock()
+"""Great Expectations has one project per process, and the tasks of a flow run as threads."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, told in words."""
+    """The result of one expectation, with a readable message."""
 
     expectation: str
     column: str | None
     passed: bool
     row_level: bool
     message: str
-    """What it found; the reason of a quarantine, or of the refusal."""
+    """The finding, used as the reason of a quarantine or rejection."""
     rows: tuple[int, ...] = ()
-    """The `row` numbers that failed it (row-level expectations only)."""
+    """Numbers (`row`) of the rows that failed it (row-level expectations only)."""
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a suite said about a set."""
+    """The result of a suite on a data set."""
 
     suite: str
     checks: tuple[Check, ...]
@@ -56,24 +56,24 @@ class GateResult:
         return tuple(check for check in self.checks if not check.passed)
 
     def refuse(self, what: str) -> None:
-        """Raise DataRejected, with the message of every failure, if there is any."""
+        """Raise DataRejected with the messages of all failures, if there are any."""
         if self.failures:
-            told = ". ".join(check.message for check in self.failures)
-            raise DataRejected(f"{what} was refused by the suite {self.suite}: {told}.")
+            messages = ". ".join(check.message for check in self.failures)
+            raise DataRejected(f"{what} failed the suite {self.suite}: {messages}.")
 
     def write(self, path: Path) -> None:
-        """Keep the result as JSON."""
+        """Write the result as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> GateResult:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         record = json.loads(path.read_text())
         checks = tuple(Check(**{**check, "rows": tuple(check["rows"])}) for check in record["checks"])
         return cls(record["suite"], checks)
 
     def reasons(self) -> dict[int, str]:
-        """Why each bad row is bad: its number, and the reasons."""
+        """Return the reasons of each bad row by its number."""
         found: dict[int, list[str]] = {}
         for check in self.checks:
             for row in check.rows:
@@ -87,7 +87,7 @@ def validate(frame: pd.DataFrame, *, suite: str, parameters: Mapping[str, Any], 
     Parameters
     ----------
     frame : pandas.DataFrame
-        With a column `row` if the suite has row-level expectations.
+        Data to validate; needs a column `row` if the suite has row-level expectations.
     suite : str
         Name of the suite.
     parameters : mapping
@@ -100,7 +100,7 @@ def validate(frame: pd.DataFrame, *, suite: str, parameters: Mapping[str, Any], 
     ArtifactError
         If the suite cannot be read, or Great Expectations dropped an expectation that it could not parse.
     """
-    with _ONE_AT_A_TIME:
+    with _GX_LOCK:
         return _validate(frame, suite, parameters, docs)
 
 
@@ -115,7 +115,7 @@ def _validate(frame: pd.DataFrame, suite: str, parameters: Mapping[str, Any], do
     if len(expectations.expectations) != len(reviewed["expectations"]):
         raise ArtifactError(
             f"{path} has {len(reviewed['expectations'])} expectations, of which Great Expectations could read only "
-            f"{len(expectations.expectations)}: correct the type or the arguments of the others."
+            f"{len(expectations.expectations)}; correct the type or the arguments of the others."
         )
     batch = context.data_sources.get("tweets").get_asset(suite).get_batch_definition("whole")
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=suite, data=batch, suite=expectations))
@@ -145,15 +145,15 @@ def _reviewed(path: Path) -> dict[str, Any]:
     try:
         suite: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not suite["expectations"]:
-            raise ValueError("it has no expectation")
+            raise ValueError("it contains no expectations")
     except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} is no suite of expectations: {error}.") from error
+        raise ArtifactError(f"{path} is not a valid expectation suite: {error}.") from error
     return suite
 
 
 @cache
 def _context() -> tuple[Any, Any]:
-    """One ephemeral context a process, with an asset for each suite."""
+    """Return the process's ephemeral context, with an asset for each suite."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     for logger in ("great_expectations", "great_expectations.data_context.types.base"):
         logging.getLogger(logger).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""From a source to a snapshot."""
+"""Ingest a source into a snapshot."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from polarity.data.sources import read_tweets
 
 
 def ingest(config: DataConfig, labels: tuple[str, ...], folder: Path) -> Snapshot:
-    """Read or generate the tweets of `config` and keep them, as they are, as a snapshot in `folder`.
+    """Read or generate the tweets of `config` and store them unchanged as a snapshot in `folder`.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        As `polarity.data.sources.read_tweets` does.
+        As `polarity.data.sources.read_tweets`.
     """
     if config.source == "generated":
         table = generate_tweets(rows=config.rows, labels=labels, seed=config.seed)

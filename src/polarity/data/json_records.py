@@ -1,4 +1,4 @@
-"""Tweets as JSON: one object a line, or an array of objects, as the Twitter API and its tools write them."""
+"""Tweets as JSON: one object per line or an array of objects, as written by the Twitter API and its tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from polarity.data.records import Unreadable
 
-# An object that is longer was never closed.
+# A longer object is assumed to be unclosed.
 _MAX_CHARACTERS = 2**24
 _MAX_RAW = 10_000
 
@@ -18,15 +18,15 @@ Fields = dict[str, str | None]
 
 
 def looks_like_json(head: bytes) -> bool:
-    """Whether a file that begins with `head` holds JSON objects."""
+    """Whether a file that starts with `head` contains JSON objects."""
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return start.startswith(b"{") or (start.startswith(b"[") and start[1:].lstrip()[:1] in (b"{", b"]"))
 
 
 def read_json(blocks: Iterable[bytes]) -> Iterator[tuple[int, Fields] | Unreadable]:
-    """Read UTF-8 text; yields the line and the fields of each object, or what could not be read.
+    """Read UTF-8 text; yield the line number and fields of each object, or an `Unreadable`.
 
-    Nested fields get dotted names; numbers and booleans are written as JSON does; lists stay JSON.
+    Nested fields get dotted names; numbers, booleans and lists are returned as JSON text.
     """
     remaining = iter(blocks)
     head = b""
@@ -39,21 +39,21 @@ def read_json(blocks: Iterable[bytes]) -> Iterator[tuple[int, Fields] | Unreadab
     yield from _array(blocks) if head.lstrip().startswith(b"[") else _lines(blocks)
 
 
-def flattened(value: dict[str, Any], prefix: str = "") -> Fields:
-    """Return the fields of an object as text, those of nested objects under dotted names."""
+def flatten(value: dict[str, Any], prefix: str = "") -> Fields:
+    """Return the fields of an object as text; nested fields get dotted names."""
     fields: Fields = {}
     for name, field in value.items():
         if isinstance(field, dict):
-            fields |= flattened(field, f"{prefix}{name}.")
+            fields |= flatten(field, f"{prefix}{name}.")
         elif field is None:
             fields[prefix + name] = None
         else:
             fields[prefix + name] = field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
-    # half of a surrogate pair is valid in JSON, but no text
-    return {name: _sound(text) for name, text in fields.items()} if not prefix else fields
+    # JSON allows lone surrogates, but text does not
+    return {name: _replace_lone_surrogates(text) for name, text in fields.items()} if not prefix else fields
 
 
-def _sound(text: str | None) -> str | None:
+def _replace_lone_surrogates(text: str | None) -> str | None:
     if text is None or text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -73,11 +73,11 @@ def _lines(blocks: Iterable[bytes]) -> Iterator[tuple[int, Fields] | Unreadable]
         if problem:
             yield Unreadable(row, number, line.decode("utf-8", "backslashreplace")[:_MAX_RAW], problem)
         else:
-            yield number, flattened(value)
+            yield number, flatten(value)
 
 
 def _array(blocks: Iterable[bytes]) -> Iterator[tuple[int, Fields] | Unreadable]:
-    """Read the objects of an array one by one; one that is damaged ends the reading."""
+    """Read the objects of an array one by one; stop at a damaged one."""
     source = iter(blocks)
     utf8 = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     parse = json.JSONDecoder().raw_decode
@@ -111,7 +111,7 @@ def _array(blocks: Iterable[bytes]) -> Iterator[tuple[int, Fields] | Unreadable]
             return
         row += 1
         if isinstance(value, dict):
-            yield line, flattened(value)
+            yield line, flatten(value)
         else:
             yield Unreadable(row, line, text[at:end][:_MAX_RAW], "the element of the array is not a JSON object")
         line += text.count("\n", at, end)

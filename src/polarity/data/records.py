@@ -1,9 +1,9 @@
-"""From delimited text to its records, each whole and with its line: a stray quote swallows nothing.
+"""Parse delimited text into records with line numbers; a stray quote does not swallow the following lines.
 
-Most lines are plain: their quotes open and close fields inside the line. NumPy finds them for a whole block at once,
-and pyarrow parses them. The others are read one by one. A quoted field may hold line breaks; but if the lines that it
-would swallow look like records themselves, if its closing quote is not followed by a separator, or if the file ends
-first, then the quote is stray, and the line is read alone. What cannot be read is returned with its line and text.
+Most lines are plain: their quotes open and close fields within the line. NumPy finds them for a whole block at once,
+and pyarrow parses them. The others are parsed one by one. A quoted field may contain line breaks, but if the lines that
+it would swallow look like records themselves, if its closing quote is not followed by a separator, or if the file ends
+first, the quote is stray and the line is parsed alone. Unreadable records are returned with their line and text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow.csv as pacsv
 csv.field_size_limit(2**31 - 1)
 
 _QUOTE, _NEWLINE, _RETURN = 0x22, 0x0A, 0x0D
-# A record of more lines than these is a quote that was never closed.
+# In a record of more lines, the quote is assumed to be unclosed.
 _MAX_LINES = 500
 
 _Ints = npt.NDArray[np.int64]
@@ -40,9 +40,9 @@ class Unreadable:
     row, line : int
         Number of the record and of its first line in the file, both counted from 1.
     raw : str
-        Its text.
+        Text of the record.
     reason : str
-        What is wrong with it.
+        Why it could not be read.
     """
 
     row: int
@@ -60,9 +60,9 @@ class Layout:
     header : tuple of str
         Names of the columns.
     separator : str
-        One character.
+        A single character.
     quoting : bool
-        Whether fields may be quoted. Otherwise quotes are text, and surplus separators belong to the last field.
+        Whether fields may be quoted. If not, quotes are text, and extra separators belong to the last field.
     """
 
     header: tuple[str, ...]
@@ -72,14 +72,14 @@ class Layout:
 
 @dataclass
 class Profile:
-    """What the columns of a file look like, to tell a record from a line of text inside a field."""
+    """What the columns of a file look like, to distinguish a record from a line of text inside a field."""
 
     patterns: dict[int, re.Pattern[str]] = field(default_factory=dict)
     values: dict[int, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Sequence[str]]) -> Profile:
-        """Learn it from some records of the file."""
+        """Infer the profile from a sample of records."""
         profile = cls()
         if len(records) < 3:
             return profile
@@ -95,9 +95,9 @@ class Profile:
         return profile
 
     def fits(self, fields: Sequence[str], columns: int) -> bool:
-        """Whether the fields of a line look like a record of the file; never if nothing is known of the columns.
+        """Whether the fields of a line look like a record of the file; never if the profile is empty.
 
-        Most of the known columns are enough: what a sample has seen of the others may not be all that they hold.
+        A majority of the profiled columns is enough, because the sample may not have shown every value of a column.
         """
         if len(fields) != columns:
             return False
@@ -108,12 +108,12 @@ class Profile:
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive records.
+    """A run of consecutive records.
 
     Attributes
     ----------
     table : pyarrow.Table
-        Strings, a column for each of the header's, n rows.
+        The columns of the header as strings, n rows.
     rows, lines : int array of shape (n,)
         Number of each record and of its first line in the file, both counted from 1.
     unreadable : list of Unreadable
@@ -127,14 +127,14 @@ class Block:
 
 
 class RecordReader:
-    """Reads the records after the header.
+    """Reader for the records after the header.
 
     Parameters
     ----------
     layout : Layout
-        How they are delimited.
+        How the records are delimited.
     profile : Profile
-        What they look like.
+        What the records look like.
     first_line : int
         Line of the first record, counted from 1.
     """
@@ -146,7 +146,7 @@ class RecordReader:
         self._row = 1
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Block]:
-        """Read blocks of UTF-8 text, of which some lines may be damaged, whose lines end with a line feed."""
+        """Read blocks of UTF-8 text with line feeds; some lines may be damaged."""
         rest = b""
         for block in blocks:
             data = rest + block
@@ -171,17 +171,19 @@ class RecordReader:
 
 
 class _Part:
-    """The records of one piece of text that ends with a line."""
+    """The records of a piece of text that ends at a line break."""
 
     def __init__(self, layout: Layout, profile: Profile, data: bytes, line: int) -> None:
         self._layout, self._profile, self._data, self._line = layout, profile, data, line
         self._columns = len(layout.header)
         self._ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
         self._starts = np.concatenate([np.zeros(min(1, len(self._ends)), np.int64), self._ends[:-1] + 1])
-        self._odd = _odd_lines(data, self._starts, self._ends, ord(layout.separator), quoting=layout.quoting)
+        self._irregular = _irregular_lines(
+            data, self._starts, self._ends, ord(layout.separator), quoting=layout.quoting
+        )
         if not data.isascii():
-            self._odd = np.union1d(self._odd, _damaged_lines(data, self._starts, self._ends))
-        # Records in their order: the line of each, counted from 0. Plain ones are parsed together later.
+            self._irregular = np.union1d(self._irregular, _damaged_lines(data, self._starts, self._ends))
+        # Records by line number, counted from 0. Plain ones are parsed together later.
         self._pieces: list[bytes] = []
         self._plain_lines: list[_Ints] = []
         self._read: dict[int, list[str]] = {}
@@ -189,9 +191,9 @@ class _Part:
         self.lines_read = 0
 
     def take(self, *, last: bool) -> int:
-        """Read on; returns how many bytes were read: a record that may go on in the next piece is left."""
+        """Take the records and return the bytes consumed; leave a record that may continue in the next piece."""
         at = 0
-        for line in self._odd.tolist():
+        for line in self._irregular.tolist():
             if line < at:
                 continue  # inside a record of several lines
             self._take_plain(at, line)
@@ -205,7 +207,7 @@ class _Part:
         return len(self._data)
 
     def block(self, first_row: int) -> Block:
-        """What was read."""
+        """Return the records taken so far."""
         plain = np.concatenate(self._plain_lines) if self._plain_lines else np.empty(0, np.int64)
         kept = np.ones(len(plain), bool)
         for number, fields, text in self._parse(plain):
@@ -219,7 +221,7 @@ class _Part:
             order = np.argsort(lines, kind="stable")
             table, lines = table.take(pa.array(order)), lines[order]
         rejected = np.array(sorted(self._rejected), np.int64)
-        # A record's number is its place among all lines at which one begins.
+        # A record's number is its rank among all lines on which a record begins.
         rows = first_row + np.arange(len(lines)) + np.searchsorted(rejected, lines)
         unreadable = [
             Unreadable(first_row + place + int(np.searchsorted(lines, line)), self._line + line, *self._rejected[line])
@@ -228,7 +230,7 @@ class _Part:
         return Block(table, rows, self._line + lines, unreadable)
 
     def _parse(self, plain: _Ints) -> list[tuple[int, int, str]]:
-        """Parse the plain lines; returns number, fields and text of those that have another number of fields."""
+        """Parse the plain lines; return number, field count and text of those with the wrong number of fields."""
         wrong: list[tuple[int, int, str]] = []
 
         def note(row: pacsv.InvalidRow) -> str:
@@ -262,7 +264,7 @@ class _Part:
             self._plain_lines.append(np.arange(start, stop))
 
     def _take_one(self, line: int, *, last: bool) -> int:
-        """Take one record that is not plain; returns its lines, 0 if it may go on after this piece."""
+        """Take one record that is not plain; return its number of lines, or 0 if it may continue after this piece."""
         try:
             text = self._text(line)
         except UnicodeDecodeError as error:
@@ -307,11 +309,11 @@ class _Part:
         return records * 2 >= stop - line - 1 and records > 0
 
     def _is_complete(self, line: int) -> bool:
-        """Whether a line alone has as many fields as the header."""
+        """Whether a line on its own has as many fields as the header."""
         return len(_split_quoted(self._text(line).rstrip("\r\n"), self._layout.separator)) == self._columns
 
     def _take_alone(self, line: int, text: str) -> None:
-        """Take a line in which a quote is stray."""
+        """Take a line that contains a stray quote."""
         literal = text.split(self._layout.separator)
         quoted = _split_quoted(text, self._layout.separator)
         for fields in (literal, quoted):
@@ -321,7 +323,7 @@ class _Part:
         self._reject(line, len(literal), text)
 
     def _assign(self, line: int, fields: int, text: str) -> None:
-        """Take the text of a line with another number of fields than the header, or reject it."""
+        """Take a line whose number of fields differs from the header's, or reject it."""
         if fields >= self._columns and (not self._layout.quoting or self._columns == 1):
             self._read[line] = text.split(self._layout.separator, self._columns - 1)
         else:
@@ -335,18 +337,18 @@ class _Part:
         return self._data[self._starts[line] : self._ends[line] + 1].decode()
 
 
-def split_records(text: str, separator: str, columns: int, *, most: int = 1000) -> list[list[str]]:
-    """The records of a sample that can be read with certainty: those with as many fields as the header."""
+def split_records(text: str, separator: str, columns: int, *, max_records: int = 1000) -> list[list[str]]:
+    """Return the records of a sample that are certainly complete: those with as many fields as the header."""
     records = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for fields in reader:
             if len(fields) == columns:
                 records.append(fields)
-            if len(records) == most:
+            if len(records) == max_records:
                 break
     except csv.Error:  # a stray quote
-        lines = (_split_quoted(line, separator) for line in text.split("\n")[:most] if '"' not in line)
+        lines = (_split_quoted(line, separator) for line in text.split("\n")[:max_records] if '"' not in line)
         records = [fields for fields in lines if len(fields) == columns] or records
     return records
 
@@ -358,22 +360,22 @@ def _split_quoted(text: str, separator: str) -> list[str]:
         return text.split(separator)
 
 
-def _odd_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *, quoting: bool) -> _Ints:
-    """Lines that pyarrow might not read as they stand: blank ones, stray quotes, breaks inside of fields."""
+def _irregular_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *, quoting: bool) -> _Ints:
+    """Find the lines that pyarrow might misread: blank lines, stray quotes, and line breaks inside fields."""
     view = np.frombuffer(data, np.uint8)
     length = ends - starts
-    odd: _Ints = np.flatnonzero(length == 0)
+    irregular: _Ints = np.flatnonzero(length == 0)
     if b"\r" in data:
         returns = np.flatnonzero(view == _RETURN)
         inside = returns[view[np.minimum(returns + 1, len(view) - 1)] != _NEWLINE]
         blank = (length == 1) & (view[starts] == _RETURN)
-        odd = np.unique(np.concatenate([odd, np.searchsorted(ends, inside), np.flatnonzero(blank)]))
+        irregular = np.unique(np.concatenate([irregular, np.searchsorted(ends, inside), np.flatnonzero(blank)]))
     if not quoting:
-        return odd
+        return irregular
     quotes = np.flatnonzero(view == _QUOTE)
     if not len(quotes):
-        return odd
-    # Of a run of quotes, pairs are escaped quotes or an empty field. Only odd runs open or close a field.
+        return irregular
+    # Pairs in a run of quotes are escaped quotes or an empty field. Only runs of odd length open or close a field.
     first = np.empty(len(quotes), bool)
     first[0] = True
     np.not_equal(quotes[1:] - quotes[:-1], 1, out=first[1:])
@@ -385,21 +387,21 @@ def _odd_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *, quoti
     opens[0] |= begin[0] == 0
     closes = (after == separator) | (after == _NEWLINE) | (after == _RETURN)
     single = (run & 1).astype(bool)
-    # how many odd runs a line has before each of its runs
+    # number of odd-length runs before each run of a line
     upto = np.cumsum(single)
     edges = np.searchsorted(begin, ends)
     total = np.append(0, upto)[edges]
     counts = np.diff(total, prepend=0)
     line = np.repeat(np.arange(len(ends)), np.diff(edges, prepend=0))
     outside = ((upto - single - (total - counts)[line]) & 1) == 0
-    # an even run outside of a field is either an empty field or odd
+    # a run of even length outside a field is either an empty field or irregular
     right = np.where(outside, opens & (single | (closes & (run == 2))), closes | ~single)
-    found: _Ints = np.unique(np.concatenate([odd, line[~right], np.flatnonzero(counts & 1)]))
+    found: _Ints = np.unique(np.concatenate([irregular, line[~right], np.flatnonzero(counts & 1)]))
     return found
 
 
 def _damaged_lines(data: bytes, starts: _Ints, ends: _Ints) -> _Ints:
-    """Lines that are not valid UTF-8."""
+    """Find the lines that are not valid UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A data set with a version: Parquet, and a manifest that says what it is."""
+"""A versioned data set: a Parquet file and a manifest."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _UNREADABLE = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("raw", pa.s
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a snapshot holds and where it is from.
+    """The content and origin of a snapshot.
 
-    `digest` is the sha256 of the rows themselves (Arrow's IPC form), so the same
-    tweets have the same digest wherever and whenever they were written. The records
-    of the source are `rows`, and those that were `unreadable`, `ignored` on purpose
-    or `thinned_out` to a limit.
+    `digest` is the sha256 of the rows in Arrow's IPC format, so the same tweets
+    always have the same digest. The records of the source are `rows` plus those that
+    were `unreadable`, `ignored` by label or `thinned_out` to meet a limit.
     """
 
     source: str
@@ -53,11 +52,11 @@ class Snapshot:
         return self.folder / TWEETS_FILE
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
-        """The rows, or only some of their columns."""
+        """Read the rows, or only some of their columns."""
         return pq.read_table(self.tweets, columns=columns)
 
     def read_unreadable(self) -> pa.Table:
-        """The records that could not be read: `row`, `line`, `raw` and `reason`."""
+        """Read the unreadable records: `row`, `line`, `raw` and `reason`."""
         path = self.folder / UNREADABLE_FILE
         return pq.read_table(path) if self.manifest.unreadable else _UNREADABLE.empty_table()
 
@@ -72,7 +71,7 @@ def write_snapshot(
     ignored: int = 0,
     thinned_out: int = 0,
 ) -> Snapshot:
-    """Write `table` as a snapshot into `folder`, and beside it what could not be read."""
+    """Write `table` and the unreadable records as a snapshot into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     if unreadable is not None and unreadable.num_rows:
         pq.write_table(unreadable.cast(_UNREADABLE), folder / UNREADABLE_FILE, compression="zstd")
@@ -94,12 +93,12 @@ def write_snapshot(
 
 
 def read_snapshot(folder: Path) -> Snapshot:
-    """Open a snapshot that `write_snapshot` wrote.
+    """Open a snapshot written by `write_snapshot`.
 
     Raises
     ------
     ArtifactError
-        If the folder holds none.
+        If the folder contains no valid snapshot.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
@@ -108,11 +107,11 @@ def read_snapshot(folder: Path) -> Snapshot:
             Manifest(**{**manifest, "labels": tuple(manifest["labels"]), "columns": tuple(manifest["columns"])}),
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{folder} holds no snapshot ({error}); run the ingest step again.") from error
+        raise ArtifactError(f"{folder} contains no valid snapshot ({error}); run the ingest step again.") from error
 
 
 def content_digest(table: pa.Table) -> str:
-    """The sha256 of the rows, in their order, independent of how the file packs them."""
+    """Return the sha256 of the rows in order, independent of the file's physical layout."""
     sink = _Digest()
     plain = table.replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), plain.schema) as writer:
@@ -121,7 +120,7 @@ def content_digest(table: pa.Table) -> str:
 
 
 class _Digest:
-    """A file to write to that keeps only the sha256."""
+    """A write-only file that computes the sha256 of its content."""
 
     closed = False
 
@@ -133,7 +132,7 @@ class _Digest:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing; writes are not buffered."""
 
     def close(self) -> None:
         self.closed = True

@@ -1,4 +1,4 @@
-"""Read labelled tweets from a file as it is, without judging a row."""
+"""Read labelled tweets from a file unchanged, without validating rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polarity.data.columns import (
     TEXT_NAMES,
     find_column,
     label_mapping,
-    spelled,
+    normalise_label,
 )
 from polarity.data.stream import LINE, PROBLEM, RAW, ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
@@ -33,14 +33,14 @@ class LabelledTweets:
     Attributes
     ----------
     table : pyarrow.Table
-        `row` (int64, counts the file's records from 1, header not counted), `text`, `label` and the other columns of
-        the file, all of them strings.
+        `row` (int64, the record's number in the file, from 1, without the header), `text`, `label` and the other
+        columns of the file, all as strings.
     unreadable : pyarrow.Table
         Records that could not be read: `row` and `line` (int64, counted from 1), `raw` (their text), `reason`.
     ignored : int
-        Records whose label was to be ignored.
+        Number of records excluded because of their label.
     thinned_out : int
-        Records that were not taken because of `limit`.
+        Number of records not read because of `limit`.
     """
 
     table: pa.Table
@@ -57,20 +57,20 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> LabelledTweets:
     config : DataConfig
         With `path` set.
     labels : tuple of str
-        The class set; labels of the file are mapped onto it, one that the mapping does not know stays as it is.
+        The class set to which the labels of the file are mapped; an unknown label is left unchanged.
 
     Raises
     ------
     ConfigurationError
-        If there is no such file, or an option does not fit it.
+        If the file does not exist, or an option does not fit it.
     DataRejected
-        If the file is empty, damaged, not a table, in another encoding, or lacks a column, or if its labels can be
-        read in more than one way.
+        If the file is empty, damaged, not a table, in a different encoding or lacks a column, or if its labels are
+        ambiguous.
     """
     unknown = sorted(set((config.label_map or {}).values()) - set(labels))
     if unknown:
         raise ConfigurationError(
-            f"data.label_map leads to {unknown}, which labels={list(labels)} does not hold. Add them to --labels."
+            f"data.label_map maps to {unknown}, which are not in labels={list(labels)}. Add them to --labels."
         )
     file = TweetFile(source_file(config), config)
     source = str(file.path)
@@ -78,9 +78,9 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> LabelledTweets:
     label = find_column(file.columns, config.label_column, LABEL_NAMES, role="label", source=source)
     tables = list(file.tables(*file.columns))
     if not any(table.num_rows for table in tables):
-        raise DataRejected(f"{source} has a header but no row; labelled tweets are needed.")
+        raise DataRejected(f"{source} has a header but no rows; labelled tweets are needed.")
     table = pa.concat_tables(tables)
-    _log.info("%s: %d records (%s)", source, table.num_rows, file.judgement)
+    _log.info("%s: %d records (%s)", source, table.num_rows, file.description)
     if table.column(PROBLEM).null_count < table.num_rows:
         readable = pc.is_null(table.column(PROBLEM))
         unreadable = table.filter(pc.invert(readable)).select([ROW, LINE, RAW, PROBLEM])
@@ -92,14 +92,16 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> LabelledTweets:
         table = table.take(np.linspace(0, before - 1, config.limit).round().astype(np.int64))
     thinned_out = before - table.num_rows
 
-    # a column has few different labels: each is judged once
+    # a column has few distinct labels, so each is mapped once
     counts = {entry["values"]: entry["counts"] for entry in table.column(label).value_counts().to_pylist()}
-    ignored = {spelled(name) for name in config.ignore_labels}
-    kept = {value: count for value, count in counts.items() if spelled(value) not in ignored}
+    ignored = {normalise_label(name) for name in config.ignore_labels}
+    kept = {value: count for value, count in counts.items() if normalise_label(value) not in ignored}
     known_codes = SENTIMENT140_CODES if file.columns == SENTIMENT140 else None
     mapping = label_mapping(config.label_map or known_codes, labels, kept, source=source)
-    meanings = {value: mapping.get(spelled(value), (value or "").strip()) or None for value in kept}
-    meanings = {value: meaning for value, meaning in meanings.items() if not ignored or spelled(meaning) not in ignored}
+    meanings = {value: mapping.get(normalise_label(value), (value or "").strip()) or None for value in kept}
+    meanings = {
+        value: meaning for value, meaning in meanings.items() if not ignored or normalise_label(meaning) not in ignored
+    }
     if len(meanings) < len(counts):
         table = table.filter(pc.is_in(table.column(label), value_set=pa.array(list(meanings), pa.string())))
     places = pc.index_in(table.column(label), value_set=pa.array(list(meanings), pa.string()))
@@ -114,20 +116,20 @@ def read_tweets(config: DataConfig, labels: tuple[str, ...]) -> LabelledTweets:
 
 
 def source_file(config: DataConfig) -> Path:
-    """The file to read.
+    """Return the file to read.
 
     Raises
     ------
     ConfigurationError
-        If none is named, or there is none.
+        If `path` is not set or is not a file.
     """
     path = config.path
     if path is None:
         raise ConfigurationError(
-            "No tweets to read: give --data.path FILE (CSV, TSV, JSON or Parquet, plain or compressed), "
+            "There are no tweets to read; set --data.path FILE (CSV, TSV, JSON or Parquet, plain or compressed), "
             "or --data.source generated."
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigurationError(f"{path} {what}; --data.path wants a CSV, TSV, JSON or Parquet file.")
+        raise ConfigurationError(f"{path} {what}; --data.path must be a CSV, TSV, JSON or Parquet file.")
     return path

@@ -1,4 +1,4 @@
-"""The gate between preparation and training: complete splits, and no text on two sides."""
+"""The gate between preparation and training: checks for complete splits without leakage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polarity.data.splits import SPLIT_NAMES, Splits
 
 
 def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfig, docs: Path) -> GateResult:
-    """Put the splits before the suite `prepared_tweets`; write its Data Docs into `docs`."""
+    """Validate the splits with the suite `prepared_tweets`; write its Data Docs into `docs`."""
     parts = [
         pq.read_table(splits.path(name), columns=["row", "text", "label", "key"]).to_pandas().assign(split=name)
         for name in SPLIT_NAMES
@@ -25,7 +25,7 @@ def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfi
     frame["labels_of_key"] = by_key["label"].transform("nunique")
     frame["split_and_label"] = frame["split"] + "/" + frame["label"]
     frame["in_test"] = (frame["split"] == "test").astype(np.float32)
-    # four standard errors of a share, and never tighter than two points
+    # four standard errors of a share, but at least two percentage points
     tolerance = max(0.02, 4 * (preparation.test_share * (1 - preparation.test_share) / max(1, len(frame))) ** 0.5)
     return validate(
         frame,

@@ -1,4 +1,4 @@
-"""From accepted tweets to train, validation and test, without a text on two sides."""
+"""Split accepted tweets into train, validation and test without leakage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOT_WORD = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True)
 class Splits:
-    """A folder with a Parquet file for each split (columns `text`, `label`, `key` and what else the source has)."""
+    """A folder with a Parquet file for each split (columns `text`, `label`, `key` and those of the source)."""
 
     folder: Path
     labels: tuple[str, ...]
@@ -41,26 +41,26 @@ class Splits:
     """The sha256 of each split's rows."""
     rows: dict[str, int]
     set_aside: int
-    """Rows whose text has another label elsewhere, or is blank once repaired."""
+    """Number of rows whose text has a different label elsewhere or is blank after repair."""
 
     def path(self, split: SplitName) -> Path:
-        """The Parquet file of one split."""
+        """Return the Parquet file of one split."""
         return self.folder / f"{split}.parquet"
 
     @property
     def conflicts(self) -> Path:
-        """Parquet: the rows that were set aside, with a column `reason`."""
+        """Parquet file of the rows that were set aside, with a column `reason`."""
         return self.folder / CONFLICTS_FILE
 
     def read(self, split: SplitName) -> Tweets:
-        """One split as texts and label indices."""
+        """Read one split as texts and label indices."""
         return Tweets.read(self.path(split), self.labels)
 
 
 def normalise(text: str) -> str:
-    """What makes two tweets the same: lower case, links and mentions as placeholders, nothing but words.
+    """Normalise a text for duplicate detection: lower-case words, with placeholders for links and mentions.
 
-    A text without a word (emoticons, emoji) stays as it is, or all such tweets would be one.
+    A text without words (emoticons, emoji) is only lower-cased; otherwise all such tweets would be duplicates.
     """
     lowered = html.unescape(text).lower()
     words = _NOT_WORD.sub(" ", _MENTION.sub(" atuser ", _LINK.sub(" weblink ", lowered))).strip()
@@ -70,8 +70,8 @@ def normalise(text: str) -> str:
 def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Splits:
     """Repair the texts, set conflicts aside, and split by a hash of the normalised text.
 
-    A row keeps its side when data is added, and texts that differ only in case, links, mentions or
-    punctuation always are on the same side.
+    A row stays in its split when data is added, and texts that differ only in case, links, mentions or
+    punctuation are always in the same split.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
     config : PreparationConfig
         Shares and salt.
     folder : Path
-        Where the splits are written.
+        Output folder.
     """
     table = accepted.read()
     texts = [repair(text) for text in table.column("text").to_pylist()]
@@ -96,9 +96,9 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
         table.filter(pa.array(bad)).append_column("reason", pa.array(reason[bad], pa.string())), folder / CONFLICTS_FILE
     )
     table = table.filter(pa.array(~bad))
-    places = _places(table.column("key").to_pylist(), config.salt)
+    fractions = _hash_fractions(table.column("key").to_pylist(), config.salt)
     edge = config.test_share + config.validation_share
-    of = np.where(places < config.test_share, "test", np.where(places < edge, "validation", "train"))
+    of = np.where(fractions < config.test_share, "test", np.where(fractions < edge, "validation", "train"))
 
     digests: dict[str, str] = {}
     rows: dict[str, int] = {}
@@ -113,37 +113,37 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
 
 
 def read_splits(folder: Path) -> Splits:
-    """Open splits that `prepare` wrote.
+    """Open splits written by `prepare`.
 
     Raises
     ------
     ArtifactError
-        If the folder holds none.
+        If the folder contains no valid splits.
     """
     try:
         record = json.loads((folder / SPLITS_FILE).read_text())
         return Splits(folder, **{**record, "labels": tuple(record["labels"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{folder} holds no splits ({error}); run the prepare step again.") from error
+        raise ArtifactError(f"{folder} contains no valid splits ({error}); run the prepare step again.") from error
 
 
 def _conflicts(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     frame = table.select(["text", "label", "key"]).to_pandas()
     reason = np.full(len(frame), "", dtype=object)
     reason[(frame.groupby("key")["label"].transform("nunique") > 1).to_numpy()] = (
-        "the same text has another label elsewhere"
+        "the same text has a different label elsewhere"
     )
-    reason[(frame["text"] == "").to_numpy()] = "nothing is left of the text after its repair"
+    reason[(frame["text"] == "").to_numpy()] = "the text is blank after repair"
     return reason
 
 
-def _places(keys: Sequence[str], salt: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """A number in [0, 1) for each key, always the same for the same key and salt."""
+def _hash_fractions(keys: Sequence[str], salt: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return a number in [0, 1) for each key, determined by the key and the salt."""
     prefix = hashlib.blake2b(salt.encode(), digest_size=8)
 
-    def place(key: str) -> int:
+    def fraction(key: str) -> int:
         digest = prefix.copy()
         digest.update(key.encode())
         return int.from_bytes(digest.digest())
 
-    return np.fromiter((place(key) for key in keys), np.uint64, len(keys)) / np.float64(2**64)
+    return np.fromiter((fraction(key) for key in keys), np.uint64, len(keys)) / np.float64(2**64)

@@ -1,4 +1,4 @@
-"""Read the records of a file of any size and format, some thousands at a time: none is lost in silence."""
+"""Stream the records of a file of any size and format in batches; no record is silently dropped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polarity.config.sections import DataConfig, InputConfig
-from polarity.data.compression import blocks_of, opened
-from polarity.data.dialect import Dialect, decoded, judge_dialect, judge_encoding, own_name, refuse_other_kinds
+from polarity.data.compression import open_decompressed, read_blocks
+from polarity.data.dialect import (
+    Dialect,
+    detect_dialect,
+    detect_encoding,
+    reject_other_formats,
+    to_utf8,
+    unreserved_name,
+)
 from polarity.data.json_records import Fields, looks_like_json, read_json
 from polarity.data.records import Unreadable
 from polarity.errors import DataRejected
@@ -22,65 +29,65 @@ from polarity.errors import DataRejected
 ROW, LINE, RAW, PROBLEM = "row", "_line", "_raw", "_problem"
 _HEAD_BYTES = 64 * 1024
 _BATCH_ROWS = 10_000
-# Objects whose fields are the columns of a JSON file.
+# Number of objects whose fields define the columns of a JSON file.
 _SAMPLE_OBJECTS = 1000
 
 
 class TweetFile:
-    """The records of a delimited, JSON or Parquet file, plain or compressed, without ever holding all of them.
+    """The records of a delimited, JSON or Parquet file, plain or compressed, read without loading the whole file.
 
-    Every record of the file is a row of the tables: with its columns, or with a reason why it could not be read, its
-    line and its raw text.
+    Every record of the file is a row of the tables, either with its columns or with its line, its raw text and the
+    reason why it could not be read.
 
     Parameters
     ----------
     path : Path
         The file.
     config : DataConfig or InputConfig
-        How to read it, as far as its content does not tell.
+        How to read it; options that are not set are detected from the content.
 
     Attributes
     ----------
     columns : tuple of str
-        Names of its columns.
-    judgement : str
-        How the file is read, in words.
+        Names of the columns.
+    description : str
+        The detected format, for the log.
 
     Raises
     ------
     ConfigurationError, DataRejected
-        If it is no such file; a fault further inside it is raised when the reading comes there.
+        If the file has none of these formats; damage further into the file is raised when it is reached.
     """
 
     def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
         self.path = path
-        with opened(path) as stream:
+        with open_decompressed(path) as stream:
             head = stream.read(_HEAD_BYTES)
         if not head.strip():
             raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
         if head.startswith(b"PAR1"):
             self._format: _Parquet | _Json | _Delimited = _Parquet(path)
         else:
-            refuse_other_kinds(path, head, config)
+            reject_other_formats(path, head, config)
             self._format = (
-                _Json(path, config) if looks_like_json(head) else _Delimited(path, judge_dialect(path, config))
+                _Json(path, config) if looks_like_json(head) else _Delimited(path, detect_dialect(path, config))
             )
         self.columns = self._format.columns
-        self.judgement = self._format.judgement
+        self.description = self._format.description
 
     def tables(self, *columns: str) -> Iterator[pa.Table]:
-        """Read the records in order, in tables of some thousands.
+        """Read the records in order, in tables of a few thousand rows.
 
         Parameters
         ----------
         columns : str
-            Of `self.columns`.
+            Names from `self.columns`.
 
         Yields
         ------
         pyarrow.Table
-            `row` (int64, counts the file's records from 1), the columns asked for (strings), and of records that could
-            not be read `_line` (int64, counts the file's lines from 1), `_raw` (their text) and `_problem`.
+            `row` (int64, the record's number in the file, from 1), the requested columns (strings), and for unreadable
+            records `_line` (int64, the line number, from 1), `_raw` (their text) and `_problem`.
         """
         yield from self._format.tables(columns)
 
@@ -89,7 +96,7 @@ class _Delimited:
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self._path, self._dialect = path, dialect
         self.columns = dialect.layout.header
-        self.judgement = str(dialect)
+        self.description = str(dialect)
 
     def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
         for block in self._dialect.reader().read(self._dialect.records(self._path)):
@@ -98,16 +105,16 @@ class _Delimited:
 
 class _Json:
     def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
-        with opened(path) as stream:
+        with open_decompressed(path) as stream:
             head = stream.read(_HEAD_BYTES)
         self._path = path
-        self._encoding = config.encoding or judge_encoding(path, head)
-        self.judgement = f"{self._encoding}, JSON"
+        self._encoding = config.encoding or detect_encoding(path, head)
+        self.description = f"{self._encoding}, JSON"
         names: dict[str, str] = {}
         for record in islice(self._objects(), _SAMPLE_OBJECTS):
             if not isinstance(record, Unreadable):
-                names |= {own_name(name): name for name in record[1]}
-        # a field that only later objects have
+                names |= {unreserved_name(name): name for name in record[1]}
+        # a field that occurs only in later objects
         for wanted in (config.text_column, getattr(config, "label_column", None)):
             if wanted is not None:
                 names.setdefault(wanted, wanted)
@@ -128,22 +135,22 @@ class _Json:
             first += len(batch)
 
     def _objects(self) -> Iterator[tuple[int, Fields] | Unreadable]:
-        return read_json(decoded(blocks_of(self._path), self._encoding, self._path))
+        return read_json(to_utf8(read_blocks(self._path), self._encoding, self._path))
 
 
 class _Parquet:
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _sound_parquet(path):
+        with _parquet_errors(path):
             schema = pq.read_schema(path)
-        self._original = {own_name(field.name): field.name for field in schema if _is_scalar(field.type)}
+        self._original = {unreserved_name(field.name): field.name for field in schema if _is_scalar(field.type)}
         self._names = _class_names(schema)
         self.columns = tuple(self._original)
-        self.judgement = "Parquet"
+        self.description = "Parquet"
 
     def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
         first = 1
-        with _sound_parquet(self._path), pq.ParquetFile(self._path) as file:
+        with _parquet_errors(self._path), pq.ParquetFile(self._path) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[self._original[name] for name in columns]):
                 values = {name: self._text(batch, self._original[name]) for name in columns}
                 yield _table(np.arange(first, first + batch.num_rows), values, [])
@@ -172,14 +179,14 @@ def _table(
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
-    """Whether values of a type can be written as text; bytes cannot."""
+    """Whether values of this type can be converted to text; bytes cannot."""
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) and not (
         pa.types.is_fixed_size_binary(kind)
     )
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The names of the classes that a Hugging Face data set's columns hold as numbers."""
+    """Return the class names of the columns that a Hugging Face data set stores as class numbers."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
@@ -188,13 +195,13 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _sound_parquet(path: Path) -> Iterator[None]:
-    """Refuse a damaged Parquet file in words."""
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Raise `DataRejected` if the Parquet file is damaged."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Get the file again.") from error
+        raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Download it again.") from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Get the file again.") from error
+        raise DataRejected(f"{path}: the Parquet file is damaged ({error}). Download it again.") from error

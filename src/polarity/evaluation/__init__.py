@@ -1,1 +1,1 @@
-"""How good a model is, and how sure we are of that."""
+"""Model evaluation: metrics with intervals, comparisons, behaviour tests and the report."""

@@ -1,4 +1,4 @@
-"""Whether a classifier behaves: rates of the behaviour tests, against a limit for each."""
+"""Behaviour tests of a classifier: the pass rate of each test against its limit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from polarity.evaluation.behaviour_tests import BehaviourTest, behaviour_tests
 from polarity.inference.predictor import Predict
 from polarity.text.tweets import FloatArray
 
-# A score that is near its end can only fall, so added praise may lower it by so much.
+# A score close to its maximum can hardly rise, so added praise may lower it by up to this much.
 TOLERANCE = 0.05
 FAILURES_KEPT = 10
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Sentences that did not get what was expected, with the answer to each."""
+    """A failed test case: its sentences and the prediction for each."""
 
     texts: tuple[str, ...]
     answers: tuple[str, ...]
@@ -28,7 +28,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class BehaviourResult:
-    """The share of a test's sentences that were answered as expected, and some that were not."""
+    """The pass rate of a test, with examples of the cases that failed."""
 
     name: str
     kind: str
@@ -40,32 +40,32 @@ class BehaviourResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the rate reaches the limit."""
+        """Whether the pass rate is at least the limit."""
         return self.rate >= self.limit
 
 
 @dataclass(frozen=True)
 class BehaviourReport:
-    """Results of all tests; none where the class set lacks `positive` or `negative`, which they are about."""
+    """Results of all tests; empty if the class set lacks `positive` or `negative`."""
 
     results: tuple[BehaviourResult, ...]
 
     @property
     def objections(self) -> tuple[str, ...]:
-        """Why the candidate may not be promoted, in words; empty if it may."""
+        """One sentence per failed test, as reasons against promotion; empty if all passed."""
         return tuple(
-            f"“{result.title}” holds for {result.rate:.0%} of the sentences, and must for {result.limit:.0%}"
+            f"“{result.title}” passes {result.rate:.0%} of its cases; the limit is {result.limit:.0%}"
             for result in self.results
             if not result.passed
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
+        """Return the report as JSON-compatible types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, report: Mapping[str, Any]) -> Self:
-        """The report as `to_dict` wrote it."""
+        """Rebuild a report from the output of `to_dict`."""
         return TypeAdapter(cls).validate_python(report)
 
 
@@ -76,17 +76,17 @@ def run_behaviour_tests(
     *,
     tests: Sequence[BehaviourTest] | None = None,
 ) -> BehaviourReport:
-    """Put the tests' sentences to a classifier.
+    """Run the behaviour tests on a classifier.
 
     Parameters
     ----------
     predict : callable
-        Texts to probabilities of shape (n, n_labels).
+        Maps texts to probabilities of shape (n, n_labels).
     label_names : sequence of str
     limits : mapping of str to float
-        Smallest share as expected, by the name of the test; a test without one has no limit.
+        Minimum pass rate by test name; a test that is not listed has no limit.
     tests : sequence of BehaviourTest, optional
-        Default: the project's own.
+        Default: the project's own tests.
     """
     if not {"positive", "negative"} <= set(label_names):
         return BehaviourReport(())
@@ -100,7 +100,7 @@ def _judge(
     test: BehaviourTest, answered: Mapping[str, FloatArray], label_names: Sequence[str], limit: float
 ) -> BehaviourResult:
     failures = [
-        Failure(case, tuple(_told(answered[text], label_names) for text in case))
+        Failure(case, tuple(_format_answer(answered[text], label_names) for text in case))
         for case in test.cases
         if not _as_expected(test, [answered[text] for text in case], label_names)
     ]
@@ -132,6 +132,6 @@ def _as_expected(test: BehaviourTest, answers: Sequence[FloatArray], label_names
             return scores[1] >= scores[0] - TOLERANCE
 
 
-def _told(answer: FloatArray, label_names: Sequence[str]) -> str:
+def _format_answer(answer: FloatArray, label_names: Sequence[str]) -> str:
     winner = int(np.argmax(answer))
     return f"{label_names[winner]} {answer[winner]:.0%}"

@@ -1,9 +1,10 @@
 """The sentences of the behaviour tests, written by the project.
 
-Three kinds, after Ribeiro et al. 2020 (Beyond Accuracy: Behavioral Testing of
-NLP Models with CheckList, ACL): minimum function (a plain sentence must get
-the plain answer), invariance (a change that means nothing must not change the
-answer), direction (a change that means something must move the score its way).
+There are three kinds, after Ribeiro et al. 2020 (Beyond Accuracy: Behavioral
+Testing of NLP Models with CheckList, ACL): minimum functionality (a clear-cut
+sentence must get the obvious answer), invariance (an irrelevant change must not
+change the answer) and direction (a relevant change must move the score in the
+expected direction).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cache
 from itertools import product
 from typing import Literal
 
-Kind = Literal["minimum function", "invariance", "direction"]
+Kind = Literal["minimum functionality", "invariance", "direction"]
 Expectation = Literal["positive", "negative", "not positive", "same answer", "lower", "not lower"]
 
 THINGS = (
@@ -43,9 +44,9 @@ PRAISE = ("I love it", "simply wonderful", "best thing ever", "thank you so much
 
 @dataclass(frozen=True)
 class BehaviourTest:
-    """Sentences, or pairs of a sentence and its changed form, with what is expected of each.
+    """Sentences, or pairs of a sentence and its modified form, with the expected result.
 
-    `title` says it to a reader who does not program.
+    `title` describes the test to a non-technical reader.
     """
 
     name: str
@@ -57,11 +58,11 @@ class BehaviourTest:
 
 @cache
 def behaviour_tests() -> tuple[BehaviourTest, ...]:
-    """All tests, always the same."""
+    """Return all tests; the list is deterministic."""
     return (
         BehaviourTest(
             "plain_positive",
-            "minimum function",
+            "minimum functionality",
             "Plain praise is positive",
             "positive",
             _singles(
@@ -71,8 +72,8 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         ),
         BehaviourTest(
             "plain_negative",
-            "minimum function",
-            "Plain complaint is negative",
+            "minimum functionality",
+            "A plain complaint is negative",
             "negative",
             _singles(
                 *(f"{thing} is {bad}" for thing, bad in _every(3, THINGS, BAD)),
@@ -81,8 +82,8 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         ),
         BehaviourTest(
             "negated",
-            "minimum function",
-            "Praise that is denied is not positive",
+            "minimum functionality",
+            "Negated praise is not positive",
             "not positive",
             _singles(
                 *(f"{thing} is not {good}" for thing, good in _every(3, THINGS, GOOD)),
@@ -93,7 +94,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "names",
             "invariance",
-            "Another first name changes nothing",
+            "A different first name does not change the answer",
             "same answer",
             tuple(
                 (frame.format(name=NAMES[0]), frame.format(name=name)) for frame, name in product(WITH_NAME, NAMES[1:])
@@ -102,35 +103,35 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
         BehaviourTest(
             "links",
             "invariance",
-            "A link at the end changes nothing",
+            "A link at the end does not change the answer",
             "same answer",
             tuple((text, f"{text} {link}") for text, link in _every(5, _opinions(), LINKS)),
         ),
         BehaviourTest(
             "mentions",
             "invariance",
-            "Writing to somebody changes nothing",
+            "A leading mention does not change the answer",
             "same answer",
             tuple((text, f"{handle} {text}") for text, handle in _every(5, _opinions(), HANDLES)),
         ),
         BehaviourTest(
             "typos",
             "invariance",
-            "Two swapped letters in a word without feeling change nothing",
+            "A typo in a neutral word does not change the answer",
             "same answer",
             tuple((text, typo) for text in _opinions() if (typo := _swapped(text)) != text),
         ),
         BehaviourTest(
             "hashtag_case",
             "invariance",
-            "Capitals in a hashtag change nothing",
+            "Capitals in a hashtag do not change the answer",
             "same answer",
             tuple((f"{text} #{tag}", f"{text} #{tag.lower()}") for text, tag in _every(7, _opinions(), TAGS)),
         ),
         BehaviourTest(
             "added_not",
             "direction",
-            "An added “not” lowers praise",
+            "An added “not” lowers the score",
             "lower",
             (
                 *((f"{thing} is {good}", f"{thing} is not {good}") for thing, good in _every(2, THINGS, GOOD)),
@@ -148,7 +149,7 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
 
 
 def _opinions() -> tuple[str, ...]:
-    """Half of them plainly good, half plainly bad."""
+    """Return clear opinions, half of them positive and half negative."""
     return tuple(
         frame.format(thing=thing, good=GOOD[i % len(GOOD)], bad=BAD[i % len(BAD)])
         for i, (frame, thing) in enumerate(product(OPINIONS, THINGS))
@@ -156,7 +157,7 @@ def _opinions() -> tuple[str, ...]:
 
 
 def _every(step: int, *parts: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Every `step`-th combination: enough to tell, few enough to be quick."""
+    """Return every `step`-th combination, a sample large enough to be informative and small enough to be fast."""
     return tuple(product(*parts))[::step]
 
 
@@ -165,7 +166,7 @@ def _singles(*texts: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _swapped(text: str) -> str:
-    """The second and third letter of the thing's last long word swapped: `song` becomes `snog`."""
+    """Swap the second and third letters of the thing's last long word: `song` becomes `snog`."""
     thing = max((thing for thing in THINGS if thing in text), key=len)
     word = next((word for word in reversed(thing.split()) if len(word) > 3), "")
     return text.replace(word, word[0] + word[2] + word[1] + word[3:], 1) if word else text

@@ -1,4 +1,4 @@
-"""How far the score moves when only the people in a sentence are others.
+"""How far the score moves when only the identity term in a sentence changes.
 
 After Kiritchenko and Mohammad 2018 (Examining Gender and Race Bias in Two
 Hundred Sentiment Analysis Systems, *SEM) and Dixon et al. 2018 (Measuring and
@@ -40,7 +40,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class TermShift:
-    """How far a term moves the mean score from its group's mean, in points of probability of `positive`."""
+    """How far a term moves the mean score from its group's mean, as a probability of `positive`."""
 
     term: str
     score: float
@@ -49,7 +49,7 @@ class TermShift:
 
 @dataclass(frozen=True)
 class GroupShift:
-    """The terms of one group, the most favoured first, and the gap between the first and the last."""
+    """The terms of one group, most favoured first, and the gap between the first and the last."""
 
     group: str
     terms: tuple[TermShift, ...]
@@ -58,23 +58,23 @@ class GroupShift:
 
 @dataclass(frozen=True)
 class BiasReport:
-    """All groups; none where the class set has no `positive`."""
+    """The shifts of all groups; `groups` is empty if the class set has no `positive`."""
 
     sentences: int
     groups: tuple[GroupShift, ...]
 
     @property
     def largest_gap(self) -> float:
-        """The widest gap of any group; 0 where there are none."""
+        """The widest gap of any group; 0 if there are no groups."""
         return max((group.gap for group in self.groups), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
+        """Return the report as JSON-compatible types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, report: Mapping[str, Any]) -> Self:
-        """The report as `to_dict` wrote it."""
+        """Rebuild a report from the output of `to_dict`."""
         return TypeAdapter(cls).validate_python(report)
 
 
@@ -84,7 +84,7 @@ def check_bias(predict: Predict, label_names: Sequence[str]) -> BiasReport:
     Parameters
     ----------
     predict : callable
-        Texts to probabilities of shape (n, n_labels).
+        Maps texts to probabilities of shape (n, n_labels).
     label_names : sequence of str
     """
     if "positive" not in label_names:

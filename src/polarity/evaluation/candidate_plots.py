@@ -1,4 +1,4 @@
-"""The plots of one candidate, as files for its folder of the run and for MLflow."""
+"""The plots of one candidate, as PNG files for its run folder and for MLflow."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from polarity.inference.package import ModelManifest
 
 
 def draw_candidate(folder: Path, packaged: Path, history: History, test: Predictions) -> Path:
-    """Draw confusion matrix, ROC, calibration, learning curves and, for a family that has them, the telling words.
+    """Draw confusion matrix, ROC, calibration, learning curves and, if the family has them, the most telling words.
 
     Returns
     -------
     Path
-        `folder`, with a PNG for each plot.
+        `folder`, which holds a PNG for each plot.
     """
     manifest = ModelManifest.read(packaged)
     figures: dict[str, Figure] = {
@@ -33,10 +33,10 @@ def draw_candidate(folder: Path, packaged: Path, history: History, test: Predict
     words = family_named(manifest.family).telling_words(packaged)
     if words:
         # matplotlib's font has no emoji
-        spelt = {
+        spelled = {
             label: [(emoji.demojize(word), weight) for word, weight in of_label] for label, of_label in words.items()
         }
-        figures["telling_words"] = plots.telling_words(spelt)
+        figures["telling_words"] = plots.telling_words(spelled)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         (folder / f"{name}.png").write_bytes(plots.to_png(figure))

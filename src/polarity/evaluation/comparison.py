@@ -1,4 +1,4 @@
-"""Whether two classifiers really differ, on the same tweets."""
+"""Whether two classifiers differ significantly on the same tweets."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from polarity.evaluation.metrics import Interval, accuracy_of, macro_f1_of, perc
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of the first classifier minus that of the second, with its 95 % interval."""
+    """A metric of the first classifier minus that of the second, with its 95 % interval."""
 
     value: float
     interval: Interval
 
     @property
-    def undecided(self) -> bool:
-        """Whether the interval holds zero, so that the two cannot be told apart."""
+    def inconclusive(self) -> bool:
+        """Whether the interval contains zero, so the difference is not significant."""
         return self.interval[0] <= 0.0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two classifiers on the same tweets.
 
-    `first_only` and `second_only` count the tweets that only one of them has
-    right; `p_value` is McNemar's exact test of those two counts being alike
+    `first_only` and `second_only` count the tweets that only one of them
+    classifies correctly; `p_value` is that of McNemar's exact test that the two counts are equal
     (McNemar 1947; Dietterich 1998, Neural Computation 10, 1895-1923).
     """
 
@@ -45,7 +45,7 @@ class Comparison:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON types."""
+        """Return the comparison as JSON-compatible types."""
         return asdict(self)
 
 
@@ -56,14 +56,14 @@ def compare(
     n_labels: int,
     seed: int,
     resamples: int = 1000,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two classifiers by a paired bootstrap over the tweets and by McNemar's test.
 
     Parameters
     ----------
     labels : int array of shape (n,)
     predicted : dict of two
-        Name of each classifier and its predicted labels, of shape (n,).
+        Predicted labels of shape (n,) by classifier name.
     n_labels : int
     seed : int
         Seed of the bootstrap.
@@ -72,16 +72,16 @@ def compare(
     Raises
     ------
     ValueError
-        If there are not exactly two classifiers, or they are not on the same tweets.
+        If there are not exactly two classifiers, or the number of labels and predictions differs.
     """
     if len(predicted) != 2:
-        raise ValueError(f"Got predictions of {list(predicted)}; exactly two classifiers are compared.")
+        raise ValueError(f"Got predictions of {list(predicted)}; exactly two classifiers can be compared.")
     (first, a), (second, b) = predicted.items()
     macro_f1, accuracy = paired_differences(labels, a, b, n_labels=n_labels, seed=seed, resamples=resamples)
     first_right, second_right = a == labels, b == labels
     first_only, second_only = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-    apart = first_only + second_only
-    return Comparison(
+    discordant = first_only + second_only
+    return PairedComparison(
         first=first,
         second=second,
         rows=len(labels),
@@ -89,7 +89,7 @@ def compare(
         accuracy=accuracy,
         first_only=first_only,
         second_only=second_only,
-        p_value=float(binomtest(first_only, apart).pvalue) if apart else 1.0,
+        p_value=float(binomtest(first_only, discordant).pvalue) if discordant else 1.0,
     )
 
 
@@ -100,8 +100,8 @@ def compare_all(
     n_labels: int,
     seed: int,
     resamples: int = 1000,
-) -> tuple[Comparison, ...]:
-    """Every pair of classifiers, in the order of `predicted`."""
+) -> tuple[PairedComparison, ...]:
+    """Compare every pair of classifiers, in the order of `predicted`."""
     names: Sequence[str] = list(predicted)
     return tuple(
         compare(labels, {a: predicted[a], b: predicted[b]}, n_labels=n_labels, seed=seed, resamples=resamples)
@@ -119,13 +119,15 @@ def paired_differences(
     seed: int,
     resamples: int = 1000,
 ) -> tuple[Difference, Difference]:
-    """Differences of macro-F1 and of accuracy, first minus second, by a paired bootstrap.
+    """Return the differences in macro-F1 and in accuracy, first minus second, by a paired bootstrap.
 
-    A resample of tweets is a resample of the table of (label, first, second)
-    triples, so that drawing the table costs the same for any number of tweets.
+    Resampling tweets is equivalent to resampling the table of (label, first, second)
+    triples, and the cost of that does not depend on the number of tweets.
     """
     if not len(labels) == len(first) == len(second) or not len(labels):
-        raise ValueError(f"Got {len(labels)} labels, {len(first)} and {len(second)} predictions; as many are needed.")
+        raise ValueError(
+            f"Got {len(labels)} labels, {len(first)} and {len(second)} predictions; they must be equal and above 0."
+        )
     cells = (np.asarray(labels) * n_labels + np.asarray(first)) * n_labels + np.asarray(second)
     table = np.bincount(cells, minlength=n_labels**3)
     draws = np.random.default_rng(seed).multinomial(len(labels), table / len(labels), size=resamples)

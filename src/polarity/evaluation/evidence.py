@@ -1,13 +1,13 @@
-"""What a run's folder holds about its candidates, as the report reads it.
+"""The files in a run folder from which the report is made.
 
 summary.json, verdict.json         the run
-seeds.json                         figures of the same model under other seeds, where they were measured
+seeds.json                         metrics of the same model with different seeds, if measured
 <candidate>/test.parquet           predictions on the test split
 <candidate>/history.json           the learning curve
-<candidate>/words.json             the most telling words, of a logistic regression
+<candidate>/words.json             the most telling words, for families that have them
 <candidate>/behaviour.json         behaviour tests
 <candidate>/bias.json              identity terms swapped
-<candidate>/mistakes.json          confident errors and suspected labels on the test split
+<candidate>/mistakes.json          confident errors and suspected label errors on the test split
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SEEDS = "seeds.json"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one candidate beyond its figures; none for what was not looked at."""
+    """What is known of one candidate beyond its metrics; `None` for what was not measured."""
 
     test: Predictions | None = None
     history: History | None = None
@@ -50,7 +50,7 @@ class Evidence:
     mistakes: MistakeReport | None = None
 
     def write(self, folder: Path) -> None:
-        """Write what is there into the candidate's folder of the run."""
+        """Write the available parts into the candidate's run folder."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.test is not None:
             self.test.write(folder / TEST)
@@ -72,7 +72,7 @@ class Evidence:
         Raises
         ------
         ArtifactError
-            If a file is there but cannot be read.
+            If a file exists but cannot be read.
         """
         return cls(
             test=Predictions.read(folder / TEST, label_names) if (folder / TEST).is_file() else None,
@@ -86,9 +86,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the report tells.
+    """The content of the report.
 
-    `seeds` holds, by candidate, the test METRICS of fits that differ in the seed alone.
+    `seeds` holds, by candidate, the test METRICS of fits that differ only in the seed.
     """
 
     summary: RunSummary
@@ -98,15 +98,15 @@ class ReportData:
 
     @classmethod
     def read(cls, run_folder: Path) -> Self:
-        """Gather the data from a run's folder.
+        """Read the data from a run folder.
 
         Raises
         ------
         ArtifactError
-            If there is no summary, or a file cannot be read.
+            If the summary is missing, or a file cannot be read.
         """
         if not (run_folder / "summary.json").is_file():
-            raise ArtifactError(f"There is no summary.json in {run_folder}; only a finished run has a report.")
+            raise ArtifactError(f"{run_folder} contains no summary.json; a report needs a finished run.")
         summary = RunSummary.read(run_folder)
         return cls(
             summary=summary,
@@ -119,11 +119,11 @@ class ReportData:
 
     @property
     def selected(self) -> ModelSummary | None:
-        """The chosen candidate."""
+        """The selected candidate."""
         return next((m for m in self.summary.models if m.name == self.summary.verdict.selected), None)
 
-    def having(self, part: str) -> dict[str, Any]:
-        """One part of the evidence by candidate, for those that have it."""
+    def available(self, part: str) -> dict[str, Any]:
+        """Return one part of the evidence by candidate, for the candidates that have it."""
         found = {name: getattr(evidence, part) for name, evidence in self.evidence.items()}
         return {name: value for name, value in found.items() if value is not None}
 

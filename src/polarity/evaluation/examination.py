@@ -1,4 +1,4 @@
-"""How a model behaves on the project's own sentences: the behaviour tests and the bias check, together."""
+"""The behaviour tests and the bias check of a model, run together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BIAS = "bias.json"
 
 @dataclass(frozen=True)
 class Examination:
-    """What an examined model did."""
+    """The results of both checks of a model."""
 
     behaviour: BehaviourReport
     bias: BiasReport
@@ -30,20 +30,20 @@ class Examination:
 
     @classmethod
     def read(cls, folder: Path) -> Examination:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         behaviour, bias = (json.loads((folder / name).read_text("utf-8")) for name in (BEHAVIOUR, BIAS))
         return cls(BehaviourReport.from_dict(behaviour), BiasReport.from_dict(bias))
 
 
 def examine(predict: Predict, label_names: tuple[str, ...], limits: Mapping[str, float]) -> Examination:
-    """Put the behaviour tests to a classifier, and swap identity terms.
+    """Run the behaviour tests and the bias check on a classifier.
 
     Parameters
     ----------
     predict : callable
-        Texts to probabilities of shape (n, n_labels).
+        Maps texts to probabilities of shape (n, n_labels).
     label_names : tuple of str
     limits : mapping of str to float
-        Smallest share as expected, by the name of the behaviour test.
+        Minimum pass rate by behaviour test name.
     """
     return Examination(run_behaviour_tests(predict, label_names, limits), check_bias(predict, label_names))

@@ -1,4 +1,4 @@
-"""Labelled tweets to measure a model on, which need not be fit to learn from."""
+"""Labelled tweets on which to evaluate a model; they need not be good enough for training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polarity.text.cleaning import repair
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """Rows that can be measured (Parquet), and how many could not be, by reason."""
+    """The rows that can be evaluated (Parquet), and the number of excluded rows by reason."""
 
     path: Path
     rows: int
@@ -26,7 +26,7 @@ class LabelledFile:
 
     @property
     def left_out(self) -> int:
-        """How many records of the file are not measured."""
+        """Number of records of the file that are not evaluated."""
         return sum(self.reasons.values())
 
 
@@ -36,8 +36,8 @@ def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, ma
     Raises
     ------
     ConfigurationError, DataRejected
-        As `read_tweets`; if a class has no row, or more records than `max_bad_share` have no text or no known label:
-        then the measure would be of other tweets than the file holds.
+        As `read_tweets`; also if a class has no row, or if the share of records without a text or a known label
+        exceeds `max_bad_share`, because the metrics would not represent the file.
     """
     tweets = read_tweets(config, labels)
     table = tweets.table
@@ -52,18 +52,19 @@ def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, ma
     bad["the text is missing"] = table.filter(pc.and_(known, pc.invert(has_text))).num_rows
     bad = +bad
     records = table.num_rows + tweets.unreadable.num_rows
-    told = "; ".join(f"{count} of {records} rows: {reason}" for reason, count in bad.most_common(5))
+    problems = "; ".join(f"{count} of {records} rows: {reason}" for reason, count in bad.most_common(5))
     missing = sorted(set(labels) - set(kept.column("label").to_pylist()))
     if missing:
         raise DataRejected(
-            f"{config.path}: of the classes {list(labels)} there is no row of {missing}, so nothing can be said about "
-            f"them. {told + '. ' if told else ''}Say what the labels of the file mean with --data.label_map."
+            f"{config.path}: no row is labelled {missing}, but every class of the model needs "
+            f"one ({list(labels)}). {problems + '. ' if problems else ''}Map the labels of the file with "
+            "--data.label_map."
         )
     if sum(bad.values()) > max_bad_share * records:
         raise DataRejected(
-            f"{config.path} is not fit to measure {list(labels)} on: {told}. At most {max_bad_share:.1%} may be bad "
-            "(--max_bad_share). Say what labels mean with --data.label_map, or leave them out on purpose with "
-            "--data.ignore_labels."
+            f"{config.path} has too many unusable rows to evaluate {list(labels)}: {problems}. At most "
+            f"{max_bad_share:.1%} may be unusable (--max_bad_share). Map labels with --data.label_map, or exclude them "
+            "with --data.ignore_labels."
         )
     if tweets.ignored:
         bad["their label is ignored (data.ignore_labels)"] = tweets.ignored

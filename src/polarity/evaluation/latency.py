@@ -1,4 +1,4 @@
-"""How long one text takes, in process and warm."""
+"""In-process prediction latency of a single text, after warm-up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polarity.inference.predictor import Predict
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one text a call: the median and the 95th percentile of `calls` calls."""
+    """Latency in milliseconds of single-text calls: the median and the 95th percentile of `calls` calls."""
 
     p50_ms: float
     p95_ms: float
@@ -27,17 +27,17 @@ def measure_latency(
     seed: int,
     warm_up_calls: int = 10,
     calls: int = 200,
-    fewest_calls: int = 30,
+    min_calls: int = 30,
     budget_s: float = 5.0,
 ) -> Latency:
-    """Time `predict` on texts drawn from `texts`, one a call.
+    """Time `predict` on texts drawn from `texts`, one per call.
 
-    Stops early once `budget_s` seconds are spent and `fewest_calls` were made.
+    Stops early once `budget_s` seconds have passed and at least `min_calls` calls were made.
 
     Raises
     ------
     ValueError
-        If there are no texts.
+        If `texts` is empty.
     """
     if not len(texts):
         raise ValueError("Got no texts; at least one is needed to time a prediction.")
@@ -51,7 +51,7 @@ def measure_latency(
         predict(one)
         after = perf_counter()
         times_ms.append((after - before) * 1000)
-        if after - started > budget_s and len(times_ms) >= fewest_calls:
+        if after - started > budget_s and len(times_ms) >= min_calls:
             break
     p50, p95 = np.quantile(times_ms, [0.5, 0.95])
     return Latency(p50_ms=float(p50), p95_ms=float(p95), calls=len(times_ms))

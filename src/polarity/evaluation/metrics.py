@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled tweets, with intervals."""
+"""Classification metrics on labelled tweets, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of one classifier on one set of tweets.
+    """Metrics of one classifier on one set of tweets.
 
     Macro averages are over the classes that occur in the labels or in the
     predictions. Intervals are at 95 %: Wilson's for the accuracy, a percentile
     bootstrap over the tweets for macro-F1 and recall. `auc` (one class against the rest,
-    averaged) is none unless every class of the set occurs.
+    averaged) is `None` unless every class of the set occurs.
     """
 
     rows: int
@@ -45,17 +45,17 @@ class Metrics:
     ece: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON types."""
+        """Return the metrics as JSON-compatible types."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, figures: Mapping[str, Any]) -> Self:
-        """The figures as `to_dict` wrote them."""
+        """Rebuild metrics from the output of `to_dict`."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in figures.items()}
         return cls(**fields)
 
     def scalars(self, prefix: str) -> dict[str, float]:
-        """The single numbers as `{prefix}_{name}`, the interval's ends as `..._low` and `..._high`; no nulls."""
+        """Return scalars as `{prefix}_{name}` and interval bounds as `..._low` and `..._high`; `None` is omitted."""
         flat: dict[str, float] = {}
         for name, value in asdict(self).items():
             if isinstance(value, tuple):
@@ -74,7 +74,7 @@ def measure(
     seed: int,
     resamples: int = 1000,
 ) -> Metrics:
-    """Measure probabilities against the true labels.
+    """Compute the metrics of probabilities against the true labels.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def measure(
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is no row, a label is outside the class
+        If the shapes do not match, there are no rows, a label is outside the class
         set, or a row's probabilities are not finite or do not sum to one.
     """
-    true, scores = checked(labels, probabilities, n_labels=len(label_names))
+    true, scores = _validated(labels, probabilities, n_labels=len(label_names))
     confusion = confusion_counts(true, scores.argmax(axis=1), n_labels=len(label_names))
     precision, recall, f1 = _macro_scores(confusion[None])
     rows = len(true)
@@ -118,61 +118,66 @@ def measure(
     )
 
 
-def checked(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_labels: int) -> tuple[Ints, Floats]:
-    """Both as arrays (n,) and (n, n_labels), in double precision, or a `ValueError` that quotes what is wrong."""
+def _validated(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_labels: int) -> tuple[Ints, Floats]:
+    """Return arrays of shapes (n,) and (n, n_labels) in double precision, or raise `ValueError`."""
     true = np.asarray(labels, dtype=np.int64)
     scores = np.asarray(probabilities, dtype=np.float64)
     if true.ndim != 1 or scores.shape != (len(true), n_labels):
         raise ValueError(
             f"Got labels of shape {true.shape} and probabilities of shape {scores.shape}; "
-            f"(n,) and (n, {n_labels}) are needed."
+            f"expected (n,) and (n, {n_labels})."
         )
     if not len(true):
         raise ValueError("Got no rows; at least one labelled tweet is needed.")
     if true.min() < 0 or true.max() >= n_labels:
-        raise ValueError(f"Got labels from {true.min()} to {true.max()}; indices 0 to {n_labels - 1} are needed.")
-    sound = np.isfinite(scores).all(axis=1) & (abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE) & (scores >= 0).all(axis=1)
-    if not sound.all():
-        bad = int(np.flatnonzero(~sound)[0])
-        raise ValueError(f"Got probabilities {scores[bad].tolist()} in row {bad}; they must be 0 to 1 and sum to 1.")
+        raise ValueError(f"Got labels from {true.min()} to {true.max()}; they must be indices 0 to {n_labels - 1}.")
+    valid = np.isfinite(scores).all(axis=1) & (abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE) & (scores >= 0).all(axis=1)
+    if not valid.all():
+        bad = int(np.flatnonzero(~valid)[0])
+        raise ValueError(
+            f"Got probabilities {scores[bad].tolist()} in row {bad}; they must be between 0 and 1 and sum to 1."
+        )
     return true, scores
 
 
 def confusion_counts(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], *, n_labels: int) -> Ints:
-    """Counts of shape (n_labels, n_labels): rows are true labels, columns predicted ones."""
+    """Return counts of shape (n_labels, n_labels): rows are true labels, columns predicted ones."""
     cells = np.bincount(np.asarray(labels) * n_labels + np.asarray(predicted), minlength=n_labels**2)
     return cells.reshape(n_labels, n_labels).astype(np.int64)
 
 
 def macro_f1_of(confusions: npt.NDArray[Any]) -> Floats:
-    """Macro-F1 of each of `confusions`, of shape (m, n_labels, n_labels)."""
+    """Return the macro-F1 of each of `confusions`, of shape (m, n_labels, n_labels)."""
     return _macro_scores(confusions)[2]
 
 
 def accuracy_of(confusions: npt.NDArray[Any]) -> Floats:
-    """Accuracy of each of `confusions`, of shape (m, n_labels, n_labels)."""
+    """Return the accuracy of each of `confusions`, of shape (m, n_labels, n_labels)."""
     accuracy: Floats = np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
     return accuracy
 
 
 def wilson_interval(hits: int, rows: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927, JASA 22, 209-212): stays inside 0 to 1 for small sets."""
+    """Return Wilson's score interval of a share (Wilson 1927, JASA 22, 209-212), within 0 and 1 even for small sets."""
     z = float(norm.ppf(0.5 + confidence / 2))
     share = hits / rows
     centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5
-    # Rounding may push an end past the share itself where nothing, or everything, was hit.
+    # Rounding may push a bound past the share itself if it is 0 or 1.
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def percentile_interval(draws: Floats, *, confidence: float = CONFIDENCE) -> Interval:
-    """Percentile interval of bootstrap `draws` (Efron and Tibshirani 1993, An Introduction to the Bootstrap, 13.3)."""
+    """Return the percentile interval of bootstrap `draws`.
+
+    See Efron and Tibshirani 1993, An Introduction to the Bootstrap, 13.3.
+    """
     low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 
 
 def _macro_scores(confusions: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """Macro precision, recall and F1 of each confusion matrix, over the classes that occur in it."""
+    """Return macro precision, recall and F1 of each confusion matrix, over the classes that occur in it."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     actual, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     occurs = (actual + predicted) > 0
@@ -186,10 +191,10 @@ def _macro_scores(confusions: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]
 
 
 def _auc(labels: Ints, scores: Floats) -> float | None:
-    """Area under the ROC curve, one class against the rest, averaged; none if a class does not occur."""
+    """Return the one-vs-rest area under the ROC curve, averaged; `None` if a class does not occur."""
     n_labels = scores.shape[1]
     if len(np.unique(labels)) < n_labels:
         return None
-    # With two labels both columns say the same, so one is enough.
+    # With two labels both columns give the same area, so one is enough.
     columns = range(1, n_labels) if n_labels == 2 else range(n_labels)
     return float(np.mean([roc_auc_score(labels == column, scores[:, column]) for column in columns]))

@@ -1,4 +1,4 @@
-"""The most confident errors with the words that drove them, and labels that are probably wrong."""
+"""The most confident errors with the words that drove them, and probable label errors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from polarity.inference.predictor import Predict
 from polarity.text.tweets import FloatArray
 
 WORDS_KEPT = 4
-MOST_WORDS = 60
+MAX_WORDS = 60
 
 
 @dataclass(frozen=True)
 class DrivingWord:
-    """A word, and by how much the log-odds of the answer fall without it."""
+    """A word, and the drop in the answer's log-odds when it is removed."""
 
     word: str
     share: float
@@ -29,7 +29,7 @@ class DrivingWord:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A tweet whose answer differs from its label."""
+    """A tweet whose predicted label differs from its true label."""
 
     text: str
     label: str
@@ -40,7 +40,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class SuspectedLabel:
-    """A tweet whose label is probably wrong: what it is labelled as, what it seems to be, and how sure the model is."""
+    """A tweet whose label is probably wrong, with the suggested label and its probability."""
 
     text: str
     label: str
@@ -50,7 +50,7 @@ class SuspectedLabel:
 
 @dataclass(frozen=True)
 class MistakeReport:
-    """Errors and suspected labels of one model on one split."""
+    """Errors and suspected label errors of one model on one split."""
 
     rows: int
     errors: int
@@ -59,35 +59,35 @@ class MistakeReport:
     suspected_labels: tuple[SuspectedLabel, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
+        """Return the report as JSON-compatible types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, report: Mapping[str, Any]) -> Self:
-        """The report as `to_dict` wrote it."""
+        """Rebuild a report from the output of `to_dict`."""
         return TypeAdapter(cls).validate_python(report)
 
     def write(self, path: Path) -> None:
-        """Keep the report as JSON."""
+        """Write the report as JSON."""
         path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def find_mistakes(predict: Predict, predictions: Predictions, *, shown: int = 20) -> MistakeReport:
-    """Gather the most confident errors, explained, and the labels that look wrong.
+    """Find the most confident errors, with an explanation, and the probable label errors.
 
     Parameters
     ----------
     predict : callable
-        Texts to probabilities of shape (n, n_labels); the model that made `predictions`.
+        Maps texts to probabilities of shape (n, n_labels); the model that made `predictions`.
     predictions : Predictions
-        Of tweets that the model was not fitted on, with the column `text`.
+        Predictions for tweets that the model was not fitted on, with the column `text`.
     shown : int, default 20
-        How many of each to keep.
+        Maximum number of each to keep.
     """
     texts = [str(text) for text in predictions.columns["text"]]
     names = predictions.label_names
@@ -122,29 +122,29 @@ def find_mistakes(predict: Predict, predictions: Predictions, *, shown: int = 20
 def driving_words(
     predict: Predict, texts: Sequence[str], answers: Sequence[int], *, kept: int = WORDS_KEPT
 ) -> list[tuple[DrivingWord, ...]]:
-    """The words of each text without which its answer would be least sure, by occlusion.
+    """Find the words of each text that contribute most to its answer, by occlusion.
 
-    Each word is left out in turn (Li, Monroe and Jurafsky 2016, Understanding
-    Neural Networks through Representation Erasure); what the log-odds of the
-    answer lose is the word's share. Words with less than a tenth of the largest
-    share are left out, and at most the first 60 words are tried.
+    Each word is removed in turn (Li, Monroe and Jurafsky 2016, Understanding
+    Neural Networks through Representation Erasure); the drop in the log-odds of
+    the answer is the word's share. Words with less than a tenth of the largest
+    share are omitted, and only the first 60 words are tried.
 
     Parameters
     ----------
     predict : callable
-        Texts to probabilities of shape (n, n_labels).
+        Maps texts to probabilities of shape (n, n_labels).
     texts : sequence of str
     answers : sequence of int
-        The label of each text whose words are wanted.
+        Index of the label to explain for each text.
     kept : int, default 4
-        Most words of a text.
+        Maximum number of words per text.
 
     Returns
     -------
     list of tuple of DrivingWord
-        For each text, the weightiest first.
+        For each text, the largest share first.
     """
-    split = [text.split()[:MOST_WORDS] for text in texts]
+    split = [text.split()[:MAX_WORDS] for text in texts]
     changed = [" ".join(words[:i] + words[i + 1 :]) for words in split for i in range(len(words))]
     whole = predict(list(texts)) if texts else np.empty((0, 1), np.float32)
     without = predict(changed) if changed else np.empty((0, whole.shape[1]), np.float32)
@@ -160,24 +160,24 @@ def driving_words(
 
 
 def _log_odds(probability: Any) -> Any:
-    sure = np.clip(np.asarray(probability, dtype=np.float64), 1e-7, 1 - 1e-7)
-    return np.log(sure / (1 - sure))
+    clipped = np.clip(np.asarray(probability, dtype=np.float64), 1e-7, 1 - 1e-7)
+    return np.log(clipped / (1 - clipped))
 
 
 def suspected_labels(labels: Sequence[int] | np.ndarray[Any, Any], probabilities: FloatArray) -> list[tuple[int, int]]:
-    """Rows whose label is probably wrong and what it seems to be, the surest first, by confident learning.
+    """Find rows whose label is probably wrong, with the suggested label, by confident learning.
 
     A row is suspected if its probability of another class reaches that class's
-    threshold, the mean probability that the class gets among its own rows, and
-    that class is likelier than the given one (Northcutt, Jiang and Chuang 2021,
-    Confident Learning, JAIR 70, section 3.1). The order is by the margin
-    between both classes.
+    threshold (the mean probability of that class among its own rows) and
+    exceeds the probability of the given one (Northcutt, Jiang and Chuang 2021,
+    Confident Learning, JAIR 70, section 3.1). Rows are sorted by the
+    margin between the two classes, largest first.
 
     Parameters
     ----------
     labels : int array of shape (n,)
     probabilities : float array of shape (n, n_labels)
-        Of rows that the model was not fitted on.
+        Predictions for rows that the model was not fitted on.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""The figures of the record and of the report, in one style.
+"""The plots for MLflow and the report, in one style.
 
-Each function returns a `matplotlib.figure.Figure` and leaves pyplot's global
-state alone; threads may draw at the same time.
+Each function returns a `matplotlib.figure.Figure` and does not touch
+pyplot's global state, so several threads may draw at the same time.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from polarity.evaluation.metrics import confusion_counts
 from polarity.evaluation.predictions import Predictions
 from polarity.families.protocol import History
 
-# Colours that stay apart for colour-blind readers, on light and on dark paper alike.
+# Colours that colour-blind readers can distinguish, on light and dark backgrounds.
 PALETTE = ("#3d7dd9", "#d9822b", "#2a9d78", "#a06bd6", "#d1527f", "#8a8f2c")
 STROKES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
 PARTS = {"loss": "training", "validation_loss": "validation"}
-# Stand-ins that `to_svg` turns into the page's own colours.
+# Placeholders that `to_svg` replaces with the page's own colours.
 INK, FAINT = "#1b1e24", "#c9cdd4"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -59,11 +59,11 @@ STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
 }
 
-_drawing = threading.RLock()
+_STYLE_LOCK = threading.RLock()
 
 
 def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
-    """One confusion matrix per model: the share of each true label that got each answer, and the counts."""
+    """Draw one confusion matrix per model, with row shares and counts."""
     n_labels = len(next(iter(predictions.values())).label_names)
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     figure, panels = panels_of(len(predictions), width=1.5 + 0.75 * n_labels, height=1.3 + 0.75 * n_labels)
@@ -78,14 +78,14 @@ def confusion_matrices(predictions: Mapping[str, Predictions]) -> Figure:
             places = np.arange(n_labels) + 0.5
             panel.set_xticks(places, of.label_names)
             panel.set_yticks(places, of.label_names, rotation=90, va="center")
-            panel.set(title=literal(name), xlabel="answered", ylabel="true", aspect="equal", ylim=(n_labels, 0))
+            panel.set(title=literal(name), xlabel="predicted", ylabel="true", aspect="equal", ylim=(n_labels, 0))
             panel.grid(False)
             panel.spines[:].set_visible(False)
     return figure
 
 
 def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
-    """ROC curves of all models: the positive class where there are two, else the average of one against the rest."""
+    """Draw the ROC curves of all models: of the second class if there are two, else the one-vs-rest average."""
     figure, (panel,) = panels_of(1, width=4.6, height=4.2)
     with styled():
         panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)))
@@ -93,14 +93,16 @@ def roc_curves(predictions: Mapping[str, Predictions]) -> Figure:
             if len(np.unique(of.labels)) == len(of.label_names):
                 false_rates, true_rates, area = _mean_roc(of.labels, of.probabilities)
                 _line(panel, i, false_rates, true_rates, label=literal(f"{name} (area {area:.3f})"))
-        panel.set(xlabel="false alarms", ylabel="hits", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+        panel.set(
+            xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.01), aspect="equal"
+        )
         _percent(panel)
         panel.legend(loc="lower right")
     return figure
 
 
 def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
-    """How often each model is right against how sure it is; on the diagonal its probabilities mean what they say."""
+    """Draw the accuracy of each model against its confidence; perfect calibration is the diagonal."""
     figure, (panel,) = panels_of(1, width=4.6, height=4.2)
     with styled():
         floor = 1 / max(len(of.label_names) for of in predictions.values())
@@ -108,19 +110,19 @@ def reliability_diagrams(predictions: Mapping[str, Predictions]) -> Figure:
         for i, (name, of) in enumerate(predictions.items()):
             bins = reliability(of.labels, of.probabilities)
             _line(panel, i, [b.confidence for b in bins], [b.accuracy for b in bins], label=literal(name), marker="o")
-        panel.set(xlabel="how sure the model is", ylabel="how often it is right", xlim=(floor, 1.0), ylim=(0, 1.02))
+        panel.set(xlabel="confidence", ylabel="accuracy", xlim=(floor, 1.0), ylim=(0, 1.02))
         _percent(panel)
         panel.legend(loc="lower right")
     return figure
 
 
 def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, xlabel: str) -> Figure:
-    """A point with its interval for each model, one below the other.
+    """Draw the score of each model with its interval, one row per model.
 
     Parameters
     ----------
     scores : mapping
-        Name to its score and the ends of its interval, as shares.
+        Score and interval bounds by model name, as shares.
     xlabel : str
     """
     figure, (panel,) = panels_of(1, width=5.4, height=0.7 + 0.42 * len(scores))
@@ -141,7 +143,7 @@ def score_intervals(scores: Mapping[str, tuple[float, tuple[float, float]]], *, 
 
 
 def learning_curves(histories: Mapping[str, History]) -> Figure:
-    """Training and validation loss over the epochs, a panel per model; figures that are no loss are left out."""
+    """Draw training and validation loss over the epochs, one panel per model; other metrics are omitted."""
     figure, panels = panels_of(len(histories), width=3.4, height=2.8)
     with styled():
         for panel, (name, history) in zip(panels, histories.items(), strict=True):
@@ -158,25 +160,25 @@ def learning_curves(histories: Mapping[str, History]) -> Figure:
                 )
             panel.set(title=literal(name), xlabel="epoch", ylabel="loss")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if len(steps) == 1:  # else the axis is a hair's breadth of the one epoch
+            if len(steps) == 1:  # otherwise the axis would be too narrow to read
                 panel.set_xlim(steps[0] - 1, steps[0] + 1)
             panel.legend(loc="best", fontsize=8.5)
     return figure
 
 
 def loss_names(history: History) -> list[str]:
-    """Names of the losses in a learning curve, such as `loss` and `validation_loss`, in their order."""
+    """Return the names of the losses in a learning curve, such as `loss` and `validation_loss`, in order."""
     names = dict.fromkeys(name for epoch in history.epochs for name in epoch)
     return [name for name in names if name.endswith("loss")]
 
 
 def telling_words(weights: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
-    """The words that speak most for each label, with their weight in the logistic regression.
+    """Draw the words with the largest weights for each label in a linear model.
 
     Parameters
     ----------
     weights : mapping
-        Label to its (word, weight) pairs, the weightiest first.
+        (word, weight) pairs by label, largest weight first.
     """
     longest = max(len(words) for words in weights.values())
     figure, panels = panels_of(len(weights), width=3.2, height=0.9 + 0.2 * longest)
@@ -185,22 +187,22 @@ def telling_words(weights: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
             places = np.arange(len(words))[::-1]
             panel.barh(places, [weight for _, weight in words], color=PALETTE[i % len(PALETTE)], height=0.72)
             panel.set_yticks(places, [literal(word) for word, _ in words], fontsize=9)
-            panel.set(title=literal(f"speaks for {label}"), xlabel="weight")
+            panel.set(title=literal(f"evidence for {label}"), xlabel="weight")
             panel.grid(axis="y", visible=False)
     return figure
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG on white, for the record."""
+    """Return the figure as PNG on a white background."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, facecolor="white", bbox_inches="tight")
     return buffer.getvalue()
 
 
 def to_svg(figure: Figure, *, title: str) -> str:
-    """The figure as an SVG element to stand in a page: named for screen readers, in the page's font and colours."""
+    """Return the figure as an inline SVG element with a label for screen readers, in the page's font and colours."""
     buffer = io.StringIO()
-    # A salt of its own keeps the names of clip paths apart when several figures stand in one page.
+    # A separate salt keeps the ids of clip paths unique when a page contains several figures.
     with styled({"svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     svg = buffer.getvalue()
@@ -215,13 +217,13 @@ def to_svg(figure: Figure, *, title: str) -> str:
 
 @contextmanager
 def styled(more: dict[Any, Any] | None = None) -> Iterator[None]:
-    """The style, for one thread at a time: matplotlib's parameters belong to the whole process."""
-    with _drawing, mpl.rc_context({**STYLE, **(more or {})}):
+    """Apply the style, one thread at a time because matplotlib's parameters are global."""
+    with _STYLE_LOCK, mpl.rc_context({**STYLE, **(more or {})}):
         yield
 
 
 def panels_of(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of `count` panels of that size in inches."""
+    """Create a figure with a row of `count` panels, each of the given size in inches."""
     with styled():
         figure = Figure(figsize=(width * count, height), layout="constrained")
         panels = figure.subplots(1, count, squeeze=False)
@@ -240,13 +242,13 @@ def _percent(panel: Axes) -> None:
 
 
 def _shades() -> mpl.colors.Colormap:
-    """From see-through to the first colour, so that an empty cell shows the paper."""
+    """Return a colour map from transparent to the first colour, so empty cells show the background."""
     red, green, blue = mpl.colors.to_rgb(PALETTE[0])
     return mpl.colors.LinearSegmentedColormap.from_list("shares", [(red, green, blue, 0.04), (red, green, blue, 1.0)])
 
 
 def _mean_roc(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> tuple[Any, Any, float]:
-    """False-alarm rates, hit rates and the area, averaged over one-against-the-rest curves."""
+    """Return false and true positive rates and the area, averaged over one-vs-rest curves."""
     n_labels = probabilities.shape[1]
     grid = np.linspace(0, 1, 501)
     hits = []
@@ -258,7 +260,7 @@ def _mean_roc(labels: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> tupl
 
 
 def literal(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
+    """Escape text so that matplotlib does not parse it as mathematics."""
     return text.replace("$", r"\$")
 
 

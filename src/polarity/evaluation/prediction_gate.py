@@ -1,4 +1,4 @@
-"""The gate between a fitted model and the choice: are its predictions predictions at all?"""
+"""The gate before selection: are a fitted model's predictions valid?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polarity.evaluation.predictions import Predictions
 
 
 def check_predictions(predictions: Predictions, docs: Path, *, rows: int) -> GateResult:
-    """Put predictions for `rows` tweets before the suite `predictions`; write its Data Docs into `docs`."""
+    """Validate predictions for `rows` tweets with the suite `predictions`; write its Data Docs into `docs`."""
     probabilities = predictions.probabilities
     frame = pd.DataFrame(
         {

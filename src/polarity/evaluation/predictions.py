@@ -1,4 +1,4 @@
-"""What a classifier answered for labelled tweets: in memory and as a Parquet file."""
+"""A classifier's predictions for labelled tweets, in memory and as a Parquet file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities beside the truth.
+    """Predicted probabilities with the true labels.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Predictions:
     probabilities : float32 array of shape (n, n_labels)
     label_names : tuple of str
     columns : DataFrame of n rows
-        What else is known of each tweet (text, key, block, date ...).
+        The other columns of each tweet (text, key, block, date ...).
     """
 
     labels: IntArray
@@ -39,7 +39,7 @@ class Predictions:
 
     @property
     def predicted(self) -> IntArray:
-        """Index of the likeliest label of each tweet, of shape (n,)."""
+        """Index of the most probable label of each tweet, of shape (n,)."""
         winners: IntArray = self.probabilities.argmax(axis=1).astype(np.int64)
         return winners
 
@@ -47,7 +47,7 @@ class Predictions:
         return len(self.labels)
 
     def measure(self, *, seed: int, resamples: int = 1000) -> Metrics:
-        """Figures of these predictions; see `polarity.evaluation.metrics.measure`."""
+        """Compute the metrics of these predictions; see `polarity.evaluation.metrics.measure`."""
         return measure(self.labels, self.probabilities, label_names=self.label_names, seed=seed, resamples=resamples)
 
     def write(self, path: Path) -> Path:
@@ -67,7 +67,7 @@ class Predictions:
         Raises
         ------
         ArtifactError
-            If the file is missing, or was written for another class set.
+            If the file is missing or was written for a different class set.
         """
         names = tuple(label_names)
         wanted = ["label", "predicted", *(PREFIX + name for name in names)]
@@ -77,7 +77,7 @@ class Predictions:
             raise ArtifactError(f"Cannot read the predictions {path}: {error}. Run the evaluation again.") from error
         if missing := [column for column in wanted if column not in frame.columns]:
             raise ArtifactError(
-                f"The predictions {path} lack the columns {missing}; they were made for another class set than "
+                f"The predictions {path} lack the columns {missing}; they do not belong to the class set "
                 f"{list(names)}. Run the evaluation again."
             )
         return cls(
@@ -112,9 +112,9 @@ def predict_rows(predict: Predict, rows: pd.DataFrame, label_names: Sequence[str
 
 
 def _indices(labels: pd.Series[str], names: tuple[str, ...]) -> IntArray:
-    """Index of each label name."""
+    """Return the index of each label name."""
     codes = pd.Index(names).get_indexer(pd.Index(labels.astype(str)))
     if (codes < 0).any():
         unknown = sorted(set(labels.astype(str)[codes < 0]))[:5]
-        raise ConfigurationError(f"Got the labels {unknown}; the class set is {list(names)}.")
+        raise ConfigurationError(f"Got unknown labels {unknown}; the class set is {list(names)}.")
     return codes.astype(np.int64)

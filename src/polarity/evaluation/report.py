@@ -1,4 +1,4 @@
-"""The report of a training run: one page that stands alone, for readers who do not program."""
+"""The report of a training run: one self-contained page for non-technical readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from polarity.evaluation import plots
-from polarity.evaluation.comparison import Comparison, compare_all
+from polarity.evaluation.comparison import PairedComparison, compare_all
 from polarity.evaluation.evidence import ReportData
 from polarity.evaluation.mistakes import Mistake
 from polarity.evaluation.predictions import Predictions
@@ -25,14 +25,14 @@ SEED = 0
 FEW_ROWS = 100
 SLICE_NAMES = {
     "length": "Length",
-    "mention": "Mentions somebody",
+    "mention": "Has a mention",
     "hashtag": "Has a hashtag",
     "link": "Has a link",
     "emoji": "Has an emoji or emoticon",
     "negation": "Has a negation",
     "elongation": "Has an elongation (sooo)",
     "question": "Asks a question",
-    "all_capitals": "Has a word in capitals",
+    "all_capitals": "Has a word in all capitals",
     "week": "Week",
     "month": "Month",
 }
@@ -40,7 +40,7 @@ SLICE_NAMES = {
 
 @dataclass(frozen=True)
 class SliceRow:
-    """One value of a slice: how many tweets, and each model's METRICS (none where it was not measured)."""
+    """One value of a slice: the number of tweets, and each model's METRICS (`None` if not measured)."""
 
     value: str
     rows: int
@@ -48,17 +48,17 @@ class SliceRow:
 
     @property
     def few(self) -> bool:
-        """Whether there are too few tweets to say much."""
+        """Whether there are too few tweets for a reliable figure."""
         return self.rows < FEW_ROWS
 
 
 def write_report(run_folder: Path) -> Path:
-    """Write `report.html` into a run's folder, from the files that are there (see `polarity.evaluation.evidence`).
+    """Write `report.html` into a run folder, from the files in it (see `polarity.evaluation.evidence`).
 
     Raises
     ------
     ArtifactError
-        If there is no summary, or a file cannot be read.
+        If the summary is missing, or a file cannot be read.
     """
     path = run_folder / REPORT_FILE
     path.write_text(render_report(ReportData.read(run_folder)), encoding="utf-8")
@@ -66,7 +66,7 @@ def write_report(run_folder: Path) -> Path:
 
 
 def render_report(data: ReportData) -> str:
-    """The page as HTML, with its style and figures inside. Parts without data are named at its end, with the reason."""
+    """Render the page as self-contained HTML; sections without data are listed at the end with the reason."""
     figures = _figures(data)
     return (
         _environment()
@@ -76,10 +76,10 @@ def render_report(data: ReportData) -> str:
             selected=data.selected,
             verdict=data.verdict,
             figures=figures,
-            comparisons=_comparisons(data.having("test")),
+            comparisons=_comparisons(data.available("test")),
             slices=_slices(data),
-            behaviour=data.having("behaviour"),
-            bias=data.having("bias"),
+            behaviour=data.available("behaviour"),
+            bias=data.available("bias"),
             mistakes=_of_selected(data, "mistakes"),
             seeds={name: _spread([run["accuracy"] for run in runs]) for name, runs in data.seeds.items() if runs},
             missing=_missing(data, figures),
@@ -88,27 +88,27 @@ def render_report(data: ReportData) -> str:
 
 
 def _figures(data: ReportData) -> dict[str, Any]:
-    """The figures by part of the page; none, or empty, where a part has no data."""
-    tests = data.having("test")
-    histories = {name: history for name, history in data.having("history").items() if plots.loss_names(history)}
+    """Draw the figures by section of the page; `None` or empty if a section has no data."""
+    tests = data.available("test")
+    histories = {name: history for name, history in data.available("history").items() if plots.loss_names(history)}
     scores = {m.name: (m.test["accuracy"], tuple(m.test["accuracy_interval"])) for m in data.summary.models}
 
     def one(draw: Callable[[Any], Figure], of: Any, title: str) -> Markup:
-        # matplotlib escapes what it is given
+        # safe: matplotlib escapes its labels
         return Markup(plots.to_svg(draw(of), title=title))
 
     def each(draw: Callable[[Any], Figure], of: Mapping[str, Any], title: str) -> dict[str, Markup]:
         return {name: one(draw, {name: value}, f"{title} of {name}") for name, value in of.items()}
 
     return {
-        "intervals": one(partial(plots.score_intervals, xlabel=""), scores, "Right answers of each model"),
+        "intervals": one(partial(plots.score_intervals, xlabel=""), scores, "Accuracy of each model"),
         "roc": one(plots.roc_curves, tests, "ROC curves of all models") if tests else None,
         "reliability": one(plots.reliability_diagrams, tests, "Reliability of all models") if tests else None,
         "confusion": each(plots.confusion_matrices, tests, "Confusion matrix"),
         "learning": each(plots.learning_curves, histories, "Learning curve"),
         "words": {
             name: one(plots.telling_words, words, f"Most telling words of {name}")
-            for name, words in data.having("words").items()
+            for name, words in data.available("words").items()
         },
     }
 
@@ -126,7 +126,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _comparisons(tests: Mapping[str, Predictions]) -> tuple[Comparison, ...]:
+def _comparisons(tests: Mapping[str, Predictions]) -> tuple[PairedComparison, ...]:
     if len(tests) < 2:
         return ()
     first = next(iter(tests.values()))
@@ -134,18 +134,18 @@ def _comparisons(tests: Mapping[str, Predictions]) -> tuple[Comparison, ...]:
     return compare_all(first.labels, answers, n_labels=len(first.label_names), seed=SEED)
 
 
-def _in_words(comparison: Comparison) -> str:
-    """What a comparison says, for a reader who knows no statistics."""
-    if comparison.macro_f1.undecided:
-        return "The difference may be chance."
+def _in_words(comparison: PairedComparison) -> str:
+    """Explain a comparison to a reader without a statistics background."""
+    if comparison.macro_f1.inconclusive:
+        return "The difference may be due to chance."
     better, worse = comparison.first, comparison.second
     if comparison.macro_f1.value < 0:
         better, worse = worse, better
-    return f"{better} has a better macro-F1 than {worse}, by more than chance."
+    return f"{better} has a significantly higher macro-F1 than {worse}."
 
 
 def _slices(data: ReportData) -> dict[str, list[SliceRow]]:
-    """Test METRICS by slice, a row for each value, a score for each model."""
+    """Return test METRICS by slice, with a row for each value and a score for each model."""
     by_model = [model.test_slices for model in data.summary.models]
     table: dict[str, list[SliceRow]] = {}
     for name in dict.fromkeys(name for of in by_model for name in of):
@@ -159,10 +159,10 @@ def _slices(data: ReportData) -> dict[str, list[SliceRow]]:
 
 
 def _of_selected(data: ReportData, part: str) -> tuple[str, Any] | None:
-    """The part of the chosen candidate's evidence, else of the first that has it, with the candidate's name."""
-    having = data.having(part)
-    names = sorted(having, key=lambda name: name != data.summary.verdict.selected)
-    return (names[0], having[names[0]]) if names else None
+    """Return the name and evidence of the selected candidate, else of the first one that has it."""
+    found = data.available(part)
+    names = sorted(found, key=lambda name: name != data.summary.verdict.selected)
+    return (names[0], found[names[0]]) if names else None
 
 
 def _spread(scores: Sequence[float]) -> dict[str, float]:
@@ -176,23 +176,23 @@ def _spread(scores: Sequence[float]) -> dict[str, float]:
 
 
 def _missing(data: ReportData, figures: Mapping[str, Any]) -> dict[str, str]:
-    """Parts that are left out, and why."""
+    """Return the omitted sections, each with the reason."""
     parts = {
-        "paired comparisons": (len(data.having("test")) >= 2, "they need the test predictions of two candidates"),
+        "paired comparisons": (len(data.available("test")) >= 2, "they need the test predictions of two candidates"),
         "ROC curves, calibration, confusion matrices": (figures["roc"], "no test predictions were kept"),
-        "learning curves": (figures["learning"], "no candidate kept one"),
+        "learning curves": (figures["learning"], "no candidate recorded one"),
         "results by slice": (any(m.test_slices for m in data.summary.models), "no slices were measured"),
-        "behaviour tests": (data.having("behaviour"), "they were not run"),
-        "bias check": (data.having("bias"), "it was not run"),
-        "errors and suspected labels": (data.having("mistakes"), "they were not looked for"),
-        "most telling words": (figures["words"], "only a logistic regression has them"),
-        "spread over seeds": (data.seeds, "each model was trained with one seed only"),
+        "behaviour tests": (data.available("behaviour"), "they were not run"),
+        "bias check": (data.available("bias"), "it was not run"),
+        "errors and suspected labels": (data.available("mistakes"), "they were not computed"),
+        "most telling words": (figures["words"], "no candidate has them"),
+        "spread over seeds": (data.seeds, "each model was trained with only one seed"),
     }
     return {name: why for name, (there, why) in parts.items() if not there}
 
 
 def _marked(mistake: Mistake) -> Markup:
-    """The text with the words that drove the answer marked, the stronger the more they did."""
+    """Mark the words that drove the answer, with an intensity proportional to their share."""
     strongest = max((word.share for word in mistake.words), default=1.0)
     shares = {word.word: word.share / strongest for word in mistake.words}
     pieces = []

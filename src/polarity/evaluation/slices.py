@@ -1,4 +1,4 @@
-"""How good a classifier is on parts of the tweets: long ones, negated ones, those of one week."""
+"""Metrics by slice, such as long tweets, negated tweets or the tweets of one week."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pandas as pd
 from polarity.evaluation.metrics import Metrics, measure
 from polarity.evaluation.predictions import Predictions
 
-FEWEST_ROWS = 10
-MOST_VALUES = 12
-MOST_WEEKS = 12
+MIN_ROWS = 10
+MAX_VALUES = 12
+MAX_WEEKS = 12
 LENGTHS = ((5, "1-5 words"), (10, "6-10 words"), (20, "11-20 words"))
 LONGEST = "21+ words"
 
@@ -43,24 +43,24 @@ _ZONE = re.compile(r"\b[A-Z]{3,4} (?=\d{4}$)")
 
 
 def slice_metrics(
-    predictions: Predictions, *, seed: int, resamples: int = 1000, fewest_rows: int = FEWEST_ROWS
+    predictions: Predictions, *, seed: int, resamples: int = 1000, min_rows: int = MIN_ROWS
 ) -> dict[str, dict[str, Metrics]]:
-    """Measure the predictions slice by slice.
+    """Compute the metrics of each slice.
 
     Slices are `length` (words), whether the tweet has a mention, a hashtag, a
     link, an emoji or emoticon, a negation, an elongation, a question mark or a
-    word in capitals, the `month` or `week` where there is a column `date`, and
+    word in capitals, the `month` or `week` if there is a column `date`, and
     every other column with few distinct values, such as `block`.
 
     Parameters
     ----------
     predictions : Predictions
-        With the column `text`.
+        Predictions with the column `text`.
     seed : int
         Seed of the bootstrap.
     resamples : int, default 1000
-    fewest_rows : int, default 10
-        Values with fewer tweets are left out.
+    min_rows : int, default 10
+        Values with fewer tweets are omitted.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def slice_metrics(
                 resamples=resamples,
             )
             for value, rows in groups.items()
-            if len(rows) >= fewest_rows
+            if len(rows) >= min_rows
         }
         if of_slice:
             measured[name] = of_slice
@@ -89,35 +89,35 @@ def slice_metrics(
 
 
 def slice_values(columns: pd.DataFrame) -> dict[str, list[str | None]]:
-    """The value of each slice for each tweet; none where a tweet has no value.
+    """Return the value of each slice for each tweet; `None` if a tweet has no value.
 
     Parameters
     ----------
     columns : DataFrame of n rows
-        With the column `text`, and any others.
+        The column `text` and any others.
 
     Returns
     -------
     dict
-        Name of the slice to its n values.
+        The n values by slice name.
     """
     texts = [str(text) for text in columns["text"]]
     unlinked = [_LINK.sub("", text) for text in texts]
     values: dict[str, list[str | None]] = {"length": [_length(text) for text in texts]}
     for name, pattern in PATTERNS.items():
-        # A link is full of signs that mean something else elsewhere.
+        # Characters in a link do not have their usual meaning.
         searched = texts if name == "link" else unlinked
         values[name] = ["yes" if pattern.search(text) else "no" for text in searched]
     if "date" in columns:
         values |= _time(columns["date"])
     for name in columns.columns:
-        if name not in _TEXTUAL and 2 <= columns[name].nunique(dropna=True) <= MOST_VALUES:
+        if name not in _TEXTUAL and 2 <= columns[name].nunique(dropna=True) <= MAX_VALUES:
             values[str(name)] = [None if pd.isna(value) else str(value) for value in columns[name]]
     return values
 
 
 def _number_first(value: str) -> tuple[int, str]:
-    """Orders `6-10 words` before `11-20 words`."""
+    """Sort key that orders `6-10 words` before `11-20 words`."""
     leading = re.match(r"\d+", value)
     return int(leading[0]) if leading else 0, value
 
@@ -128,13 +128,13 @@ def _length(text: str) -> str:
 
 
 def _time(dates: pd.Series[Any]) -> dict[str, list[str | None]]:
-    """ISO weeks, or months where the weeks are many; nothing where fewer than two weeks can be told."""
+    """Return ISO weeks, or months if there are many weeks; nothing if the dates span fewer than two weeks."""
     if not pd.api.types.is_datetime64_any_dtype(dates):
-        # Names of time zones are ambiguous, and a week can do without them.
+        # Time zone names are ambiguous, and weeks do not need them.
         plain = [None if pd.isna(date) else _ZONE.sub("", str(date)) for date in dates]
         dates = pd.to_datetime(pd.Series(plain, dtype="object"), errors="coerce", format="mixed", utc=True)
     weeks = dates.dt.strftime("%G-W%V")
     if weeks.nunique() < 2:
         return {}
-    name, shown = ("week", weeks) if weeks.nunique() <= MOST_WEEKS else ("month", dates.dt.strftime("%Y-%m"))
+    name, shown = ("week", weeks) if weeks.nunique() <= MAX_WEEKS else ("month", dates.dt.strftime("%Y-%m"))
     return {name: [None if pd.isna(value) else str(value) for value in shown]}

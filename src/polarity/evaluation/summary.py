@@ -1,4 +1,4 @@
-"""What a training run leaves for others to read: `summary.json`, and the comparison as a table."""
+"""The summary of a training run: `summary.json`, and the comparison as a table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DataSummary(_Record):
 
 
 class ModelSummary(_Record):
-    """One candidate of a run; `train`, `validation` and `test` are METRICS of the design."""
+    """One candidate of a run; `train`, `validation` and `test` are METRICS as defined in the design."""
 
     name: str
     family: str
@@ -44,7 +44,7 @@ class ModelSummary(_Record):
 
 
 class VerdictSummary(_Record):
-    """Who was chosen, why, and whether it became the champion."""
+    """The selected candidate, the reason, and whether it became the champion."""
 
     selected: str | None
     reason: str
@@ -53,7 +53,7 @@ class VerdictSummary(_Record):
 
 
 class RunSummary(_Record):
-    """A training run, as the contract in the design has it."""
+    """A training run, as specified by the contract in the design."""
 
     run_id: str
     profile: str
@@ -67,18 +67,18 @@ class RunSummary(_Record):
     bento: str | None
 
     def write(self, folder: Path) -> Path:
-        """Write `summary.json` into the run's folder."""
+        """Write `summary.json` into the run folder."""
         path = folder / SUMMARY_FILE
         path.write_text(json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
         return path
 
     @classmethod
     def read(cls, folder: Path) -> RunSummary:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         return cls.model_validate_json((folder / SUMMARY_FILE).read_text())
 
     def table(self) -> list[dict[str, str]]:
-        """The comparison, a row per candidate, as people read it."""
+        """Return the comparison as formatted text, one row per candidate."""
         return [
             {
                 "model": model.name + (" *" if model.name == self.verdict.selected else ""),
@@ -96,7 +96,7 @@ class RunSummary(_Record):
         ]
 
     def markdown(self, links: Mapping[str, str]) -> str:
-        """The run in a page of Markdown, for the Prefect UI."""
+        """Return the run as a Markdown page for the Prefect UI."""
         table = self.table()
         head = list(table[0]) if table else []
         rows: Sequence[str] = [" | ".join(row.values()) for row in table]

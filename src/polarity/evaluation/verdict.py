@@ -1,4 +1,4 @@
-"""What the policy decided, with all its numbers: what a run records and the report reads."""
+"""The decision of the selection policy with its figures, as recorded by a run and read by the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polarity.evaluation.comparison import Difference
 
 @dataclass(frozen=True)
 class Standing:
-    """How one candidate stood: its figures, what speaks against it, and how far it is behind the best."""
+    """One candidate in the selection: its metrics, the objections to it, and its difference from the best."""
 
     name: str
     family: str
@@ -25,13 +25,13 @@ class Standing:
 
     @property
     def eligible(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether there are no objections."""
         return not self.objections
 
 
 @dataclass(frozen=True)
 class ChampionComparison:
-    """The chosen candidate against the champion on the same test tweets: macro-F1, candidate minus champion."""
+    """Macro-F1 of the selected candidate against the champion's on the same test tweets; candidate minus champion."""
 
     champion: str
     rows: int
@@ -48,11 +48,11 @@ class ChampionComparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the policy said, with all its numbers.
+    """The decision of the policy with its figures.
 
-    `selected` is none when no candidate meets the limits. `champion_before`
-    names today's champion, if there is one; `promote` says whether `selected`
-    should take its place, and `reason` why, in plain words.
+    `selected` is `None` if no candidate meets the limits. `champion_before`
+    is the current champion, if any. `promote` indicates whether `selected`
+    should replace it, and `reason` explains why in plain language.
     """
 
     selected: str | None
@@ -63,10 +63,10 @@ class Verdict:
     against_champion: ChampionComparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as JSON types."""
+        """Return the verdict as JSON-compatible types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, verdict: Mapping[str, Any]) -> Self:
-        """The verdict as `to_dict` wrote it."""
+        """Rebuild a verdict from the output of `to_dict`."""
         return TypeAdapter(cls).validate_python(verdict)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from polarity.text.ngrams import ngrams_of_word, placed_word_ngrams, word_ngrams
+from polarity.text.ngrams import ngrams_of_word, word_ngrams, word_ngrams_with_parts
 
 FloatArray = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -134,7 +134,7 @@ class TfidfModel:
     def _placed(self, block: NgramBlock, start: int, text: str) -> Iterator[tuple[int, Collection[int]]]:
         """The columns of a text's n-grams in one block, with the positions of the words that each consists of."""
         if block.kind == "words":
-            placed: Iterable[tuple[str, Collection[int]]] = placed_word_ngrams(
+            placed: Iterable[tuple[str, Collection[int]]] = word_ngrams_with_parts(
                 text, shortest=block.shortest, longest=block.longest
             )
         else:

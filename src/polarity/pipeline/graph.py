@@ -251,7 +251,7 @@ class Evaluate(Step[Scorecard]):
             folder,
             label_names=splits.labels,
             seed=config.seed,
-            most_rows={"train": config.evaluation.train_rows},
+            max_rows={"train": config.evaluation.train_rows},
             sliced=["validation"],
         )
         predictions = scorecard.predictions("validation")

@@ -115,7 +115,7 @@ def open_store(url: str) -> LogStore:
     ConfigurationError
         If the URL's scheme is not supported.
     """
-    scheme, _, place = url.partition("://")
+    scheme, _, path = url.partition("://")
     if scheme == "sqlite":
-        return SqliteStore(Path(place.removeprefix("/")))
+        return SqliteStore(Path(path.removeprefix("/")))
     raise ConfigurationError(f"Got POLARITY_PREDICTION_LOG={url!r}; use a path, sqlite:///PATH or off.")

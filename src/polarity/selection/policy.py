@@ -92,7 +92,7 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
         objected = "; ".join(f"{standing.name}: {', '.join(standing.objections)}" for standing in standings)
         return Verdict(None, promote=False, reason=f"No candidate can be selected. {objected}.", standings=standings)
 
-    equivalent = [c for c in eligible if c is best or behind[c.name].undecided]
+    equivalent = [c for c in eligible if c is best or behind[c.name].inconclusive]
     chosen = min(equivalent, key=_cost)
     return Verdict(
         selected=chosen.name,

@@ -1,1 +1,1 @@
-"""From a tweet as it was typed to what a model reads."""
+"""Text processing, from raw tweets to model input."""

@@ -1,8 +1,8 @@
-"""Mend what happened to a tweet's text between the author and the file.
+"""Repair damage to a tweet's text that occurred between the author and the file.
 
-Training and serving both go through `repair`, so a model meets the same text
-in both places. Nothing that the author meant is changed: case, elongations,
-emoticons, mentions and links stay.
+Training and serving both use `repair`, so a model sees the same text in both.
+What the author intended is preserved: case, elongations, emoticons, mentions
+and links.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import re
 
 import ftfy
 
-# A backslash escape left in the file as text, as SemEval's files have them; pairs are surrogates of UTF-16.
+# A literal backslash escape in the text, as in SemEval's files; pairs are UTF-16 surrogates.
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _LITERAL_BREAK = re.compile(r"\\[nrt](?![a-z])")
 _SPACE = re.compile(r"\s+")
-# Everything that needs no more than the white-space rule: printable ASCII without the signs of an entity or an escape.
+# Text that needs only white-space normalisation: printable ASCII without `&` and backslash.
 _PLAIN = re.compile(r"[\x20-\x25\x27-\x5b\x5d-\x7e]*\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _FTFY = ftfy.TextFixerConfig(
-    unescape_html=False,  # done before, twice, because tweets were often escaped twice
+    unescape_html=False,  # done in `_pass`, repeatedly, because tweets were often escaped twice
     uncurl_quotes=True,
     fix_character_width=False,
     normalization="NFC",
@@ -30,30 +30,30 @@ _FTFY = ftfy.TextFixerConfig(
 
 
 def repair(text: str) -> str:
-    """Undo entities, mojibake, literal escapes, control characters, stray quotes and odd white space.
+    """Undo entities, mojibake, literal escapes, control characters, stray quotes and irregular white space.
 
     Parameters
     ----------
     text : str
-        Any string, lone surrogates and NUL included.
+        Any string, including lone surrogates and NUL.
 
     Returns
     -------
     str
-        The mended text, without white space at its ends. `repair(repair(text)) == repair(text)`.
+        The repaired text, without leading or trailing white space. `repair(repair(text)) == repair(text)`.
 
     Notes
     -----
-    Mojibake is mended by ftfy (R. Speer, "ftfy", 2019, Zenodo 2591652).
+    Mojibake is repaired by ftfy (R. Speer, "ftfy", 2019, Zenodo 2591652).
     """
     if _PLAIN.match(text):
         return _unquote(_SPACE.sub(" ", text).strip())
-    # One pass may uncover the need of another ("&amp;lt;", an escape that spells mojibake); two or three are enough.
+    # One pass may reveal more damage ("&amp;lt;", an escape that spells mojibake); two or three are enough.
     for _ in range(6):
-        mended = _pass(text)
-        if mended == text:
-            return mended
-        text = mended
+        repaired = _pass(text)
+        if repaired == text:
+            return repaired
+        text = repaired
     return text
 
 
@@ -62,7 +62,7 @@ def _pass(text: str) -> str:
         text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
         text = _LITERAL_BREAK.sub(" ", text)
     if _SURROGATE.search(text):
-        # pairs become the character that they stand for, lone ones U+FFFD
+        # pairs become the character that they encode, lone ones U+FFFD
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if "&" in text:
         text = html.unescape(text)
@@ -73,5 +73,5 @@ def _pass(text: str) -> str:
 
 
 def _unquote(text: str) -> str:
-    """Take away a double quote at the beginning that nothing closes."""
+    """Remove an unclosed double quote at the beginning."""
     return text[1:].lstrip() if text.startswith('"') and text.count('"') % 2 else text

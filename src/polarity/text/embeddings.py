@@ -23,29 +23,29 @@ from polarity.errors import ConfigurationError, DataRejected
 from polarity.text.tweets import FloatArray
 
 SAMPLE_LINES = 200
-"""Lines from which the size of the vectors is inferred if no header gives it."""
-MAX_ODD_SHARE = 0.01
-"""Largest share of lines that do not hold a word and its vector."""
+"""Number of lines from which the vector size is inferred if there is no header."""
+MAX_DEVIATING_SHARE = 0.01
+"""Maximum share of lines without a word and its vector."""
 MAX_AMBIGUOUS_SHARE = 0.1
-"""Largest share of lines whose word contains a blank and ends in a number."""
+"""Maximum share of lines whose word contains a space and ends in a number."""
 LISTED_LINES = 5
-"""How many deviating lines are listed by number."""
+"""Number of deviating lines that are listed."""
 DIGITS = b"0123456789.-"
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
-# what float(), NumPy, pyarrow and the C libraries write or read as NaN, infinity or "no value"
+# spellings of NaN, infinity and missing values in Python, NumPy, pyarrow and the C libraries
 NOT_FINITE = re.compile(rb"[+-]?(nan(\(.*\))?|inf(inity)?|1\.#(ind|qnan|snan|inf)\d*|#?n/?a|null|none)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of some words.
+    """Word vectors.
 
     Parameters
     ----------
     words : dict
         Row of each word in `matrix`.
     matrix : float32 array of shape (n_words, size)
-        One vector a row.
+        One vector per row.
     """
 
     words: dict[str, int]
@@ -53,20 +53,20 @@ class Vectors:
 
     @property
     def size(self) -> int:
-        """Numbers in a vector."""
+        """Dimension of the vectors."""
         return int(self.matrix.shape[1])
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file of vectors that has been read to its end.
+    """A vector file that has been read to its end.
 
     Parameters
     ----------
     size : int
-        Numbers in a vector.
+        Dimension of the vectors.
     remarks : list of str
-        What the user should know about lines that deviate, without being reasons to refuse the file.
+        Warnings about deviating lines that are too few to reject the file.
     """
 
     size: int
@@ -74,27 +74,27 @@ class CheckedFile:
 
 
 def read_vectors(path: Path, words: Collection[str]) -> Vectors:
-    """Read the vectors of `words`, and no others.
+    """Read only the vectors of `words`.
 
-    Of a word that occurs more than once the first vector counts. Lines that do not hold a word and its vector are
-    skipped, as long as they are few; `check_vectors` reports them.
+    If a word occurs more than once, its first vector is used. A small number of lines without a word and its vector is
+    skipped; `check_vectors` reports them.
 
     Parameters
     ----------
     path : Path
-        A text file with a word and its numbers on each line, as GloVe writes
-        it, or the same gzipped or zipped. word2vec's first line (how many, how
-        long) is accepted. Of a zip with several files one is named by its path
+        A text file with a word and its numbers on each line, in GloVe's format,
+        optionally gzipped or zipped. word2vec's header line (count and
+        dimension) is accepted. A file in a zip of several is given by its path
         inside: `glove.twitter.27B.zip/glove.twitter.27B.200d.txt`.
     words : collection of str
-        The words to keep; a set, for speed.
+        The words to keep; use a set for fast look-ups.
 
     Raises
     ------
     ConfigurationError
-        If the file does not exist, or is a zip of several.
+        If the file does not exist, or is a zip of several files and none is chosen.
     DataRejected
-        If the file is damaged or empty, contains a value that is not finite, or too many lines of it do not fit.
+        If the file is damaged or empty, contains a value that is not finite, or has too many deviating lines.
     """
     lines = _Lines(path)
     rows: dict[str, int] = {}
@@ -111,17 +111,17 @@ def read_vectors(path: Path, words: Collection[str]) -> Vectors:
                 continue
             rows[name] = len(rows)
             numbers.append(number)
-    lines.require_few_odd()
+    lines.check_deviations()
     matrix = np.array(values, dtype=np.float32).reshape(len(rows), lines.size)
     finite = np.isfinite(matrix)
-    if not finite.all():  # a number too large for float32; `_Lines` refuses what is spelled as NaN or infinity
+    if not finite.all():  # a number too large for float32; `_Lines` rejects NaN and infinity
         row, column = np.argwhere(~finite)[0]
-        raise _not_finite(path, numbers[row], str(matrix[row, column]))
+        raise _not_finite_error(path, numbers[row], str(matrix[row, column]))
     return Vectors(rows, matrix)
 
 
 def check_vectors(path: Path) -> CheckedFile:
-    """Read the whole file without keeping it, at about the speed of the disk.
+    """Validate the whole file without keeping it in memory, at about disk speed.
 
     Raises
     ------
@@ -131,29 +131,29 @@ def check_vectors(path: Path) -> CheckedFile:
     lines = _Lines(path)
     for _ in lines:
         pass
-    lines.require_few_odd()
+    lines.check_deviations()
     return CheckedFile(lines.size, lines.remarks())
 
 
 class _Lines:
-    """The lines of a file that hold a vector: line number, word, and numbers. The others are counted.
+    """The lines of a file with a vector, as line number, word and numbers; the other lines are counted.
 
-    A line should have one field more than a vector has numbers. If it has more, the word contains blanks, as
+    A line should have one field more than the dimension of the vectors. If it has more, the word contains spaces, as
     `. . .` does in GloVe 840B. A word that ends in a number (`at 10`, in the NILC vectors) looks the same as a line
-    with a number too many, so these are counted separately.
+    with an extra number, so these lines are counted separately.
 
     Attributes
     ----------
     size : int
-        Numbers in a vector; known from the first line on.
+        Dimension of the vectors; known from the first line on.
     """
 
     def __init__(self, path: Path) -> None:
         self.size = 0
         self._path = path
-        self._announced = False
+        self._has_header = False
         self._count = 0
-        self._odd, self._ambiguous = _Deviations(), _Deviations()
+        self._deviating, self._ambiguous = _Deviations(), _Deviations()
         self._cut_off = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -162,12 +162,12 @@ class _Lines:
                 sample = list(islice(file, SAMPLE_LINES))
                 first = self._measure(sample)
                 number, raw = first - 1, b"\n"
-                size, blanks = self.size, b" " * self.size
+                size, spaces = self.size, b" " * self.size
                 for number, raw in enumerate(chain(sample[first - 1 :], file), first):
                     line = raw.rstrip(b" \r\n")
                     start = line.find(b" ")
-                    # almost every line passes here: nothing but digits, and a blank before each number
-                    if line[start:].translate(None, DIGITS) == blanks:
+                    # fast path for almost every line: only digits, with a space before each number
+                    if line[start:].translate(None, DIGITS) == spaces:
                         yield number, line[:start], line[start + 1 :]
                         continue
                     if (head := line.rsplit(b" ", size))[size:] and self._is_vector(number, b" ".join(head[1:])):
@@ -177,55 +177,55 @@ class _Lines:
                         yield number, word, b" ".join(head[1:])
                         continue
                     self.set_aside(number, line)
-                    if number <= SAMPLE_LINES and self._odd.count > SAMPLE_LINES / 2:
+                    if number <= SAMPLE_LINES and self._deviating.count > SAMPLE_LINES / 2:
                         self._count = number
-                        raise self._refusal(self._odd, MAX_ODD_SHARE)  # the rest may be gigabytes of something else
+                        raise self._refusal(
+                            self._deviating, MAX_DEVIATING_SHARE
+                        )  # do not read on: the rest may be gigabytes of other data
             except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise DataRejected(f"'{self._path}' cannot be read to its end: {error}. Download it again.") from error
         self._count = number
-        self._cut_off = not raw.endswith(b"\n") and self._odd.last == number
+        self._cut_off = not raw.endswith(b"\n") and self._deviating.last == number
 
     def set_aside(self, number: int, line: bytes) -> None:
-        """Count a line that does not hold a vector."""
-        self._odd.add(number, self._problem(line))
+        """Count a line without a vector."""
+        self._deviating.add(number, self._problem(line))
 
-    def require_few_odd(self) -> None:
-        """Refuse the file if too many of the lines that were read do not fit.
+    def check_deviations(self) -> None:
+        """Check that few of the lines deviate.
 
         Raises
         ------
         DataRejected
-            If so; the message names the first of them.
+            If too many do; the message names the first one.
         """
-        # a download that was interrupted ends within a line, which proves nothing about the others
-        odd = self._odd.count - self._cut_off
-        if odd > MAX_ODD_SHARE * self._count or self._odd.count == self._count:
-            raise self._refusal(self._odd, MAX_ODD_SHARE)
+        # an interrupted download ends within a line, which does not count against the file
+        deviating = self._deviating.count - self._cut_off
+        if deviating > MAX_DEVIATING_SHARE * self._count or self._deviating.count == self._count:
+            raise self._refusal(self._deviating, MAX_DEVIATING_SHARE)
         if self._ambiguous.count > MAX_AMBIGUOUS_SHARE * self._count:
             raise self._refusal(self._ambiguous, MAX_AMBIGUOUS_SHARE)
 
     def remarks(self) -> list[str]:
-        """Return a sentence about each kind of line that deviates."""
+        """Return a sentence about each kind of deviating line."""
         found = []
-        if self._odd.count:
+        if self._deviating.count:
             ending = "; the file is cut off in its last line" if self._cut_off else ""
-            found.append(
-                f"'{self._path}': skipped {self._odd}, which do not hold a word and {self.size} numbers{ending}."
-            )
+            found.append(f"'{self._path}': skipped {self._deviating} without a word and {self.size} numbers{ending}.")
         if self._ambiguous.count:
             found.append(
-                f"'{self._path}': read {self._ambiguous} as words that contain a blank and end in a number, "
-                f"because a vector has {self.size} numbers."
+                f"'{self._path}': read {self._ambiguous} as words that contain a space and end in a number, "
+                f"because each vector has {self.size} numbers."
             )
         return found
 
     def _measure(self, sample: list[bytes]) -> int:
-        """Set the size from word2vec's header or the first lines; return the number of the first line after it."""
+        """Set the size from word2vec's header or the first lines; return the number of the first line with a vector."""
         if sample:
             sample[0] = sample[0].removeprefix(codecs.BOM_UTF8)
             header = sample[0].split()
             if len(header) == 2 and all(part.isdigit() for part in header):
-                self.size, self._announced = int(header[1]), True
+                self.size, self._has_header = int(header[1]), True
                 if self.size < 1 or len(sample) == 1:
                     raise self._empty()
                 return 2
@@ -239,25 +239,25 @@ class _Lines:
         number, line = next((number, line) for number, line in enumerate(lines, 1) if line)
         raise DataRejected(
             f"'{self._path}', line {number}: {line[:60]!r} is not a word and its numbers, "
-            "separated by single spaces, as GloVe's files have."
+            "separated by single spaces, as in GloVe's files."
         )
 
     def _is_vector(self, number: int, vector: bytes) -> bool:
-        """Whether the fields are numbers.
+        """Whether all fields are numbers.
 
         Raises
         ------
         DataRejected
-            If they are, but one is not finite.
+            If all are numbers, but one is not finite.
         """
-        strange = None
+        not_finite = None
         for field in vector.split(b" "):
             if NOT_FINITE.fullmatch(field) or (_is_number(field) and not abs(float(field)) <= MAX_FLOAT32):
-                strange = strange or field
+                not_finite = not_finite or field
             elif not _is_number(field):
                 return False
-        if strange:
-            raise _not_finite(self._path, number, strange.decode("ascii", "replace"))
+        if not_finite:
+            raise _not_finite_error(self._path, number, not_finite.decode("ascii", "replace"))
         return True
 
     def _problem(self, line: bytes) -> str:
@@ -267,24 +267,24 @@ class _Lines:
         if found < self.size < line.count(b" ") + 1 and wrong:
             text = wrong[:40].decode("utf-8", "replace")
             return f"'{text}' is not a number; expected a word and {self.size} numbers"
-        source = "the first line says" if self._announced else "most lines have"
+        source = "in the first line" if self._has_header else "on most lines"
         return f"found {found} numbers after the word, expected {self.size} as {source}"
 
     def _refusal(self, deviations: _Deviations, limit: float) -> DataRejected:
         return DataRejected(
             f"'{self._path}', line {deviations.first[0]}: {deviations.problem}. {deviations.count:,} of "
-            f"{self._count:,} lines deviate, at most {limit:.0%} may. Every line must hold a word and its vector, all "
-            "of one length."
+            f"{self._count:,} lines deviate; at most {limit:.0%} may. Every line must contain a word and its vector, "
+            "all of the same length."
         )
 
     def _empty(self) -> DataRejected:
         return DataRejected(
-            f"'{self._path}' holds no vectors; expected a word and its numbers on each line, as GloVe's files have."
+            f"'{self._path}' contains no vectors; expected a word and its numbers on each line, as in GloVe's files."
         )
 
 
 class _Deviations:
-    """Lines of a kind: how many, the first few, and what is wrong with the first."""
+    """Deviating lines of one kind: the count, the first few line numbers, and the problem of the first."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -306,7 +306,7 @@ class _Deviations:
 
 
 def _trailing_numbers(line: bytes) -> int:
-    """How many fields at the end of a line are numbers, without the first field, which is the word."""
+    """Count the numeric fields at the end of a line, not including the first field (the word)."""
     fields = line.split(b" ")[1:]
     return sum(1 for _ in takewhile(_is_number, reversed(fields)))
 
@@ -319,9 +319,9 @@ def _is_number(field: bytes) -> bool:
     return True
 
 
-def _not_finite(path: Path, number: int, value: str) -> DataRejected:
+def _not_finite_error(path: Path, number: int, value: str) -> DataRejected:
     return DataRejected(
-        f"'{path}', line {number}: {value} is not a finite number; a network cannot learn from it. Correct or remove "
+        f"'{path}', line {number}: {value} is not a finite number and cannot be used for training. Correct or remove "
         "the line."
     )
 
@@ -331,7 +331,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     archive, member = _split(path)
     if not archive.is_file():
         raise ConfigurationError(
-            f"The vectors '{path}' do not exist; give the path of a GloVe text file, plain, .gz or .zip."
+            f"The vectors '{path}' do not exist; expected the path of a GloVe text file, plain, .gz or .zip."
         )
     with archive.open("rb") as file:
         start = file.read(4)
@@ -348,11 +348,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield file
         except zipfile.BadZipFile as error:
-            raise DataRejected(f"'{archive}' is a damaged zip: {error}. Download it again.") from error
+            raise DataRejected(f"'{archive}' is a damaged zip file: {error}. Download it again.") from error
 
 
 def _split(path: Path) -> tuple[Path, str | None]:
-    """The file, and where it is a zip, what is meant inside."""
+    """Split a path into the file and, if that is a zip, the path inside it."""
     for parent in path.parents:
         if parent.is_file():
             return parent, path.relative_to(parent).as_posix()
@@ -365,7 +365,7 @@ def _member(zipped: zipfile.ZipFile, archive: Path, wanted: str | None) -> str:
         return str(wanted)
     if wanted is None and len(names) == 1:
         return names[0]
-    asked = f"holds no '{wanted}'" if wanted else f"holds {len(names)} files"
+    problem = f"contains no '{wanted}'" if wanted else f"contains {len(names)} files"
     raise ConfigurationError(
-        f"'{archive}' {asked}; name one of them: " + ", ".join(f"'{archive}/{name}'" for name in names)
+        f"'{archive}' {problem}; name one of them: " + ", ".join(f"'{archive}/{name}'" for name in names)
     )

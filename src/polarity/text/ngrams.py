@@ -1,4 +1,4 @@
-"""Word and character n-grams of a tweet, the same for training and for serving."""
+"""Word and character n-grams of a tweet, shared by training and serving."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from polarity.text.tokens import tokenize
 _NEGATIONS = "n't not no never cannot nor without cant dont didnt doesnt isnt wasnt arent wont wouldnt couldnt aint"
 NEGATIONS = frozenset(_NEGATIONS.split())
 CLAUSE_ENDS = frozenset(".,!?;:")
-# So many words after a negation are read as negated, unless the clause ends before.
+# Number of words after a negation that are treated as negated, unless the clause ends earlier.
 NEGATION_REACH = 4
 
 
 def word_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
-    """Runs of `shortest` to `longest` neighbouring tokens, and the words that a negation reaches.
+    """Return n-grams of `shortest` to `longest` consecutive tokens, and the words in the scope of a negation.
 
-    The tweet's start and end are marked in the longer runs, for what opens or
-    closes a tweet tells more. Negated words follow Das and Chen, "Yahoo! for
-    Amazon", 2001, as Pang et al., "Thumbs up?", EMNLP 2002, section 6.1, use them.
+    N-grams of two or more tokens include markers for the start and end of the tweet,
+    because the first and last words are more informative. Negated words follow Das and
+    Chen, "Yahoo! for Amazon", 2001, as used by Pang et al., "Thumbs up?", EMNLP 2002, section 6.1.
 
     Examples
     --------
@@ -30,16 +30,16 @@ def word_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
     marked = ["^", *tokens, "$"]
     for size in range(max(shortest, 2), longest + 1):
         grams += map(" ".join, zip(*(marked[start:] for start in range(size)), strict=False))
-    grams += [f"not_{tokens[position]}" for position in _reached(tokens)]
+    grams += [f"not_{tokens[position]}" for position in _negated_positions(tokens)]
     return grams
 
 
-def placed_word_ngrams(text: str, *, shortest: int, longest: int) -> list[tuple[str, frozenset[int]]]:
-    """The same n-grams as `word_ngrams`, each with the parts between white space that it is made of.
+def word_ngrams_with_parts(text: str, *, shortest: int, longest: int) -> list[tuple[str, frozenset[int]]]:
+    """Return the n-grams of `word_ngrams`, each with the indices of the white-space-separated parts that it covers.
 
     Examples
     --------
-    >>> [(gram, sorted(parts)) for gram, parts in placed_word_ngrams("not bad!", shortest=1, longest=2)][3:6]
+    >>> [(gram, sorted(parts)) for gram, parts in word_ngrams_with_parts("not bad!", shortest=1, longest=2)][3:6]
     [('^ not', [0]), ('not bad', [0, 1]), ('bad !', [1])]
     """
     placed = [(token, number) for number, part in enumerate(text.split()) for token in tokenize(part)]
@@ -50,24 +50,24 @@ def placed_word_ngrams(text: str, *, shortest: int, longest: int) -> list[tuple[
         for start in range(len(marked) - size + 1):
             covered = frozenset().union(*marked_parts[start : start + size])
             grams.append((" ".join(marked[start : start + size]), covered))
-    return [*grams, *((f"not_{tokens[at]}", frozenset(parts[at])) for at in _reached(tokens))]
+    return [*grams, *((f"not_{tokens[at]}", frozenset(parts[at])) for at in _negated_positions(tokens))]
 
 
-def _reached(tokens: Sequence[str]) -> Iterator[int]:
-    """Positions of the words that a negation reaches."""
-    left = 0
+def _negated_positions(tokens: Sequence[str]) -> Iterator[int]:
+    """Yield the positions of the words in the scope of a negation."""
+    remaining = 0
     for position, token in enumerate(tokens):
         if token in NEGATIONS:
-            left = NEGATION_REACH
+            remaining = NEGATION_REACH
         elif token in CLAUSE_ENDS:
-            left = 0
-        elif left:
-            left -= 1
+            remaining = 0
+        elif remaining:
+            remaining -= 1
             yield position
 
 
 def character_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
-    """Runs of `shortest` to `longest` characters inside each word, in lower case; a space marks where a word ends.
+    """Return n-grams of `shortest` to `longest` characters within each lower-cased word; spaces mark its boundaries.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def character_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
 
 
 def ngrams_of_word(word: str, *, shortest: int, longest: int) -> list[str]:
-    """The character n-grams of one word."""
+    """Return the character n-grams of one word."""
     padded = f" {word} "
     return [
         padded[start : start + size]

@@ -1,8 +1,8 @@
-"""Words as the Twitter vectors of GloVe know them.
+"""Tokenizer that matches the vocabulary of the GloVe Twitter vectors.
 
-Follows what J. Pennington's `preprocess-twitter.rb` does before GloVe is
-trained (Pennington, Socher, Manning, "GloVe", EMNLP 2014), with the
-contractions split as the vectors have them: "don't" is "do n't".
+Follows J. Pennington's `preprocess-twitter.rb`, the preprocessing of GloVe's
+training data (Pennington, Socher, Manning, "GloVe", EMNLP 2014), and splits
+contractions as the vectors do: "don't" is "do n't".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 
 _EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
-# what may stand before or after a sign that is no emoticon: "8)" of a list, "x(" of a formula, "http:/"
+# context that rules out an emoticon: "8)" in a list, "x(" in a formula, "http:/"
 _ALONE, _END = r"(?<![\w:;=])", r"(?!\w)"
 
 _TOKEN = re.compile(
@@ -39,7 +39,7 @@ _IRREGULAR_STEMS = {"ca": "can", "wo": "will", "sha": "shall"}
 _CAMEL = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")
 
 _LONG_RUN = re.compile(r"([^\W\d_])\1{2,}(?P<end>$)?")
-# inside a word these are the letters that English doubles: "cooool", "sweeet", but "waaay", "niiice"
+# letters that English doubles inside a word: "cooool", "sweeet", but "waaay", "niiice"
 _DOUBLED = frozenset("oelstpr")
 
 
@@ -54,9 +54,9 @@ def tokenize(text: str) -> list[str]:
     Returns
     -------
     list of str
-        Words, signs, emoji and `<user>`, `<url>`, `<hashtag>`, `<number>`,
+        Words, punctuation, emoji and `<user>`, `<url>`, `<hashtag>`, `<number>`,
         `<smile>`, `<lolface>`, `<sadface>`, `<neutralface>`, `<heart>`; after
-        the token that they are about, `<repeat>`, `<elong>` and `<allcaps>`.
+        the token that they modify, `<repeat>`, `<elong>` and `<allcaps>`.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def tokenize(text: str) -> list[str]:
     return list(chain.from_iterable(map(_cached_tokens, text.split())))
 
 
-# No token goes over white space, and tweets repeat their words.
+# No token spans white space, and words recur across tweets.
 @lru_cache(maxsize=2**16)
 def _cached_tokens(part: str) -> tuple[str, ...]:
     return tuple(_tokens(part))

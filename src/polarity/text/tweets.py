@@ -33,14 +33,14 @@ class Tweets:
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
-            raise ValueError(f"Got {len(self.texts)} texts and {len(self.labels)} labels; they must be as many.")
+            raise ValueError(f"Got {len(self.texts)} texts and {len(self.labels)} labels; the numbers must be equal.")
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @classmethod
     def read(cls, path: Path, label_names: Sequence[str]) -> Tweets:
-        """The columns `text` and `label` of a split's Parquet file."""
+        """Read the columns `text` and `label` of a split's Parquet file."""
         import pyarrow.parquet as pq
 
         table = pq.read_table(path, columns=["text", "label"])
@@ -49,5 +49,5 @@ class Tweets:
         return cls(table.column("text").to_pylist(), codes, tuple(label_names))
 
     def take(self, rows: npt.NDArray[np.int64]) -> Tweets:
-        """The tweets at the positions `rows`, in that order."""
+        """Return the tweets at the positions `rows`, in that order."""
         return Tweets([self.texts[i] for i in rows], self.labels[rows], self.label_names)

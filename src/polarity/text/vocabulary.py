@@ -1,4 +1,4 @@
-"""Words and their numbers."""
+"""Mapping of words to ids."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FIRST = 2
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a model knows; 0 is padding, 1 any other word.
+    """The known words of a model; id 0 is padding, id 1 any unknown word.
 
     Parameters
     ----------
     words : tuple of str
-        Their numbers are 2, 3, ...
+        Their ids are 2, 3, ...
     """
 
     words: tuple[str, ...]
 
     @classmethod
     def of(cls, counts: Counter[str], *, known: Container[str], size: int) -> Vocabulary:
-        """The `size` most frequent words that have a vector already or occur at least twice.
+        """Keep the `size` most frequent words that already have a vector or occur at least twice.
 
-        What is left out, rare words without a vector, is what the unknown word's vector is trained on.
+        The remaining words, rare ones without a vector, train the vector of the unknown word.
         """
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return cls(tuple(word for word, count in ranked if count > 1 or word in known)[:size])
@@ -42,7 +42,7 @@ class Vocabulary:
         return cls(tuple(msgspec.json.decode(path.read_bytes(), type=list[str])))
 
     def write(self, path: Path) -> None:
-        """Write a JSON list."""
+        """Write the words as a JSON list."""
         path.write_bytes(msgspec.json.encode(self.words))
 
     def __len__(self) -> int:
@@ -50,14 +50,14 @@ class Vocabulary:
 
     @property
     def rows(self) -> int:
-        """Vectors that are needed, with those of padding and the unknown word."""
+        """Number of embedding rows, including padding and the unknown word."""
         return FIRST + len(self.words)
 
     def ids(self, tokens: Sequence[str], *, limit: int | None) -> list[int]:
-        """Numbers of the first `limit` tokens; an empty text reads as one unknown word."""
-        numbers = self._numbers
-        return [numbers.get(token, UNKNOWN) for token in tokens[:limit]] or [UNKNOWN]
+        """Return the ids of the first `limit` tokens; an empty text becomes one unknown word."""
+        ids = self._ids
+        return [ids.get(token, UNKNOWN) for token in tokens[:limit]] or [UNKNOWN]
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
+    def _ids(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.words, FIRST)}

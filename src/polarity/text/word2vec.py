@@ -8,22 +8,22 @@ from polarity.text.embeddings import Vectors
 
 
 def train_word2vec(sentences: Iterable[Sequence[str]], *, size: int, epochs: int, min_count: int, seed: int) -> Vectors:
-    """Skip-gram vectors; the same sentences and seed give the same vectors.
+    """Train skip-gram vectors; the same sentences and seed give the same vectors.
 
     Parameters
     ----------
     sentences : iterable of token lists
-        Read `epochs` + 1 times.
+        Iterated `epochs` + 1 times.
     size : int
-        Numbers in a vector.
+        Dimension of the vectors.
     min_count : int
-        Words that are rarer get no vector.
+        Minimum frequency of a word that gets a vector.
 
     Notes
     -----
     T. Mikolov et al., "Distributed Representations of Words and Phrases and
-    their Compositionality", NeurIPS 2013. One worker: with several, the order
-    of the updates is left to chance.
+    their Compositionality", NeurIPS 2013. Uses one worker, because the
+    order of updates is not deterministic with several.
     """
     from gensim.models import Word2Vec
 

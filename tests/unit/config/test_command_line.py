@@ -13,7 +13,7 @@ def parse(*arguments: str) -> TrainConfig:
     return parse_options(TrainConfig, arguments, prog="train")[0]
 
 
-def test_a_profile_gives_defaults_and_options_go_before_it() -> None:
+def test_a_profile_gives_defaults_and_options_override_it() -> None:
     demo = parse("--profile", "demo")
     assert demo.data.source == "generated"
     chosen = parse("--profile", "demo", "--data.rows", "500", "--distilbert.encoder", "random")
@@ -22,13 +22,13 @@ def test_a_profile_gives_defaults_and_options_go_before_it() -> None:
     assert parse() == TrainConfig(profile="standard")
 
 
-def test_a_configuration_over_the_api_has_the_profile_too() -> None:
+def test_a_configuration_from_the_api_also_uses_the_profile() -> None:
     assert TrainConfig.model_validate({"profile": "demo"}) == parse("--profile", "demo")
     again = TrainConfig.model_validate(parse("--profile", "demo", "--seed", "3").model_dump())
     assert again == parse("--profile", "demo", "--seed", "3")
 
 
-def test_kinds_of_values() -> None:
+def test_value_types() -> None:
     config = parse(
         "--data.path", "t.csv", "--data.label_map", '{"0": "a", "1": "b"}', "--labels", "a,b",
         "--models", "logistic,bert", "--bilstm.vectors", "word2vec", "--no-logistic.calibrate",
@@ -41,13 +41,13 @@ def test_kinds_of_values() -> None:
     assert config.logistic.calibrate is False
 
 
-def test_a_none_lifts_a_limit_of_the_profile() -> None:
+def test_none_removes_a_limit_of_the_profile() -> None:
     assert parse().distilbert.train_rows is not None
     assert parse("--distilbert.train_rows", "None").distilbert.train_rows is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--profle", "demo"], "no option --profle; did you mean --profile"),
         (["--data.pth=x"], "no option --data.pth; did you mean --data.path"),
@@ -61,8 +61,8 @@ def test_a_none_lifts_a_limit_of_the_profile() -> None:
         (["--seed"], "expected one argument"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_would_be_right(arguments: list[str], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told.replace(".", r"\.")):
+def test_an_invalid_option_is_named_with_the_valid_choice(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message.replace(".", r"\.")):
         parse(*arguments)
 
 
@@ -70,12 +70,12 @@ def test_every_option_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as done:
         parse("--help")
     assert done.value.code == 0
-    told = capsys.readouterr().out
-    assert "--bilstm.vectors" in told
-    assert "GloVe text file" in told
+    help_text = capsys.readouterr().out
+    assert "--bilstm.vectors" in help_text
+    assert "GloVe text file" in help_text
 
 
-def test_flags_beside_the_configuration() -> None:
+def test_flags_outside_the_configuration() -> None:
     config, flags = parse_options(TrainConfig, ["--plan", "--seed", "3"], prog="train", flags={"plan": "show it"})
     assert (config.seed, flags) == (3, {"plan": None})
     with_value = {"plan": "show it"}, {"reproduce": "run it again"}

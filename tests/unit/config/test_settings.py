@@ -12,7 +12,7 @@ from polarity.registry.mlflow_client import connect
 
 
 @pytest.mark.parametrize("name", ["a b", "a#b", "100%", "a%b", "a@b:c", "ä"])
-def test_mlflow_keeps_its_database_and_its_artifacts_in_the_folder_that_was_named(name: str, tmp_path: Path) -> None:
+def test_mlflow_keeps_its_database_and_artifacts_in_the_configured_folder(name: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / name)
     client = connect(settings.tracking_uri)
     run = client.create_run(client.create_experiment("x", artifact_location=settings.artifact_root))
@@ -28,25 +28,25 @@ def test_mlflow_keeps_its_database_and_its_artifacts_in_the_folder_that_was_name
     ("name", "character"), [("a%20b", "'%20', which MLflow reads as ' '"), ("a%c3%a4", "'%c3%a4'"), ("a?b", "'?'")]
 )
 @pytest.mark.parametrize("place", ["tracking_uri", "artifact_root"])
-def test_a_home_that_mlflow_would_take_for_another_is_refused(name: str, character: str, place: str) -> None:
+def test_a_home_that_mlflow_would_misread_is_rejected(name: str, character: str, place: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         getattr(Settings(home=Path("/work") / name), place)
     assert f"The folder /work/{name} contains {character}" in str(refusal.value)
     assert "POLARITY_HOME" in str(refusal.value)
 
 
-def test_only_what_mlflow_writes_to_needs_a_plain_name() -> None:
+def test_only_folders_that_mlflow_writes_to_need_a_url_safe_name() -> None:
     home = Path("/work/a%20b")
     elsewhere = Settings(home=home, mlflow_uri="sqlite:////data/mlflow.db", mlflow_artifacts="/data/artifacts")
     assert elsewhere.tracking_uri == "sqlite:////data/mlflow.db"
     assert elsewhere.artifact_root == "/data/artifacts"
     served = Settings(home=home, mlflow_uri="http://localhost:5000")
-    assert served.artifact_root == "/work/a%20b/mlruns/artifacts"  # not used: the server has a location of its own
+    assert served.artifact_root == "/work/a%20b/mlruns/artifacts"  # not used: the server has its own artifact location
     with pytest.raises(ConfigurationError, match="POLARITY_MLFLOW_ARTIFACTS"):
         _ = Settings(mlflow_artifacts="/data/a%20b").artifact_root
 
 
-def test_an_address_of_a_database_is_read_as_sqlalchemy_reads_it(tmp_path: Path) -> None:
+def test_a_database_url_is_read_as_sqlalchemy_reads_it(tmp_path: Path) -> None:
     connect(f"sqlite:///{tmp_path}/a%20b/mlflow.db?timeout=5")
     assert (tmp_path / "a b" / "mlflow.db").is_file()
     with pytest.raises(ConfigurationError, match=r"the path ends at the '\?'"):

@@ -1,4 +1,4 @@
-"""The same tweets in every format and dialect, and files that are damaged: rows and quarantine add up."""
+"""The same tweets in every format and dialect, and damaged files: rows and quarantine add up."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def as_csv(frame: pd.DataFrame = TWEETS, **options: Any) -> str:
 def zipped(content: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        # a fixed time, because these bytes are in the names of tests, which have to be the same in every process
+        # a fixed time, because these bytes are part of test names, which must be the same in every process
         archive.writestr(zipfile.ZipInfo("tweets.csv", (2009, 4, 6, 0, 0, 0)), content)
     return buffer.getvalue()
 
@@ -116,7 +116,7 @@ def test_carriage_returns_as_line_ends(tmp_path: Path) -> None:
     assert read_tweets(DataConfig(path=path), TWO).table.column("text").to_pylist() == frame.text.tolist()
 
 
-def test_of_parquet_only_what_can_be_text_is_read(tmp_path: Path) -> None:
+def test_only_the_columns_of_a_parquet_file_that_can_be_text_are_read(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     table = pa.Table.from_pandas(TWEETS).append_column("image", pa.array([b"\xff\x00"] * 70, pa.binary()))
     pq.write_table(table, path)
@@ -183,7 +183,7 @@ def test_sentiment140_saved_with_numbers_as_its_header(tmp_path: Path) -> None:
         ("Extremely_Negative Neutral pos", "negative neutral positive"),
     ],
 )
-def test_labels_are_read_as_a_column(tmp_path: Path, codes: str, meanings: str) -> None:
+def test_labels_are_mapped_by_the_values_of_the_whole_column(tmp_path: Path, codes: str, meanings: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\n" + "".join(f"tweet {at}, {code} \n" for at, code in enumerate(codes.split() * 20)))
     read = read_tweets(DataConfig(path=path), THREE).table.column("label").to_pylist()
@@ -191,7 +191,7 @@ def test_labels_are_read_as_a_column(tmp_path: Path, codes: str, meanings: str) 
 
 
 @pytest.mark.parametrize("codes", ["0 2", "1 2", "0", "1", "1 5 2"])
-def test_codes_that_can_be_read_in_two_ways_are_asked_about(tmp_path: Path, codes: str) -> None:
+def test_ambiguous_codes_are_rejected_with_the_options(tmp_path: Path, codes: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\n" + "".join(f"tweet,{code}\n" for code in codes.split() * 20))
     if codes == "1 5 2":  # only stars
@@ -201,13 +201,13 @@ def test_codes_that_can_be_read_in_two_ways_are_asked_about(tmp_path: Path, code
         read_tweets(DataConfig(path=path), THREE)
 
 
-def test_codes_that_fit_no_whole_stay_unknown(tmp_path: Path) -> None:
+def test_codes_that_fit_no_scheme_stay_unknown(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\n" + "tweet,0\ntweet,4\ntweet,7\n" * 20)
     assert set(read_tweets(DataConfig(path=path), TWO).table.column("label").to_pylist()) == {"0", "4", "7"}
 
 
-def test_rows_quarantine_and_what_is_left_out_add_up(tmp_path: Path) -> None:
+def test_rows_quarantine_and_ignored_records_add_up(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     good = [f"{TWO[number % 2]},tweet number {number}" for number in range(400)]
     lines = ["label,text", *good, "positive,one,two", "irrelevant,no", "negative,"]
@@ -223,7 +223,7 @@ def test_rows_quarantine_and_what_is_left_out_add_up(tmp_path: Path) -> None:
     assert "3 fields" in set_aside[401]["reason"]
 
 
-def test_too_many_unreadable_records_are_refused_with_the_option_that_reads_them(tmp_path: Path) -> None:
+def test_too_many_unreadable_records_are_rejected_with_the_option_that_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     lines = [f"{TWO[number % 2]},tweet{', well, ok' * (number % 4 == 0)} {number}" for number in range(400)]
     path.write_text("\n".join(["label,text", *lines]) + "\n")
@@ -247,7 +247,7 @@ def _flip(content: bytes, draw: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [_cut, _flip])
-def test_a_damaged_file_gives_rows_and_quarantine_or_is_refused(
+def test_a_damaged_file_yields_rows_and_quarantine_or_is_rejected(
     damage: Callable[[bytes, random.Random], bytes], tmp_path: Path
 ) -> None:
     outcomes: Counter[str] = Counter()
@@ -285,7 +285,7 @@ def _parquet() -> bytes:
         (b"{\\rtf1 hello}", "RTF"),
     ],
 )
-def test_other_kinds_of_files_are_named(content: bytes, message: str, tmp_path: Path) -> None:
+def test_other_file_formats_are_named(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(DataRejected, match=message):
@@ -325,7 +325,7 @@ def test_cases_from_the_field(
 ) -> None:
     path = shared_data.parent / "cases" / "data" / name
     if not path.exists():
-        pytest.skip(f"{path.name} is not here")
+        pytest.skip(f"{path.name} is not available")
     tweets = read_tweets(DataConfig(path=path), labels)
     assert (tweets.table.num_rows, tweets.unreadable.num_rows) == (rows, unreadable)
     assert set(tweets.table.column("label").to_pylist()) == set(labels)

@@ -53,7 +53,7 @@ def test_bad_rows_are_quarantined_with_their_reasons(tmp_path: Path) -> None:
     assert "blank" in reasons[6]
     assert "label is missing" in reasons[8]
     assert "longer than 1000" in reasons[10]
-    assert "none of ['negative', 'positive']" in reasons[12]
+    assert "not one of ['negative', 'positive']" in reasons[12]
     assert read_acceptance(tmp_path / "gate") == acceptance
     assert (tmp_path / "gate" / "data_docs" / "index.html").exists()
 
@@ -89,9 +89,9 @@ def _bad_in_many_ways(texts: list[str | None], labels: list[str | None]) -> None
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
-        (_one_class, r"of the classes \['negative', 'positive'\] there is no row of \['positive'\]"),
+        (_one_class, r"no row is labelled \['positive'\]; the classes are \['negative', 'positive'\]"),
         (_rare_class, "rarest class has 1.0%"),
         (_duplicates, r"39\.\d% of the rows repeat"),
         (_mojibake, "wrong encoding"),
@@ -100,24 +100,26 @@ def _bad_in_many_ways(texts: list[str | None], labels: list[str | None]) -> None
         (_bad_in_many_ways, "8.0% of the rows are bad"),
     ],
 )
-def test_a_set_that_is_not_fit_is_refused_in_words(tmp_path: Path, spoil: object, told: str) -> None:
+def test_a_set_that_is_unfit_for_training_is_rejected_with_the_reason(
+    tmp_path: Path, spoil: object, message: str
+) -> None:
     texts, labels = good(400)
     spoil(texts, labels)  # type: ignore[operator]
     acceptance = accept(snapshot_of(texts, labels, tmp_path), GateConfig(), tmp_path / "gate")
-    with pytest.raises(DataRejected, match=told) as refusal:
+    with pytest.raises(DataRejected, match=message) as refusal:
         _ = acceptance.accepted
     assert "test.csv" in str(refusal.value)
     assert acceptance.quarantine.exists()
     assert (tmp_path / "gate" / "data_docs" / "index.html").exists()
 
 
-def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+def test_too_few_rows_are_rejected(tmp_path: Path) -> None:
     texts, labels = good(50)
     acceptance = accept(snapshot_of(texts, labels, tmp_path), GateConfig(), tmp_path / "gate")
     assert "50 rows" in str(acceptance.refusal)
 
 
-def test_the_demo_corpus_passes_with_some_rows_caught(tmp_path: Path) -> None:
+def test_the_demo_corpus_passes_with_some_rows_quarantined(tmp_path: Path) -> None:
     table = generate_tweets(rows=3000, labels=LABELS, seed=7)
     snapshot = write_snapshot(table, tmp_path / "s", source="generated", labels=LABELS)
     acceptance = accept(snapshot, GateConfig(), tmp_path / "gate")
@@ -137,7 +139,7 @@ def test_an_expectation_that_cannot_be_read_stops_the_run(
         gates.validate(pd.DataFrame({"row": [1]}), suite=suite, parameters={}, docs=tmp_path / "docs")
 
 
-def test_the_gates_of_tasks_that_run_side_by_side_do_not_meet(tmp_path: Path) -> None:
+def test_the_gates_of_tasks_that_run_in_parallel_do_not_interfere(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     spread = np.linspace(0.1, 0.9, 40, dtype=np.float32)
 
@@ -155,7 +157,7 @@ def test_the_gates_of_tasks_that_run_side_by_side_do_not_meet(tmp_path: Path) ->
     assert all(all(passed) is (task % 2 == 0) for task, passed in enumerate(verdicts))
 
 
-def test_leaking_splits_are_refused(tmp_path: Path) -> None:
+def test_leaking_splits_are_rejected(tmp_path: Path) -> None:
     texts, labels = good(600)
     acceptance = accept(snapshot_of(texts, labels, tmp_path), GateConfig(), tmp_path / "gate")
     splits = prepare(acceptance.accepted, PreparationConfig(), tmp_path / "splits")
@@ -167,7 +169,7 @@ def test_leaking_splits_are_refused(tmp_path: Path) -> None:
         result.refuse("The splits")
 
 
-def test_the_digest_is_of_the_rows_not_of_the_file(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_rows_not_on_the_file(tmp_path: Path) -> None:
     texts, labels = good(300)
     first = snapshot_of(texts, labels, tmp_path / "a").manifest.digest
     assert snapshot_of(texts, labels, tmp_path / "b").manifest.digest == first

@@ -1,4 +1,4 @@
-"""Delimited text from writers of all kinds, and damaged text: no record is lost, changed, or merged with another."""
+"""Delimited text from various writers, and damaged text: no record is lost, changed or merged with a different one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows_of(blocks: Sequence[Block]) -> list[list[str]]:
     return [list(row) for block in blocks for row in zip(*(column.to_pylist() for column in block.table), strict=True)]
 
 
-def test_what_a_csv_writer_writes_is_read_back_unchanged() -> None:
+def test_the_output_of_csv_writers_is_read_back_unchanged() -> None:
     for seed in range(FILES):
         draw = random.Random(seed)
         separator = draw.choice(",;\t")
@@ -56,7 +56,7 @@ def test_what_a_csv_writer_writes_is_read_back_unchanged() -> None:
         assert [row for block in blocks for row in block.rows] == list(range(1, len(records) + 1)), f"seed {seed}"
 
 
-def test_what_pandas_writes_is_read_back_unchanged() -> None:
+def test_the_output_of_pandas_is_read_back_unchanged() -> None:
     draw = random.Random(5)
     texts = ["".join(draw.choices(ALPHABET, k=12)) + "." for _ in range(400)]
     frame = pd.DataFrame({"id": range(400), "label": "positive", "text": texts})
@@ -65,7 +65,7 @@ def test_what_pandas_writes_is_read_back_unchanged() -> None:
 
 
 def test_a_stray_quote_swallows_no_other_record() -> None:
-    """Wherever it is, and wherever another one closes it."""
+    """Wherever it is, and wherever a second one closes it."""
     for seed in range(max(20, FILES // 5)):
         draw = random.Random(seed)
         lines = [f"{1000 + number},{draw.choice(['neg', 'pos'])},tweet number {number}" for number in range(60)]
@@ -78,7 +78,7 @@ def test_a_stray_quote_swallows_no_other_record() -> None:
         assert [row[0] for row in rows_of(blocks)] == [str(1000 + number) for number in range(60)], f"seed {seed}"
 
 
-def test_a_record_of_too_many_fields_is_set_aside_with_its_line() -> None:
+def test_a_record_with_too_many_fields_is_set_aside_with_its_line() -> None:
     text = 'id,label,text\n1,neg,"two\nlines"\n2,pos,one,two\n\n3,pos,fine\n'
     (block,) = read(text)
     assert rows_of([block]) == [["1", "neg", "two\nlines"], ["3", "pos", "fine"]]
@@ -88,7 +88,7 @@ def test_a_record_of_too_many_fields_is_set_aside_with_its_line() -> None:
     assert unreadable.reason == "the row has 4 fields, the header 3"
 
 
-def test_without_quoting_surplus_separators_belong_to_the_last_field() -> None:
+def test_without_quoting_extra_separators_belong_to_the_last_field() -> None:
     (block,) = read('id\tlabel\ttext\n1\tneg\t"a\tb\n2\tpos\tc\r\n3\tpos\n', separator="\t", quoting=False)
     assert rows_of([block]) == [["1", "neg", '"a\tb'], ["2", "pos", "c"]]
     assert [(entry.row, entry.raw) for entry in block.unreadable] == [(3, "3\tpos")]

@@ -29,13 +29,13 @@ def test_a_plain_csv_keeps_its_other_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_gzip_is_found_by_its_bytes_not_by_the_name(tmp_path: Path) -> None:
+def test_gzip_is_detected_from_the_content_not_from_the_name(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(gzip.compress(b"label,text\n0,bad\n4,good\n"))
     assert read(path)["label"].tolist() == ["negative", "positive"]
 
 
-def test_sentiment140_in_its_original_form(tmp_path: Path) -> None:
+def test_sentiment140_in_its_original_format(tmp_path: Path) -> None:
     path = tmp_path / "training.csv"
     rows = '"0","1467810369","Mon Apr 06 22:19:45 PDT 2009","NO_QUERY","joe","caf\u00e9, ""hm"""\n' * 2
     path.write_bytes(rows.encode("iso-8859-1"))
@@ -53,7 +53,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert frame["text"].isna().tolist() == [False, True]
 
 
-def test_without_quoting_a_tab_too_many_belongs_to_the_last_column(tmp_path: Path) -> None:
+def test_without_quoting_an_extra_tab_belongs_to_the_last_column(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text('id\tlabel\ttext\n1\tneutral\t"stray quote\n2\tpositive\ta tab\there\n3\tnegative\tplain\n')
     frame = read(path, THREE)
@@ -92,7 +92,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "told"),
+    ("content", "name", "message"),
     [
         (b"", "t.csv", "is empty"),
         (b"\n\n", "t.csv", "is empty"),
@@ -100,7 +100,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
         (b"label,text\n", "t.csv", "no row"),
         (b"label,words\n0,hello\n", "t.csv", "no text column"),
         (b"text,mood\nhello,3\n", "t.csv", "no label column"),
-        (b"text,text\na,b\n", "t.csv", "there twice"),
+        (b"text,text\na,b\n", "t.csv", "occurs twice"),
         (PNG, "t.csv", "binary file"),
         (gzip.compress(b"label,text\n" + b"0,hello\n" * 5000, mtime=0)[:60], "t.csv.gz", "damaged or cut off"),
         (b"label,text\n0,a\x00b\n", "t.csv", "binary file"),
@@ -111,18 +111,18 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 200
         (b"PAR1 and then nothing", "t.parquet", "Parquet file is damaged"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_with_its_name_and_the_remedy(
-    tmp_path: Path, content: bytes, name: str, told: str
+def test_a_file_that_is_not_a_table_is_rejected_with_its_name_and_the_remedy(
+    tmp_path: Path, content: bytes, name: str, message: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(DataRejected, match=told) as refusal:
+    with pytest.raises(DataRejected, match=message) as refusal:
         read(path)
     assert str(path) in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"path": None}, "--data.path"),
         ({"path": Path("/nowhere/t.csv")}, "does not exist"),
@@ -132,22 +132,20 @@ def test_a_file_that_is_no_table_is_refused_with_its_name_and_the_remedy(
         ({"label_map": {"0": "negative", "4": "happy"}}, "happy"),
     ],
 )
-def test_an_option_that_does_not_fit_is_named(
-    write_csv: Callable[..., Path], options: dict[str, object], told: str
-) -> None:
+def test_an_invalid_option_is_named(write_csv: Callable[..., Path], options: dict[str, object], message: str) -> None:
     path = write_csv([("0", "bad"), ("4", "good")])
-    with pytest.raises(PolarityError, match=told):
+    with pytest.raises(PolarityError, match=message):
         read(options.pop("path", path), **options)  # type: ignore[arg-type]
 
 
-def test_utf16_is_read_when_it_is_named(tmp_path: Path) -> None:
+def test_utf16_is_read_if_it_is_configured(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("label,text\n0,hello\n4,caf\u00e9\n".encode("utf-16"))
     assert read(path, encoding="utf-16")["text"].tolist() == ["hello", "caf\u00e9"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-32"])
-def test_the_encoding_is_judged_by_the_content(tmp_path: Path, encoding: str) -> None:
+def test_the_encoding_is_detected_from_the_content(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     text = "label,text\n" + "0,hello\n4,caf\u00e9 \u2013 d\u00e9j\u00e0 vu\n" * 30
     path.write_bytes(text.encode(encoding))
@@ -164,7 +162,7 @@ def test_a_damaged_line_of_utf8_is_set_aside_and_the_others_are_read(tmp_path: P
     assert "not valid UTF-8" in unreadable["reason"]
 
 
-def test_a_column_named_like_one_of_ours_is_renamed(tmp_path: Path) -> None:
+def test_a_column_with_a_reserved_name_is_renamed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("row,key,label,text\n9,k,neg,hello\n")
     frame = read(path)
@@ -183,7 +181,7 @@ def test_a_column_named_like_one_of_ours_is_renamed(tmp_path: Path) -> None:
         ("kaggle_tweet_sentiment_extraction_test.csv", THREE, {}, 4_795, 0),
     ],
 )
-def test_real_files_are_read_whole(
+def test_real_files_are_read_completely(
     shared_data: Path, name: str, labels: tuple[str, ...], options: dict[str, object], rows: int, unreadable: int
 ) -> None:
     tweets = read_tweets(DataConfig.model_validate({"path": shared_data / name, **options}), labels)
@@ -193,7 +191,7 @@ def test_real_files_are_read_whole(
 
 
 @pytest.mark.realdata
-def test_the_encoding_of_a_real_file_is_judged(shared_data: Path) -> None:
+def test_the_encoding_of_a_real_file_is_detected(shared_data: Path) -> None:
     path = shared_data / "kaggle_tweet_sentiment_extraction_test.csv"
     assert read(path, THREE).equals(read(path, THREE, encoding="cp1252"))
 

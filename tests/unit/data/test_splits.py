@@ -45,7 +45,7 @@ def sides(splits: Splits) -> dict[str, set[str]]:
         ("fish &amp; chips", "fish & chips"),
     ],
 )
-def test_near_identical_texts_have_one_key(one: str, other: str) -> None:
+def test_near_identical_texts_have_the_same_key(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
@@ -60,7 +60,7 @@ def test_different_texts_have_different_keys(one: str, other: str) -> None:
 @given(
     st.lists(st.tuples(st.text("abAB! @.", min_size=1, max_size=6), st.sampled_from(LABELS)), min_size=1, max_size=60)
 )
-def test_no_key_is_on_two_sides_and_no_row_is_lost(
+def test_no_key_is_in_two_splits_and_no_row_is_lost(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
 ) -> None:
     splits = split(rows, tmp_path_factory.mktemp("splits"))
@@ -73,7 +73,7 @@ def test_no_key_is_on_two_sides_and_no_row_is_lost(
     assert all(len(found) == 1 for found in labels_of.values())
 
 
-def test_a_row_keeps_its_side_when_data_is_added(tmp_path: Path) -> None:
+def test_a_row_keeps_its_split_when_data_is_added(tmp_path: Path) -> None:
     rows = [(f"text {i}", LABELS[i % 2]) for i in range(500)]
     before = sides(split(rows, tmp_path / "a"))
     after = sides(split([(f"more {i}", LABELS[i % 2]) for i in range(300)] + rows, tmp_path / "b"))
@@ -94,7 +94,7 @@ def test_conflicting_labels_are_set_aside_with_the_reason(tmp_path: Path) -> Non
     splits = split([("Same text", "negative"), ("same TEXT!", "positive"), ("other", "positive")], tmp_path)
     assert splits.set_aside == 2
     assert {entry["reason"] for entry in pq.read_table(splits.conflicts).to_pylist()} == {
-        "the same text has another label elsewhere"
+        "the same text has a different label elsewhere"
     }
 
 

@@ -19,18 +19,18 @@ def rows(path: Path, *columns: str, **options: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
-def test_in_pieces_a_file_has_the_rows_that_it_has_as_a_whole(
+def test_a_streamed_file_has_the_same_rows_as_a_whole_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where rows are odd: at the beginning, in a row, at the end."""
+    """Also with irregular rows: at the beginning, consecutively, and at the end."""
     monkeypatch.setattr(compression, "_BLOCK_BYTES", 700)
     tabs = "tsv" in name
     separator = "\t" if tabs else ","
-    odd = {1, 2, 50, 51, 52, 399, 400}
+    irregular = {1, 2, 50, 51, 52, 399, 400}
     lines = [separator.join(["id", "label", "text"])]
     for number in range(1, 401):
         text = f"tweet {number}" if tabs else f'"tweet\n{number}"'
-        lines.append(separator.join([str(number), "4", text, *(["more"] if number in odd else [])]))
+        lines.append(separator.join([str(number), "4", text, *(["more"] if number in irregular else [])]))
     content = ("\n".join(lines) + "\n").encode()
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
@@ -42,17 +42,17 @@ def test_in_pieces_a_file_has_the_rows_that_it_has_as_a_whole(
     assert readable["text"].tolist() == whole["text"].tolist()
     assert readable["id"].tolist() == whole["id"].tolist()
     unread = set(streamed.loc[streamed["_problem"].notna(), "row"])
-    assert unread == (set() if tabs else odd)
+    assert unread == (set() if tabs else irregular)
     assert tabs or streamed["_problem"].dropna().unique().tolist() == ["the row has 4 fields, the header 3"]
 
 
-def test_a_file_in_which_every_row_is_odd(tmp_path: Path) -> None:
+def test_a_file_with_only_irregular_rows(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,text\n" + "1,a,b\n" * 3)
     assert rows(path)["row"].tolist() == [1, 2, 3]
 
 
-def test_a_header_alone_has_no_rows(tmp_path: Path) -> None:
+def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,text\n")
     assert sum(table.num_rows for table in TweetFile(path, InputConfig()).tables("text")) == 0
@@ -76,7 +76,7 @@ def test_parquet_of_many_row_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("t.csv", b"", "is empty"),
         ("t.csv.gz", gzip.compress(b"text\n" + b"good\n" * 400, mtime=0)[:-12], "damaged or cut off"),
@@ -84,7 +84,9 @@ def test_parquet_of_many_row_groups(tmp_path: Path) -> None:
         ("t.csv", b"\x89PNG\r\n\x1a\n" + bytes(100), "binary file"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_words(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_rejected_with_the_reason(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataRejected, match=told):
+    with pytest.raises(DataRejected, match=message):
         rows(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Reliability, calibration error and Brier score on sets whose truth is known."""
+"""Reliability, calibration error and Brier score on sets with known results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polarity.evaluation.calibration import brier_score, expected_calibration_er
 
 
 def answers(confidence: float, right: float, rows: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """`rows` answers of class 1 with the same confidence, of which the share `right` is right."""
+    """Return `rows` predictions of class 1 with the same confidence, of which the share `right` is correct."""
     labels = (np.arange(rows) < right * rows).astype(int)
     return labels, np.tile([1 - confidence, confidence], (rows, 1))
 
@@ -26,7 +26,7 @@ def test_bins_are_weighted_by_their_rows() -> None:
     assert expected_calibration_error(labels, probabilities) == pytest.approx(0.3 * 0.1)
 
 
-def test_honest_probabilities_have_little_error() -> None:
+def test_well_calibrated_probabilities_have_a_small_error() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([1, 1, 1], 20_000)
     labels = (probabilities.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Paired comparisons: what differs, by how much, and whether it may be chance."""
+"""Paired comparisons: the difference, its interval, and whether it is significant."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def noisy(labels: np.ndarray, right: float, seed: int) -> np.ndarray:
     return np.where(rng.random(len(labels)) < right, labels, rng.integers(3, size=len(labels)))
 
 
-def test_the_same_answers_do_not_differ(labels: np.ndarray) -> None:
+def test_identical_predictions_do_not_differ(labels: np.ndarray) -> None:
     answers = noisy(labels, 0.8, 1)
     found = compare(labels, {"a": answers, "b": answers.copy()}, n_labels=3, seed=0)
     assert found.macro_f1.value == found.accuracy.value == 0
     assert found.macro_f1.interval == (0, 0)
-    assert found.macro_f1.undecided
+    assert found.macro_f1.inconclusive
     assert found.p_value == 1
 
 
@@ -38,13 +38,13 @@ def test_a_clear_difference_is_found_with_its_sign(labels: np.ndarray) -> None:
         f1_score(labels, good, average="macro") - f1_score(labels, bad, average="macro")
     )
     assert found.macro_f1.interval[0] > 0
-    assert not found.macro_f1.undecided
+    assert not found.macro_f1.inconclusive
     assert found.p_value < 1e-6
     turned = compare(labels, {"bad": bad, "good": good}, n_labels=3, seed=0)
     assert turned.macro_f1.value == pytest.approx(-found.macro_f1.value)
 
 
-def test_mcnemar_counts_the_tweets_that_only_one_has_right(labels: np.ndarray) -> None:
+def test_mcnemar_counts_the_tweets_that_only_one_classifies_correctly(labels: np.ndarray) -> None:
     first, second = noisy(labels, 0.8, 1), noisy(labels, 0.75, 2)
     found = compare(labels, {"a": first, "b": second}, n_labels=3, seed=0)
     a, b = ((first == labels) & (second != labels)).sum(), ((second == labels) & (first != labels)).sum()
@@ -53,7 +53,7 @@ def test_mcnemar_counts_the_tweets_that_only_one_has_right(labels: np.ndarray) -
     assert found.accuracy.value == pytest.approx((a - b) / len(labels))
 
 
-def test_the_interval_agrees_with_drawing_the_rows_one_by_one(labels: np.ndarray) -> None:
+def test_the_interval_agrees_with_resampling_individual_rows(labels: np.ndarray) -> None:
     first, second = noisy(labels, 0.8, 1), noisy(labels, 0.78, 2)
     rng = np.random.default_rng(4)
     draws = []
@@ -66,14 +66,14 @@ def test_the_interval_agrees_with_drawing_the_rows_one_by_one(labels: np.ndarray
     assert found.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.008)
 
 
-def test_every_pair_is_compared_and_can_be_written_down(labels: np.ndarray) -> None:
+def test_every_pair_is_compared_and_serialisable(labels: np.ndarray) -> None:
     answers = {name: noisy(labels, 0.8, seed) for seed, name in enumerate("abc")}
     pairs = compare_all(labels, answers, n_labels=3, seed=0)
     assert [(pair.first, pair.second) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert json.loads(json.dumps(pairs[0].to_dict()))["rows"] == 1500
 
 
-def test_other_than_two_models_or_other_tweets_are_refused(labels: np.ndarray) -> None:
+def test_a_wrong_number_of_models_or_predictions_is_rejected(labels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="exactly two"):
         compare(labels, {"a": labels}, n_labels=3, seed=0)
     with pytest.raises(ValueError, match="1500 labels, 1499"):

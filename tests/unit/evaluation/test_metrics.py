@@ -1,4 +1,4 @@
-"""Figures against scikit-learn's and scipy's, and on sets that lack a class."""
+"""Metrics against scikit-learn and SciPy, and on sets that lack a class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(rows: int, n_labels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
-def test_figures_are_those_of_scikit_learn(n_labels: int) -> None:
+def test_metrics_match_scikit_learn(n_labels: int) -> None:
     labels, probabilities = draw(800, n_labels, seed=n_labels)
     found = measure(labels, probabilities, label_names=NAMES[:n_labels], seed=0)
     predicted, scores = probabilities.argmax(axis=1), probabilities.astype(float)
@@ -41,12 +41,12 @@ def test_figures_are_those_of_scikit_learn(n_labels: int) -> None:
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 7), (7, 7), (3, 7), (812, 1000)])
-def test_accuracy_interval_is_wilsons(hits: int, rows: int) -> None:
+def test_the_accuracy_interval_is_wilsons(hits: int, rows: int) -> None:
     expected = binomtest(hits, rows).proportion_ci(method="wilson")
     assert wilson_interval(hits, rows) == pytest.approx((expected.low, expected.high))
 
 
-def test_macro_f1_interval_agrees_with_drawing_the_rows_one_by_one() -> None:
+def test_the_macro_f1_interval_agrees_with_resampling_individual_rows() -> None:
     labels, probabilities = draw(400, 3, seed=5)
     predicted = probabilities.argmax(axis=1)
     rng = np.random.default_rng(1)
@@ -56,7 +56,7 @@ def test_macro_f1_interval_agrees_with_drawing_the_rows_one_by_one() -> None:
     assert found.macro_f1_interval == pytest.approx(np.quantile(f1, [0.025, 0.975]), abs=0.01)
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     truth, covered, trials = 0.8, 0, 200
     rng = np.random.default_rng(3)
     for trial in range(trials):
@@ -67,7 +67,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.89 <= covered / trials <= 0.99
 
 
-def test_a_missing_class_has_no_auc_and_no_crash() -> None:
+def test_a_missing_class_gives_no_auc_and_no_error() -> None:
     found = measure([1, 1, 1], [[0.1, 0.9], [0.4, 0.6], [0.2, 0.8]], label_names=NAMES[:2], seed=0)
     assert found.auc is None
     assert found.macro_f1 == found.accuracy == 1.0
@@ -75,16 +75,16 @@ def test_a_missing_class_has_no_auc_and_no_crash() -> None:
     assert "test_auc" not in found.scalars("test")
 
 
-def test_macro_averages_leave_out_classes_that_occur_nowhere() -> None:
+def test_macro_averages_exclude_classes_that_do_not_occur() -> None:
     found = measure([0, 0, 1, 1], np.eye(3)[[0, 1, 1, 1]], label_names=NAMES, seed=0)
     assert found.recall == pytest.approx((0.5 + 1.0) / 2)
 
 
-def test_a_sure_error_is_not_infinitely_wrong() -> None:
+def test_a_confident_error_has_a_finite_log_loss() -> None:
     assert math.isfinite(measure([0], [[0.0, 1.0]], label_names=NAMES[:2], seed=0).log_loss)
 
 
-def test_the_same_seed_gives_the_same_figures() -> None:
+def test_the_same_seed_gives_the_same_metrics() -> None:
     labels, probabilities = draw(300, 2, seed=1)
     first, second, other = (measure(labels, probabilities, label_names=NAMES[:2], seed=seed) for seed in (1, 1, 2))
     assert first == second
@@ -116,6 +116,6 @@ def test_any_set_can_be_measured(rows: int, n_labels: int, seed: int, only: bool
         ([0], [[-0.5, 1.5]], "-0.5"),
     ],
 )
-def test_what_cannot_be_measured_is_quoted(labels: object, probabilities: object, message: str) -> None:
+def test_invalid_input_is_quoted(labels: object, probabilities: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure(labels, probabilities, label_names=NAMES[:2], seed=0)

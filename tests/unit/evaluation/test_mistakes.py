@@ -1,4 +1,4 @@
-"""The words behind an answer, and labels that are wrong on purpose."""
+"""The words that drive an answer, and deliberately wrong labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_no_texts_need_no_predictions() -> None:
     assert driving_words(WordList(), [], []) == []
 
 
-def test_the_surest_errors_come_first() -> None:
+def test_the_most_confident_errors_come_first() -> None:
     rows = pd.DataFrame(
         {
             "text": ["great", "great great great", "awful", "lovely day", "horrible"],
@@ -70,7 +70,7 @@ def test_flipped_labels_are_suspected(n_labels: int) -> None:
     assert all(truth[row] == seems for row, seems in suspects[:40])
 
 
-def test_right_labels_are_not_suspected() -> None:
+def test_correct_labels_are_not_suspected() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.1, 0.9]])
     assert suspected_labels(np.array([0, 0, 1, 1]), probabilities) == []
 

@@ -1,4 +1,4 @@
-"""Figures that draw anything they are given, and stand in a page without harm."""
+"""Figures draw any valid input and can be embedded safely in a page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def every_figure() -> dict[str, Figure]:
 
 
 @pytest.mark.parametrize("name", every_figure())
-def test_each_is_a_picture_and_a_piece_of_a_page(name: str) -> None:
+def test_each_figure_renders_as_png_and_as_inline_svg(name: str) -> None:
     figure = every_figure()[name]
     assert plots.to_png(figure).startswith(b"\x89PNG")
     svg = plots.to_svg(figure, title='words & "signs"')
@@ -55,10 +55,10 @@ def test_each_is_a_picture_and_a_piece_of_a_page(name: str) -> None:
     assert outside == []
 
 
-def test_what_is_written_in_a_figure_is_text() -> None:
+def test_labels_in_a_figure_are_text() -> None:
     svg = plots.to_svg(every_figure()["words"], title="words")
     texts = [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"sad <b>", "$x$", "&amp", "speaks for negative"} <= set(texts)
+    assert {"sad <b>", "$x$", "&amp", "evidence for negative"} <= set(texts)
 
 
 def test_the_same_data_gives_the_same_drawing() -> None:
@@ -66,13 +66,13 @@ def test_the_same_data_gives_the_same_drawing() -> None:
     assert first == second
 
 
-def test_two_figures_of_a_page_do_not_share_names() -> None:
+def test_two_figures_in_a_page_do_not_share_ids() -> None:
     one, other = (plots.to_svg(plots.roc_curves({"a": drawn(2, seed)}), title=str(seed)) for seed in (1, 2))
     ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other)]
     assert not ids[0] & ids[1]
 
 
-def test_a_class_that_does_not_occur_leaves_its_model_out_of_the_roc() -> None:
+def test_a_model_with_a_missing_class_is_omitted_from_the_roc() -> None:
     whole, lacking = drawn(2), drawn(2, 1)
     lacking = Predictions(np.zeros(200, int), lacking.probabilities, lacking.label_names, lacking.columns)
     (panel,) = plots.roc_curves({"whole": whole, "lacking": lacking}).axes
@@ -88,13 +88,13 @@ def test_the_area_in_the_legend_is_the_measured_one() -> None:
     assert shown == pytest.approx(predictions.measure(seed=0).auc, abs=2e-3)
 
 
-def test_curves_use_the_number_of_the_epoch() -> None:
+def test_learning_curves_use_the_epoch_number() -> None:
     history = History(({"epoch": 5, "loss": 1.0}, {"epoch": 10, "loss": 0.5}))
     (panel,) = plots.learning_curves({"a": history}).axes
     assert panel.lines[0].get_xdata().tolist() == [5, 10]
 
 
-def test_threads_may_draw_at_once_and_leave_the_parameters_alone() -> None:
+def test_threads_can_draw_in_parallel_without_changing_global_parameters() -> None:
     before = dict(mpl.rcParams)
     alone = plots.to_svg(plots.confusion_matrices({"a": drawn(2)}), title="t")
     with ThreadPoolExecutor(4) as pool:

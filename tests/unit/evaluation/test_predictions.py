@@ -1,4 +1,4 @@
-"""Predictions beside the truth: predicted, written, read, timed."""
+"""Predictions with their true labels: predicted, written, read, timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("negative", "neutral", "positive")
 
 
 class ByLength:
-    """Answers by the length of the text, and remembers how it was called."""
+    """Classifies by text length and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -49,7 +49,7 @@ def test_many_rows_are_predicted_in_chunks() -> None:
     assert predict.calls == [CHUNK_ROWS, 1]
 
 
-def test_a_file_has_the_columns_of_the_contract_and_comes_back(rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_file_has_the_columns_of_the_contract_and_round_trips(rows: pd.DataFrame, tmp_path: Path) -> None:
     found = predict_rows(ByLength(), rows, NAMES)
     path = found.write(tmp_path / "deep" / "test.parquet")
     frame = pd.read_parquet(path)
@@ -62,7 +62,7 @@ def test_a_file_has_the_columns_of_the_contract_and_comes_back(rows: pd.DataFram
     assert back.columns["text"].tolist() == rows["text"].tolist()
 
 
-def test_a_file_of_another_class_set_is_refused(rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_file_with_a_different_class_set_is_rejected(rows: pd.DataFrame, tmp_path: Path) -> None:
     path = predict_rows(ByLength(), rows, NAMES).write(tmp_path / "test.parquet")
     with pytest.raises(ArtifactError, match="p_mixed"):
         Predictions.read(path, (*NAMES, "mixed"))
@@ -78,7 +78,7 @@ def test_an_unknown_label_is_quoted(rows: pd.DataFrame) -> None:
         predict_rows(ByLength(), rows.assign(label="neutral"), ("negative", "positive"))
 
 
-def test_one_text_a_call_is_timed_after_warming_up() -> None:
+def test_one_text_per_call_is_timed_after_warm_up() -> None:
     predict = ByLength()
     found = measure_latency(predict, ["a", "bb"], seed=0, warm_up_calls=3, calls=40)
     assert predict.calls == [1] * 43
@@ -88,9 +88,9 @@ def test_one_text_a_call_is_timed_after_warming_up() -> None:
 
 def test_a_slow_model_is_timed_on_fewer_calls() -> None:
     predict = ByLength()
-    assert measure_latency(predict, ["a"], seed=0, warm_up_calls=0, fewest_calls=5, budget_s=0).calls == 5
+    assert measure_latency(predict, ["a"], seed=0, warm_up_calls=0, min_calls=5, budget_s=0).calls == 5
 
 
-def test_nothing_to_time_is_an_error() -> None:
+def test_timing_without_texts_is_an_error() -> None:
     with pytest.raises(ValueError, match="no texts"):
         measure_latency(ByLength(), [], seed=0)

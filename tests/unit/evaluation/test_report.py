@@ -1,4 +1,4 @@
-"""The report stands alone, says what it lacks, and takes no tweet for HTML."""
+"""The report is self-contained, lists what it lacks, and escapes tweets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ THREE = ("negative", "neutral", "positive")
 
 
 class Page(HTMLParser):
-    """Collects what a page loads, its headings and its tags' balance."""
+    """Collects the resources that a page loads, its headings and its unbalanced tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs' folders, each made once."""
+    """Run folders, each created once."""
 
     @cache
     def make(labels: tuple[str, ...], bare: bool) -> Path:
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def run(made: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """A run's folder to change at will, with evidence of two word lists, or with a summary alone."""
+    """A modifiable run folder with the evidence of two word lists, or with only a summary."""
 
     def copy(labels: tuple[str, ...] = ("negative", "positive"), *, bare: bool = False) -> Path:
         return Path(shutil.copytree(made(labels, bare), tmp_path / "run"))
@@ -81,7 +81,7 @@ def run(made: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def make_run(folder: Path, labels: tuple[str, ...], *, bare: bool) -> None:
-    """What a run leaves: two word lists, measured, or their summary alone."""
+    """Write the files of a run with two word lists, or only its summary."""
     texts = ["great day", "awful day", "not great", "love it sooo much", ATTACK, "so so", "hate it", "fine"] * 15
     truth = [labels[i % len(labels)] for i in range(len(texts))]
     rows = pd.DataFrame({"text": texts, "label": truth, "block": ["head", "tail"] * 60})
@@ -138,21 +138,21 @@ def make_run(folder: Path, labels: tuple[str, ...], *, bare: bool) -> None:
 
 
 @pytest.mark.parametrize("labels", [("negative", "positive"), THREE, ("spam", "ham")])
-def test_the_page_stands_alone(run: Callable[..., Path], labels: tuple[str, ...]) -> None:
+def test_the_page_is_self_contained(run: Callable[..., Path], labels: tuple[str, ...]) -> None:
     page = Page(write_report(run(labels)).read_text())
     assert page.loads == []
     assert page.scripts == 0
     assert page.depth == []
 
 
-def test_tweets_are_shown_and_not_run(run: Callable[..., Path]) -> None:
+def test_tweets_are_escaped(run: Callable[..., Path]) -> None:
     html = write_report(run()).read_text()
     assert "<script" not in html
     assert "<img" not in html
     assert "alert(&#39;great&#39;)" in html
 
 
-def test_every_part_is_there(run: Callable[..., Path]) -> None:
+def test_every_section_is_present(run: Callable[..., Path]) -> None:
     html = write_report(run()).read_text()
     parts = " ".join(re.findall(r'<section id="(\w+)">', html))
     assert parts == ("comparison why pairs cost learning trust confusion slices behaviour bias mistakes words glossary")
@@ -161,7 +161,7 @@ def test_every_part_is_there(run: Callable[..., Path]) -> None:
     assert targets <= set(re.findall(r'<section id="([\w-]+)"', html))
 
 
-def test_the_figures_are_those_of_the_summary(run: Callable[..., Path]) -> None:
+def test_the_figures_match_the_summary(run: Callable[..., Path]) -> None:
     folder = run()
     summary = ReportData.read(folder).summary
     text = " ".join(Page(write_report(folder).read_text()).text)
@@ -173,7 +173,7 @@ def test_the_figures_are_those_of_the_summary(run: Callable[..., Path]) -> None:
     assert "81.0" in text, "the mean over the seeds"
 
 
-def test_parts_without_data_are_named_with_the_reason(run: Callable[..., Path]) -> None:
+def test_sections_without_data_are_listed_with_the_reason(run: Callable[..., Path]) -> None:
     html = write_report(run(bare=True)).read_text()
     assert '<section id="behaviour">' not in html
     assert '<section id="pairs">' not in html
@@ -182,7 +182,7 @@ def test_parts_without_data_are_named_with_the_reason(run: Callable[..., Path]) 
         assert part in missing
 
 
-def test_a_failed_behaviour_test_shows_its_sentences_and_bars_the_candidate(run: Callable[..., Path]) -> None:
+def test_a_failed_behaviour_test_shows_its_sentences_and_excludes_the_candidate(run: Callable[..., Path]) -> None:
     folder = run()
     html = write_report(folder).read_text()
     assert "this song is not great" in html
@@ -192,7 +192,7 @@ def test_a_failed_behaviour_test_shows_its_sentences_and_bars_the_candidate(run:
     assert verdict.selected == "listing"
 
 
-def test_no_choice_is_told(run: Callable[..., Path]) -> None:
+def test_the_report_explains_why_no_candidate_was_selected(run: Callable[..., Path]) -> None:
     folder = run()
     data = ReportData.read(folder)
     nobody = data.summary.verdict.model_copy(
@@ -200,11 +200,11 @@ def test_no_choice_is_told(run: Callable[..., Path]) -> None:
     )
     data.summary.model_copy(update={"verdict": nobody, "bento": None}).write(folder)
     html = write_report(folder).read_text()
-    assert "No candidate can be chosen" in html
+    assert "No candidate can be selected" in html
     assert "None is small enough." in html
 
 
-def test_evidence_comes_back_as_it_was_written(run: Callable[..., Path], tmp_path: Path) -> None:
+def test_evidence_round_trips(run: Callable[..., Path], tmp_path: Path) -> None:
     data = ReportData.read(run())
     first = data.evidence["listing"]
     first.write(tmp_path / "again")

@@ -1,4 +1,4 @@
-"""Which tweet falls into which slice."""
+"""Assignment of tweets to slices."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of(text: str) -> dict[str, str | None]:
         ("@LOUD hello", {"mention"}),
     ],
 )
-def test_signs_in_a_text(text: str, slices: set[str]) -> None:
+def test_features_of_a_text(text: str, slices: set[str]) -> None:
     found = {name for name, value in of(text).items() if value == "yes"}
     assert found == slices
 
@@ -53,7 +53,7 @@ def test_length_in_words(words: int, length: str) -> None:
     assert of("go " * words)["length"] == length
 
 
-def test_weeks_where_they_are_few_and_months_where_they_are_many() -> None:
+def test_few_weeks_are_sliced_by_week_and_many_by_month() -> None:
     few = pd.DataFrame({"text": "x", "date": ["Mon Apr 06 22:19:45 PDT 2009", "2009-05-02T10:00:00+00:00", "soon"]})
     assert slice_values(few)["week"] == ["2009-W15", "2009-W18", None]
     many = pd.DataFrame({"text": "x", "date": pd.date_range("2009-01-01", periods=30, freq="7D")})
@@ -62,7 +62,7 @@ def test_weeks_where_they_are_few_and_months_where_they_are_many() -> None:
     assert values["month"][0] == "2009-01"
 
 
-def test_one_day_is_no_slice_and_neither_are_dates_that_cannot_be_read() -> None:
+def test_a_single_day_and_unreadable_dates_give_no_slice() -> None:
     for dates in (["2009-05-02"] * 2, ["soon", "later"]):
         assert not {"week", "month"} & slice_values(pd.DataFrame({"text": ["a", "b"], "date": dates})).keys()
 
@@ -92,7 +92,7 @@ def test_each_slice_is_measured_on_its_own_rows() -> None:
     assert "yes" not in found["link"]
 
 
-def test_values_stand_in_the_order_of_their_numbers() -> None:
+def test_values_are_ordered_by_their_numbers() -> None:
     texts = ["w " * n for n in (30, 15, 8, 2)] * 10
     predictions = Predictions(
         np.zeros(40, int),

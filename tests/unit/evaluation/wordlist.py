@@ -1,4 +1,4 @@
-"""A classifier that counts words: simple enough to know what it must answer."""
+"""A word-counting classifier, simple enough for its answers to be predictable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEGATIVE = {*BAD, "hate", "stand", "dislike", "sick", "angry"}
 
 
 class WordList:
-    """Adds praise, subtracts blame, and turns the sum around after a negation; names and links mean nothing to it."""
+    """Adds praise, subtracts blame, and flips the sign after a negation; ignores names and links."""
 
     def __init__(self, *, labels: Sequence[str] = ("negative", "positive"), negation: bool = True) -> None:
         self.labels = tuple(labels)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from polarity.inference.tfidf import NgramBlock, TfidfModel
 from polarity.text.cleaning import repair
-from polarity.text.ngrams import character_ngrams, placed_word_ngrams, word_ngrams
+from polarity.text.ngrams import character_ngrams, word_ngrams, word_ngrams_with_parts
 
 TEXTS = ["not so good, is it?", "so so so bad :( I don't like it", "", "unseen", "GOOD good\u3000day", "!!! ^ $"]
 TWEETS = st.lists(st.sampled_from([*" ".join(TEXTS).split(), "n't", "not", "_", "\x1c", "é"])).map(" ".join)
@@ -69,8 +69,8 @@ def test_word_without_known_ngrams_contributes_nothing() -> None:
 
 
 @given(st.one_of(TWEETS, st.text()))
-def test_placed_ngrams_are_the_same_ngrams(text: str) -> None:
+def test_ngrams_with_parts_are_the_same_ngrams(text: str) -> None:
     for shortest, longest in ((1, 1), (1, 2), (2, 3)):
-        placed = placed_word_ngrams(text, shortest=shortest, longest=longest)
+        placed = word_ngrams_with_parts(text, shortest=shortest, longest=longest)
         assert [gram for gram, _ in placed] == word_ngrams(text, shortest=shortest, longest=longest)
         assert all(0 <= part < len(text.split()) for _, parts in placed for part in parts)

@@ -8,7 +8,7 @@ from polarity.text.cleaning import repair
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended"),
+    ("broken", "repaired"),
     [
         ("  two  spaces\t", "two spaces"),
         ("fish &amp; chips", "fish & chips"),
@@ -25,16 +25,16 @@ from polarity.text.cleaning import repair
         ("", ""),
     ],
 )
-def test_what_was_broken_is_mended_and_nothing_else(broken: str, mended: str) -> None:
-    assert repair(broken) == mended
+def test_damage_is_repaired_and_nothing_else_changes(broken: str, repaired: str) -> None:
+    assert repair(broken) == repaired
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=80))
 @example("\ud800 lone \udc00")
 @example("&amp;amp;amp;lt;")
 @example('""" " "')
-def test_any_string_settles_after_one_repair(text: str) -> None:
-    mended = repair(text)
-    assert repair(mended) == mended
-    assert mended == mended.strip()
-    mended.encode("utf-8")  # no lone surrogate is left
+def test_repair_is_idempotent_for_any_string(text: str) -> None:
+    repaired = repair(text)
+    assert repair(repaired) == repaired
+    assert repaired == repaired.strip()
+    repaired.encode("utf-8")  # no lone surrogate is left

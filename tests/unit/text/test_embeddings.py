@@ -36,7 +36,7 @@ def zipped(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("container", [plain, gzipped, zipped])
-def test_only_the_wanted_words_are_kept_whatever_the_container(tmp_path: Path, container) -> None:
+def test_only_the_requested_words_are_kept_in_any_container(tmp_path: Path, container) -> None:
     vectors = read_vectors(container(tmp_path, LINES), {"the", "café", "absent", ". . ."})
     assert set(vectors.words) == {"the", "café", ". . ."}
     assert vectors.size == 3
@@ -44,26 +44,26 @@ def test_only_the_wanted_words_are_kept_whatever_the_container(tmp_path: Path, c
     np.testing.assert_allclose(vectors.matrix[vectors.words[". . ."]], [7, 8, 9])
 
 
-def test_the_first_line_of_word2vec_and_windows_line_ends_are_tolerated(tmp_path: Path) -> None:
+def test_word2vec_headers_and_windows_line_endings_are_accepted(tmp_path: Path) -> None:
     path = plain(tmp_path, b"2 3\r\nthe 1 2 3\r\na 4 5 6\r\n")
     assert check_vectors(path).size == 3
     assert set(read_vectors(path, {"the", "a", "2"}).words) == {"the", "a"}
 
 
-def test_no_word_in_common_is_no_error(tmp_path: Path) -> None:
+def test_a_file_without_any_requested_word_is_not_an_error(tmp_path: Path) -> None:
     vectors = read_vectors(plain(tmp_path, LINES), {"nothing"})
     assert vectors.matrix.shape == (0, 3)
 
 
-def test_one_file_of_a_zip_is_named_by_its_path_inside(tmp_path: Path) -> None:
+def test_a_file_in_a_zip_is_selected_by_its_path_inside(tmp_path: Path) -> None:
     path = tmp_path / "glove.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("small.txt", "the 1 2\n")
         archive.writestr("large.txt", "the 1 2 3 4\n")
     assert check_vectors(path / "large.txt").size == 4
-    with pytest.raises(ConfigurationError, match=r"holds 2 files; name one of them: .*small\.txt.*large\.txt"):
+    with pytest.raises(ConfigurationError, match=r"contains 2 files; name one of them: .*small\.txt.*large\.txt"):
         check_vectors(path)
-    with pytest.raises(ConfigurationError, match=r"holds no 'other\.txt'"):
+    with pytest.raises(ConfigurationError, match=r"contains no 'other\.txt'"):
         check_vectors(path / "other.txt")
 
 
@@ -73,13 +73,15 @@ def test_one_file_of_a_zip_is_named_by_its_path_inside(tmp_path: Path) -> None:
         (b"the 1 2 3\na 1 2 3\nof 1 2\n", "line 3: found 2 numbers after the word, expected 3"),
         (b"the 1 2 3\nof 1 2 3 4\n", "line 2: found 4 numbers after the word, expected 3"),
         (b"the 1 2 3\n\nof 1 2 3\n", "line 2: found 0 numbers"),
-        (b"", "holds no vectors"),
+        (b"", "contains no vectors"),
         (b"label,text\n0,hello\n", "line 1: .* is not a word and its numbers"),
         (b"\x89PNG\r\n\x1a\n", "line 1: .* is not a word and its numbers"),
     ],
 )
 @pytest.mark.parametrize("read", [check_vectors, lambda path: read_vectors(path, {"the"})])
-def test_what_is_not_glove_is_refused_with_the_line(tmp_path: Path, content: bytes, message: str, read) -> None:
+def test_a_file_that_is_not_in_glove_format_is_rejected_with_the_line(
+    tmp_path: Path, content: bytes, message: str, read
+) -> None:
     path = plain(tmp_path, content)
     with pytest.raises(DataRejected, match=message) as refusal:
         read(path)
@@ -87,7 +89,7 @@ def test_what_is_not_glove_is_refused_with_the_line(tmp_path: Path, content: byt
 
 
 @pytest.mark.parametrize("read", [check_vectors, lambda path: read_vectors(path, {"a"})])
-def test_a_field_that_is_no_number_is_quoted(tmp_path: Path, read) -> None:
+def test_a_field_that_is_not_a_number_is_quoted(tmp_path: Path, read) -> None:
     with pytest.raises(DataRejected, match=r"line 2: 'x' is not a number; expected a word and 3 numbers"):
         read(plain(tmp_path, b"the 1 2 3\na 1 x 3\n"))
 
@@ -98,7 +100,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", [gzipped, zipped])
-def test_a_truncated_download_is_refused(tmp_path: Path, container) -> None:
+def test_a_truncated_download_is_rejected(tmp_path: Path, container) -> None:
     path = container(tmp_path, b"".join(b"word%d 0.%d 0.5\n" % (n, n) for n in range(5000)))
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataRejected, match="Download it again"):
@@ -121,20 +123,20 @@ def file_of(folder: Path, lines: list[bytes]) -> Path:
 )  # fmt: skip
 @pytest.mark.parametrize("header", [[], [b"11 3"]])
 @pytest.mark.parametrize("read", [check_vectors, lambda path: read_vectors(path, {"bad"})])
-def test_a_value_that_is_not_finite_is_refused_with_its_line(tmp_path: Path, value: str, header, read) -> None:
+def test_a_non_finite_value_is_rejected_with_its_line(tmp_path: Path, value: str, header, read) -> None:
     path = file_of(tmp_path, [*header, *many(10), f"bad 1 {value} 3".encode(), *many(2000)])
     with pytest.raises(DataRejected) as refusal:
         read(path)
     assert f"'{path}', line {11 + len(header)}: {value} is not a finite number" in str(refusal.value)
 
 
-def test_a_plain_number_that_float32_cannot_hold_is_refused_where_its_word_is_wanted(tmp_path: Path) -> None:
+def test_a_number_too_large_for_float32_is_rejected_if_its_word_is_requested(tmp_path: Path) -> None:
     path = file_of(tmp_path, [*many(10), b"bad 1 " + b"9" * 60 + b" 3"])
     with pytest.raises(DataRejected, match="line 11: inf is not a finite number"):
         read_vectors(path, {"word1", "bad"})
 
 
-def test_words_that_read_like_numbers_are_words(tmp_path: Path) -> None:
+def test_words_that_look_like_numbers_are_words(tmp_path: Path) -> None:
     path = file_of(tmp_path, [b"nan 1 2 3", b"inf 4 5 6", b"2 7 8 9", b"1e5 1e-3 2e-3 -3E+1"])
     vectors = read_vectors(path, {"nan", "inf", "2", "1e5"})
     assert list(vectors.words) == ["nan", "inf", "2", "1e5"]
@@ -153,16 +155,16 @@ def test_a_word_that_ends_in_a_number_is_read_and_reported(tmp_path: Path) -> No
     assert "2 lines (line 1, 24)" in checked.remarks[0]
 
 
-def test_the_header_decides_about_the_size(tmp_path: Path) -> None:
+def test_the_header_determines_the_size(tmp_path: Path) -> None:
     lines = [b"R$ 1 1 2 3", b"at 2 4 5 6", *many(18)]
     assert check_vectors(file_of(tmp_path, [b"20 3", *lines])).size == 3
-    with pytest.raises(DataRejected, match="line 2: found 4 numbers after the word, expected 5 as the first line says"):
+    with pytest.raises(DataRejected, match="line 2: found 4 numbers after the word, expected 5 as in the first line"):
         check_vectors(file_of(tmp_path, [b"20 5", *lines]))
-    with pytest.raises(DataRejected, match="line 2: found 4 numbers after the word, expected 2 as the first line says"):
+    with pytest.raises(DataRejected, match="line 2: found 4 numbers after the word, expected 2 as in the first line"):
         check_vectors(file_of(tmp_path, [b"20 2", *lines]))
 
 
-def test_a_few_odd_lines_are_skipped_and_listed(tmp_path: Path) -> None:
+def test_a_few_deviating_lines_are_skipped_and_listed(tmp_path: Path) -> None:
     odd = {5: b"of 1 2", 60: b"", 61: b"a 1 x 3", 400: b"hello", 401: b"z 1.2.3 1 ?", 900: b"of 1 2"}
     lines = many(1000)
     for number, line in odd.items():
@@ -176,11 +178,11 @@ def test_a_few_odd_lines_are_skipped_and_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "share", "message"),
     [
-        (b"of 1 2", 0.011, "line 1: found 2 numbers after the word, expected 3 as most lines have"),
-        (b"of 1 2 3 4", 0.11, "line 1: found 4 numbers after the word, expected 3 as most lines have"),
+        (b"of 1 2", 0.011, "line 1: found 2 numbers after the word, expected 3 as on most lines"),
+        (b"of 1 2 3 4", 0.11, "line 1: found 4 numbers after the word, expected 3 as on most lines"),
     ],
 )
-def test_more_odd_lines_than_the_limit_refuse_the_file(tmp_path: Path, line: bytes, share, message) -> None:
+def test_too_many_deviating_lines_reject_the_file(tmp_path: Path, line: bytes, share, message) -> None:
     count = round(1000 * share)
     ends = [line, *many(1000 - count), *[line] * (count - 1)]
     with pytest.raises(DataRejected, match=message) as refusal:
@@ -189,7 +191,7 @@ def test_more_odd_lines_than_the_limit_refuse_the_file(tmp_path: Path, line: byt
     check_vectors(file_of(tmp_path, [*ends[:-1], *many(count * 9)]))
 
 
-def test_a_file_of_something_else_is_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_a_different_format_is_rejected_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polarity.text.embeddings.SAMPLE_LINES", 20)
     path = file_of(tmp_path, [*many(5), *[b"a,line,of,a,table"] * 100_000])
     with pytest.raises(DataRejected, match=r"line 6: .*11 of 16 lines"):
@@ -197,7 +199,7 @@ def test_a_file_of_something_else_is_given_up_early(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("container", [plain, gzipped, zipped])
-def test_a_text_cut_off_in_its_last_line_is_read_up_to_there(tmp_path: Path, container) -> None:
+def test_a_file_cut_off_in_its_last_line_is_read_up_to_that_line(tmp_path: Path, container) -> None:
     path = container(tmp_path, b"the 1 2 3\na 4 5 6\nof 7 8")
     assert set(read_vectors(path, {"the", "a", "of"}).words) == {"the", "a"}
     (remark,) = check_vectors(path).remarks
@@ -205,7 +207,7 @@ def test_a_text_cut_off_in_its_last_line_is_read_up_to_there(tmp_path: Path, con
     assert "cut off in its last line" in remark
 
 
-def test_the_first_of_two_vectors_of_a_word_counts(tmp_path: Path) -> None:
+def test_the_first_vector_of_a_repeated_word_is_used(tmp_path: Path) -> None:
     vectors = read_vectors(plain(tmp_path, b"the 1 2 3\na 4 5 6\nthe 7 8 9\n"), {"the", "a"})
     np.testing.assert_allclose(vectors.matrix, [[1, 2, 3], [4, 5, 6]])
 

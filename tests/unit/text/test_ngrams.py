@@ -9,9 +9,9 @@ from polarity.text.ngrams import character_ngrams, word_ngrams
 
 
 @given(st.text())
-def test_character_ngrams_are_scikit_learns(text: str) -> None:
+def test_character_ngrams_match_scikit_learn(text: str) -> None:
     theirs = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).build_analyzer()(text)
-    # scikit-learn gives a word that is shorter than an n-gram twice
+    # scikit-learn returns a word that is shorter than an n-gram twice
     assert set(character_ngrams(text, shortest=2, longest=4)) == set(theirs)
 
 

@@ -44,12 +44,12 @@ from polarity.text.tokens import tokenize
         ("   ", ""),
     ],
 )
-def test_tokens_are_those_of_the_twitter_vectors(text: str, tokens: str) -> None:
+def test_tokens_match_the_twitter_vectors(text: str, tokens: str) -> None:
     assert tokenize(text) == tokens.split()
 
 
 @given(st.text())
-def test_any_text_gives_tokens_without_spaces(text: str) -> None:
+def test_tokens_contain_no_spaces(text: str) -> None:
     tokens = tokenize(text)
     assert all(token and not any(ch.isspace() for ch in token) for token in tokens)
 
@@ -61,6 +61,6 @@ def test_tokens_of_words_do_not_depend_on_their_neighbours(words: list[str]) -> 
     assert tokenize(" ".join(words)) == [token for word in words for token in tokenize(word)]
 
 
-def test_a_very_long_run_is_read_in_linear_time() -> None:
+def test_a_very_long_run_is_tokenized_in_linear_time() -> None:
     assert tokenize(repair("\U0001f602" * 20_000)) == ["\U0001f602", "<repeat>"]
     assert len(tokenize("a'" * 20_000)) < 50_000
