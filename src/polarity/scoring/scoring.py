@@ -172,7 +172,7 @@ def _files(config: InputConfig) -> tuple[dict[str, Path], tuple[str, ...]]:
     path = config.path
     if path is None:
         raise ConfigurationError(
-            "No tweets to score: give --data.path with a CSV, TSV or Parquet file, or a folder of them."
+            "No tweets to score: give --data.path with a CSV, TSV, JSON or Parquet file, or a folder of them."
         )
     if path.is_file():
         return {path.name: path}, ()
