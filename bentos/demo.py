@@ -1,4 +1,4 @@
-"""`python -m bentos.demo`: serve the champion briefly and send it a few requests."""
+"""`python -m bentos.demo`: serve the demo's champion briefly and send it a few requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from polarity.bento.server import served
-from polarity.bento.store import bento_folder, latest
+from polarity.bento.store import bento_folder, promoted_tag
 from polarity.errors import PolarityError
+from polarity.pipeline.config import DEMO_TASK
+from polarity.registry.versions import Registry
 
 TWEETS = (
     "@maya_k the concert was amazing, can't stop smiling!!",
@@ -24,9 +26,10 @@ REFUSED = ("   ", "12 345")
 def main() -> None:
     """Print a table of predictions and refusals, and the next steps."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    tag = latest()
-    if tag is None:
-        sys.exit("There is no champion yet; run `make demo` or `python -m flows.train`.")
+    champion = Registry.open(task=DEMO_TASK).champion()
+    if champion is None or champion.bento is None:
+        sys.exit("The demo has no champion yet; run `make demo`.")
+    tag = promoted_tag(champion.bento)  # not `latest`, which is another task's once that has a champion
     console.print(f"\nServing {tag} ...")
     with served(bento_folder(tag)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         console.print(f"Ready after {server.ready_s:.1f} s at {server.url}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import Task, task
+from prefect import Task, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
@@ -21,8 +21,8 @@ from prefect.tasks import exponential_backoff
 from prefect.utilities.callables import get_call_parameters
 
 from polarity.config.sections import FaultConfig
-from polarity.errors import ArtifactError, ConfigurationError, DataRejected, PolarityError
-from polarity.pipeline.faults import as_polarity_error, worth_retrying
+from polarity.errors import ArtifactError, ConfigurationError, DataRejected, PolarityError, ProcessKilled
+from polarity.pipeline.faults import after_a_kill, as_polarity_error, worth_retrying
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +68,7 @@ def polarity_task(
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         return task(  # type: ignore[no-any-return,call-overload]  # options are passed as a dictionary
-            translate_errors(_limited(function) if limited else function),
+            translate_errors(_with_memory_of_kills(_limited(function) if limited else function)),
             name=name,
             cache_policy=NO_CACHE,
             persist_result=False,
@@ -147,6 +147,29 @@ def within(limit_s: float, function: Callable[P, R], *args: P.args, **kwargs: P.
             f"The step timed out after {limit_s:g} s. If it only needs more time, raise --faults.step_timeout_s; "
             "otherwise check what it is waiting for (a disk, a server). Finished steps are kept."
         ) from error
+
+
+_killed_by: dict[str, str] = {}
+"""The signal that killed the process of the previous try, by task run. All tries of a task run are in one process."""
+
+
+def _with_memory_of_kills(function: Callable[P, R]) -> Callable[P, R]:
+    """End the retries of a task whose process is killed by the same signal twice in a row."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        task_run = str(runtime.task_run.id)
+        before = _killed_by.pop(task_run, None)
+        try:
+            return function(*args, **kwargs)
+        except ProcessKilled as error:
+            known = after_a_kill(error, before)
+            if known is error:
+                _killed_by[task_run] = error.signal
+                raise
+            raise known from error
+
+    return wrapper
 
 
 def _limited(function: Callable[P, R]) -> Callable[P, R]:

@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 @polarity_task("find model")
 def find(config: EvaluateConfig) -> StoredModel:
     """Look up the stored model that the configuration names."""
-    return find_model(config.model)
+    return find_model(config.model, config.task)
 
 
 @polarity_task("read tweets")

@@ -45,7 +45,7 @@ def score(config: ScoreConfig) -> ScoringSummary:
 @polarity_task("find model")
 def find(config: ScoreConfig) -> StoredModel:
     """Look up the stored model that the configuration names."""
-    return find_model(config.model)
+    return find_model(config.model, config.task)
 
 
 @polarity_task("open scoring")

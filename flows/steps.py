@@ -19,6 +19,7 @@ from prefect.tasks import exponential_backoff
 from flows.adapter import as_cached, polarity_task, results
 from flows.progress import FitProgress
 from flows.runners import Workers
+from polarity.bento.provenance import Provenance, write_provenance
 from polarity.config.settings import settings
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
@@ -39,7 +40,6 @@ from polarity.pipeline.graph import (
     Ingest,
     Package,
     Prepare,
-    Provenance,
     rejected_predictions,
 )
 from polarity.pipeline.prerequisites import check_prerequisites
@@ -120,7 +120,7 @@ class Steps:
             self.result(step, model)
 
     def package(self, model: str, provenance: Provenance) -> str:
-        """Build the Bento of the chosen model and return its tag."""
+        """Build the Bento of the chosen model, write this run's provenance into it, and return its tag."""
         needed = {Fit.name: self.result(Fit, model)}
         tag: str = build_bento.submit(self.run, model, needed, provenance).result()
         return tag
@@ -186,7 +186,8 @@ def recorded(run: Run, snapshot: Snapshot) -> Iterator[Tracker]:
         key="mlflow-run", link=tracker.link(), link_text="MLflow run", description="The MLflow record of this run"
     )
     try:
-        yield tracker
+        with tracker.heartbeat():
+            yield tracker
     except BaseException:
         tracker.close("FAILED")
         raise
@@ -198,8 +199,7 @@ def _begin(config: LearningConfig) -> Run:
     """Check the prerequisites, repair what a killed run left behind, and create the run's folder."""
     for remark in check_prerequisites(config):
         get_run_logger().warning(remark)
-    if repaired := promotion.reconcile(Registry.open()):
-        get_run_logger().warning("Repaired: %s.", repaired)
+    promotion.reconcile(Registry.open(), lambda repair: get_run_logger().warning("Repaired: %s.", repair))
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%d-%H%M%S}-{config.profile}-{uuid4().hex[:4]}"
     folder = settings().runs_folder / run_id
@@ -220,9 +220,8 @@ def run_step(run: Run, step: type[Step[Any]], needed: Mapping[str, Any], model: 
 @polarity_task("package")
 def build_bento(run: Run, model: str, needed: Mapping[str, Any], provenance: Provenance) -> str:
     """Build the chosen model's Bento under the candidate name, start it, and send it real requests."""
-    step = Package(run.config, needed, model)
-    step.provenance = provenance
-    outcome = perform(step, open_store())
+    outcome = perform(Package(run.config, needed, model), open_store())
+    write_provenance(outcome.result, provenance)  # the Bento may be another run's
     return as_cached(outcome.result, cached=outcome.stored.cached)
 
 

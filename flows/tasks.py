@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from prefect import get_run_logger
 
 from flows.adapter import polarity_task
 from flows.steps import Run, Steps, TrackedFit
-from polarity.bento import store as bento
+from polarity.bento.provenance import Provenance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
 from polarity.evaluation.candidate_plots import draw_candidate
 from polarity.evaluation.examination import Examination
 from polarity.evaluation.latency import Latency
 from polarity.evaluation.mistakes import MistakeReport
-from polarity.evaluation.predictions import Predictions
-from polarity.evaluation.scorecard import Scorecard, write_scorecard
+from polarity.evaluation.scorecard import Scorecard
 from polarity.evaluation.verdict import Verdict
 from polarity.families.fit import read_history
-from polarity.inference.package import ModelManifest
 from polarity.pipeline import graph
-from polarity.pipeline.graph import Provenance
 from polarity.pipeline.step import Results
 from polarity.registry import promotion
+from polarity.registry.learned import learned_hashes, write_learned
+from polarity.registry.origin import LINE_TAG, line_of
 from polarity.registry.tracking import Tracker
 from polarity.registry.versions import Registry, Version
-from polarity.selection import policy
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def select(run: Run, measured: dict[str, Results]) -> Verdict:
 
 
 @polarity_task("record", task_run_name="record-{model.name}")
-def record(run: Run, snapshot: Snapshot, model: ModelRun, tracker: Tracker) -> ModelRun:
+def record(run: Run, snapshot: Snapshot, splits: Splits, model: ModelRun, tracker: Tracker) -> ModelRun:
     """Log a model's metrics, plots and package to MLflow, and register it once per fit."""
-    registry = Registry.open()
+    registry = Registry.open(task=run.config.task_name)
     name, family, key = model.name, model.family, model.fitted.key
     params = run.config.section(name).model_dump(mode="json")
     metrics = {**model.scorecard.metrics, **model.test.metrics}
@@ -110,66 +110,29 @@ def record(run: Run, snapshot: Snapshot, model: ModelRun, tracker: Tracker) -> M
         tracker.log_metrics(run_id, metrics, figures)
         tracker.log_history(run_id, history)
         tracker.log_artifacts(run_id, plots, to="plots")
+        with tempfile.TemporaryDirectory() as scratch:
+            learned = learned_hashes(splits, model.fitted.training_rows)
+            tracker.log_artifacts(run_id, write_learned(learned, Path(scratch)))
         model_uri = tracker.log_model(run_id, model.fitted.packaged, name=name, tags=tags)
+        origin = {LINE_TAG: line_of(run.config), promotion.DIGEST_TAG: model.fitted.digest}
         version = registry.register(
             model_uri,
             run_id=run_id,
             name=name,
             family=family,
             fingerprint=key,
-            tags={"data_digest": tags["data_digest"]},
+            tags={"data_digest": tags["data_digest"], **origin},
         )
         tracker.finish(run_id)
     tracker.write_id(run.folder / name, run_id, model_version=version.number)
     return replace(model, mlflow_run_id=run_id, version=version)
 
 
-@polarity_task("compare with champion")
-def compare_with_champion(run: Run, splits: Splits, verdict: Verdict, models: Sequence[ModelRun]) -> Verdict:
-    """Compare the chosen model with the champion on the same test tweets."""
-    champion = Registry.open().champion()
-    if verdict.selected is None or champion is None:
-        return verdict
-    chosen = _chosen(verdict, models)
-    assert chosen.version is not None
-    if chosen.version.number == champion.number:
-        reason = f"{verdict.reason} It is already the champion."
-        return replace(verdict, promote=False, champion_before=str(champion), reason=reason)
-    verdict = policy.compare_with_champion(
-        verdict,
-        chosen.test.predictions("test"),
-        champion_name=str(champion),
-        champion=_predictions_of(champion, run, splits, models),
-        policy=run.config.select,
-        seed=run.config.seed,
-    )
-    get_run_logger().info(verdict.reason)
-    return verdict
-
-
-def _predictions_of(champion: Version, run: Run, splits: Splits, models: Sequence[ModelRun]) -> Predictions | None:
-    """Return the champion's predictions for the test tweets; None if its classes differ."""
-    for model in models:
-        if model.version == champion:
-            return model.test.predictions("test")
-    packaged = Registry.open().packaged(champion)
-    if ModelManifest.read(packaged).labels != splits.labels:
-        return None
-    scorecard = write_scorecard(
-        packaged,
-        {"test": splits.path("test")},
-        run.folder / "champion",
-        label_names=splits.labels,
-        seed=run.config.seed,
-    )
-    return scorecard.predictions("test")
-
-
-def package(steps: Steps, snapshot: Snapshot, verdict: Verdict, models: Sequence[ModelRun]) -> str | None:
-    """Build the chosen model's Bento, with the model's provenance in its card; return its tag."""
+def provenance_of(run: Run, snapshot: Snapshot, verdict: Verdict, models: Sequence[ModelRun]) -> Provenance | None:
+    """What the Bento of the chosen model says about its origin; None if none is chosen."""
     if verdict.selected is None:
         return None
-    run, chosen = steps.run, _chosen(verdict, models)
+    chosen = chosen_of(verdict, models)
     metrics = {**chosen.scorecard.metrics, **chosen.test.metrics}
     card = {
         "run_id": run.run_id,
@@ -177,23 +140,9 @@ def package(steps: Steps, snapshot: Snapshot, verdict: Verdict, models: Sequence
         "metrics": {split: measured.to_dict() for split, measured in metrics.items()},
         "reason": verdict.reason,
     }
-    return steps.package(chosen.name, Provenance(card, snapshot.manifest.digest, run.git.commit))
+    return Provenance(card, snapshot.manifest.digest, run.git.commit)
 
 
-@polarity_task("promote")
-def promote(verdict: Verdict, models: Sequence[ModelRun], candidate_bento: str | None) -> str | None:
-    """Move the alias `champion` and `sentiment:latest` to the chosen model, if the verdict promotes it."""
-    if verdict.selected is None or candidate_bento is None:
-        return None
-    if not verdict.promote:
-        champion = Registry.open().champion()
-        return bento.promoted_tag(champion.bento) if champion and champion.bento else None
-    version = _chosen(verdict, models).version
-    assert version is not None
-    promoted = promotion.promote(Registry.open(), version, candidate_bento)
-    get_run_logger().info("%s is the champion; sentiment:latest is %s", promoted.champion, promoted.bento)
-    return promoted.bento
-
-
-def _chosen(verdict: Verdict, models: Sequence[ModelRun]) -> ModelRun:
+def chosen_of(verdict: Verdict, models: Sequence[ModelRun]) -> ModelRun:
+    """The selected model of a run."""
     return next(model for model in models if model.name == verdict.selected)

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows import tasks
+from flows import champion, tasks
 from flows.adapter import translate_errors
 from flows.lease import one_training
 from flows.publishing import publish
@@ -38,6 +38,7 @@ def run_training(config: TrainConfig) -> RunSummary:
     """Run the steps of a training run (`polarity.pipeline.graph`), in parallel where possible."""
     steps = begin(config)
     snapshot, accepted, splits = prepare_tweets(steps)
+    objection = champion.check_origin.submit(steps.run, splits).result()
 
     with recorded(steps.run, snapshot) as tracker:
         with workers(config) as heavy:
@@ -48,10 +49,11 @@ def run_training(config: TrainConfig) -> RunSummary:
         steps.side_by_side(Test, Mistakes)  # the test split is first read here
         repeat_fits(steps)
         measured = [tasks.ModelRun.of(steps, model) for model in config.models]
-        models = [tasks.record.submit(steps.run, snapshot, model, tracker).result() for model in measured]
-        verdict = tasks.compare_with_champion.submit(steps.run, splits, choice, models).result()
-        bento = tasks.package(steps, snapshot, verdict, models)
-        promoted = tasks.promote.submit(verdict, models, bento).result()
+        models = [tasks.record.submit(steps.run, snapshot, splits, model, tracker).result() for model in measured]
+        verdict = champion.compare_with_champion.submit(steps.run, splits, choice, models, objection).result()
+        origin = tasks.provenance_of(steps.run, snapshot, verdict, models)
+        bento = steps.package(verdict.selected, origin) if verdict.selected and origin else None
+        promoted = champion.promote.submit(steps.run, verdict, models, bento, origin).result()
         return publish.submit(steps.run, snapshot, accepted, splits, models, verdict, promoted, tracker).result()
 
 

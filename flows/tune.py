@@ -23,8 +23,9 @@ from flows.terminal import print_table, run_from_shell
 from polarity.config.settings import settings
 from polarity.data.splits import Splits
 from polarity.errors import ServiceUnavailable
+from polarity.families.protocol import section_name
 from polarity.families.registry import family_of
-from polarity.pipeline.config import TuneConfig, section_name
+from polarity.pipeline.config import TuneConfig
 from polarity.pipeline.graph import Fit, Prepare, Validate
 from polarity.pipeline.remote_store import open_store
 from polarity.pipeline.step import perform

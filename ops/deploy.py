@@ -6,6 +6,7 @@ active on the server. This module deletes them.
 Exit codes: 0 success; 1 the deployment failed; 2 prefect.yaml contains a mistake. The message says which.
 """
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ValidationError
 
@@ -25,9 +27,9 @@ from flows.lease import ensure_limit
 from ops.server import ensure_server
 from ops.service import exit_on_error
 from polarity.config.command_line import configure
+from polarity.config.sections import Section
 from polarity.config.settings import PROJECT
 from polarity.errors import ConfigurationError, PolarityError
-from polarity.pipeline.config import TrainConfig
 
 POOL = "polarity"
 FILE = PROJECT / "prefect.yaml"
@@ -56,6 +58,11 @@ def deploy(file: Path = FILE) -> list[str]:
     ensure_limit()
     with get_client(sync_client=True) as client:
         _ensure_pool(client)
+        before = {
+            (name, *_schedule_on_server(schedule.schedule)): (schedule.active, names_data(found))
+            for name, found in _by_name(client).items()
+            for schedule in found.schedules
+        }
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         done = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
         if done.returncode:
@@ -64,7 +71,28 @@ def deploy(file: Path = FILE) -> list[str]:
         removed = reconcile(client, wanted)
         for found in _deployments(client):
             expand_profile(client, found)
+        _settle_schedules(client, wanted, before)
         return removed
+
+
+def schedules() -> list[str]:
+    """A sentence on every schedule on the server: when it runs, or what it waits for."""
+    said = []
+    with get_client(sync_client=True) as client:
+        for name, found in _by_name(client).items():
+            for schedule in found.schedules:
+                rule, timezone = _schedule_on_server(schedule.schedule)
+                when = f"{name} ({rule}, {timezone})"
+                if schedule.active:
+                    said.append(f"{when} is active.")
+                elif names_data(found):
+                    said.append(f"{when} is paused.")
+                else:
+                    said.append(
+                        f"{when} waits for data: set parameters.config.data.path of {name} in {FILE.name}, then run "
+                        "`python -m ops.deploy`."
+                    )
+    return said
 
 
 def read_deployments(file: Path = FILE) -> list[dict[str, Any]]:
@@ -93,20 +121,46 @@ def read_deployments(file: Path = FILE) -> list[dict[str, Any]]:
         for schedule in schedules:
             _check_schedule(schedule, where)
         given = (one.get("parameters") or {}).get("config")
-        if isinstance(given, dict) and "profile" in given:
+        model = config_model(one["entrypoint"], where)
+        if isinstance(given, dict) and model is not None and "{{" not in str(given):
             try:
-                configure(TrainConfig, given)
+                configure(model, given)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{where}: {error}") from error
     return found
+
+
+def config_model(entrypoint: str, where: str = "") -> type[Section] | None:
+    """The model of the parameter `config` of a flow; None if it has no such parameter.
+
+    Raises
+    ------
+    ConfigurationError
+        If the flow cannot be imported; the message starts with `where`.
+    """
+    try:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    except Exception as error:  # whatever a module of the user's raises when it is imported
+        raise ConfigurationError(f"{where or 'The deployment'}: {entrypoint} cannot be loaded: {error}") from error
+    parameter = inspect.signature(flow.fn, eval_str=True).parameters.get("config")
+    model = parameter.annotation if parameter else None
+    return model if isinstance(model, type) and issubclass(model, Section) else None
+
+
+def names_data(deployment: DeploymentResponse) -> bool:
+    """Whether a deployment's configuration names tweets of the user's own; True for a flow that takes none."""
+    model = config_model(deployment.entrypoint) if deployment.entrypoint else None
+    if model is None or "data" not in model.model_fields:
+        return True
+    data = (deployment.parameters.get("config") or {}).get("data") or {}
+    return data.get("path") is not None and data.get("source") != "generated"
 
 
 def reconcile(client: SyncPrefectClient, wanted: list[dict[str, Any]]) -> list[str]:
     """Delete deployments of our work pool that are not in `wanted`, and schedules that `wanted` does not list."""
     by_name = {f"{_flow_of(one)}/{one['name']}": one for one in wanted}
     removed = []
-    for found in _deployments(client):
-        name = f"{client.read_flow(found.flow_id).name}/{found.name}"
+    for name, found in _by_name(client).items():
         if name not in by_name:
             client.delete_deployment(found.id)
             removed.append(f"the deployment {name}")
@@ -129,9 +183,34 @@ def expand_profile(client: SyncPrefectClient, deployment: DeploymentResponse) ->
     would override the profile.
     """
     given = deployment.parameters.get("config") or {}
-    if "profile" in given:
-        whole = TrainConfig.model_validate(given).model_dump(mode="json")
+    model = config_model(deployment.entrypoint) if deployment.entrypoint and "profile" in given else None
+    if model is not None:
+        whole = model.model_validate(given).model_dump(mode="json")
         client.update_deployment(deployment.id, DeploymentUpdate(parameters={"config": whole}))
+
+
+def _settle_schedules(
+    client: SyncPrefectClient,
+    wanted: list[dict[str, Any]],
+    before: dict[tuple[str, str, str], tuple[bool, bool]],
+) -> None:
+    """Activate the schedules of deployments that name data, and pause the others.
+
+    What a person paused stays paused: a schedule that was inactive although its deployment named data.
+    """
+    in_file = {
+        (f"{_flow_of(one)}/{one['name']}", *_schedule_in_file(schedule)): schedule.get("active", True)
+        for one in wanted
+        for schedule in one.get("schedules") or []
+    }
+    for name, found in _by_name(client).items():
+        for schedule in found.schedules:
+            key = (name, *_schedule_on_server(schedule.schedule))
+            was_active, named_data = before.get(key, (True, True))
+            paused_by_a_person = named_data and not was_active
+            active = bool(in_file.get(key, True)) and names_data(found) and not paused_by_a_person
+            if schedule.active != active:
+                client.update_deployment_schedule(found.id, schedule.id, active=active)
 
 
 def _check_schedule(schedule: Any, where: str) -> None:
@@ -172,6 +251,11 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     return list(client.read_deployments(work_pool_filter=ours))
 
 
+def _by_name(client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
+    """Our deployments by their full names."""
+    return {f"{client.read_flow(found.flow_id).name}/{found.name}": found for found in _deployments(client)}
+
+
 def _flow_of(deployment: dict[str, Any]) -> str:
     """Return the flow's name, which in this project equals its function's name."""
     return str(deployment["entrypoint"]).rpartition(".")[2]
@@ -194,7 +278,7 @@ def main() -> None:
         ensure_server()
         for removed in deploy():
             print(f"Removed {removed}, which is no longer in prefect.yaml.")
-    print("The server matches prefect.yaml.")
+        print("The server matches prefect.yaml.", *schedules(), sep="\n")
 
 
 if __name__ == "__main__":

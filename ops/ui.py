@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from ops.deploy import POOL, deploy, read_deployments
+from ops.deploy import POOL, deploy, read_deployments, schedules
 from ops.server import ensure_server, local_server
 from ops.service import Service, exit_on_error
 from polarity.config.settings import PROJECT, settings
@@ -68,13 +68,16 @@ def start() -> None:
         os.environ["PREFECT_API_URL"] = api
         for removed in deploy():
             print(f"Removed {removed}, which is no longer in prefect.yaml.")
+        schedule_remarks = schedules()
         for service in planned:
             service.start(environment)
     print(
         f"\n  Prefect   {api.removesuffix('/api')}/deployments\n"
         f"  MLflow    {here.mlflow_ui_url}\n"
-        f"  Runs      {here.ui_url}/runs/\n\n"
-        "`make stop` stops them."
+        f"  Runs      {here.ui_url}/runs/\n",
+        *schedule_remarks,
+        "`make stop` stops all of them.",
+        sep="\n",
     )
 
 

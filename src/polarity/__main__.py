@@ -10,10 +10,11 @@ import sys
 
 from pydantic import ValidationError
 
+from polarity.bento.store import promoted_tag
 from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, PolarityError
 from polarity.pipeline.remote_store import open_store
-from polarity.registry import promotion
+from polarity.registry import promotion, tasks
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
 from polarity.upkeep.retention import Removed, Retention, prune, reclaimable_bytes, removals
@@ -25,8 +26,18 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("doctor", help="check that the registry, the Bentos and the results are consistent")
     check.add_argument("--mend", action="store_true", help="repair what can be repaired")
-    back = commands.add_parser("rollback", help="restore a former champion, alias and Bento")
+    back = commands.add_parser("rollback", help="restore a former champion, and keep the current one from coming back")
     back.add_argument("--to", type=int, metavar="VERSION", help="version to restore; default: the previous champion")
+    back.add_argument(
+        "--reason", default="", metavar="TEXT", help="why; kept with the version that is rolled back from"
+    )
+    forward = commands.add_parser("promote", help="make a version the champion, also after a rollback from it")
+    forward.add_argument("version", type=int, metavar="VERSION", help="number of the version")
+    for command in (back, forward):
+        command.add_argument("--task", help="task of the version; default: the one that sentiment:latest serves")
+    commands.add_parser("tasks", help="list the tasks with their champions, and which one is served")
+    served = commands.add_parser("serve", help="make sentiment:latest the champion of another task")
+    served.add_argument("task", metavar="TASK", help="name of the task")
     pruned = commands.add_parser("prune", help="remove old runs, versions, Bentos and results, never the champion's")
     pruned.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     for name, field in Retention.model_fields.items():
@@ -36,7 +47,9 @@ def main() -> int:
     try:
         if options.command == "prune":
             return _prune(_retention(options), dry_run=options.dry_run)
-        return _doctor(repair=options.mend) if options.command == "doctor" else _rollback(options.to)
+        if options.command == "doctor":
+            return _doctor(repair=options.mend)
+        return _tasks() if options.command == "tasks" else _change_champion(options)
     except PolarityError as error:
         print(f"python -m polarity {options.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
@@ -57,9 +70,29 @@ def _doctor(*, repair: bool) -> int:
     return 1 if remaining else 0
 
 
-def _rollback(to: int | None) -> int:
-    done = promotion.rollback(Registry.open(), to)
-    print(f"{done.champion} is the champion again; sentiment:latest is {done.bento}. It replaces {done.before}.")
+def _change_champion(options: argparse.Namespace) -> int:
+    registry = Registry.open(task=options.task)
+    if options.command == "serve":
+        print(f"sentiment:latest is {promotion.serve(registry)}, the champion of the task {registry.task}.")
+        return 0
+    if options.command == "promote":
+        done = promotion.promote_on_request(registry, options.version)
+    else:
+        done = promotion.rollback(registry, options.to, reason=options.reason)
+    served = "sentiment:latest is" if done.served else "its Bento is"
+    print(f"{done.champion} is the champion of the task {registry.task}; {served} {done.bento}.")
+    print(f"It replaces {done.before}." if done.before else "There was none before.")
+    return 0
+
+
+def _tasks() -> int:
+    uri = Registry.open().uri
+    served = tasks.served_task(uri)
+    for task in tasks.registered_tasks(uri):
+        champion = Registry(uri, task.name).champion()
+        bento = f", {promoted_tag(champion.bento)}" if champion and champion.bento else ""
+        print(f"{'*' if task.name == served else ' '} {task.name}: {champion or 'no champion'}{bento}")
+    print("* is served as sentiment:latest; `python -m polarity serve TASK` changes that.")
     return 0
 
 

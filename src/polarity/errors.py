@@ -22,3 +22,18 @@ class ArtifactError(PolarityError):
 
 class ServiceUnavailable(PolarityError):
     """A server, registry or process did not respond or died: try again later."""
+
+
+class ProcessKilled(ServiceUnavailable):
+    """A process was killed by a signal: worth one more try, but not a third if the same happens again.
+
+    Parameters
+    ----------
+    message : str
+    signal : str
+        Name of the signal, e.g. `SIGSEGV`.
+    """
+
+    def __init__(self, message: str, signal: str = "") -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -43,6 +43,8 @@ class Change:
     """A data file, and the text to append."""
     library: str | None = None
     """A library whose version changes."""
+    cores: int | None = None
+    """How many of this machine's cores the run may use, as on another machine."""
     forget: str | None = None
     """A step whose results are deleted from the store; it runs again with the same outcome."""
     real: bool = False
@@ -122,8 +124,14 @@ CHANGES = (
         runs=fits("distilbert"),
         follow=of("distilbert"),
     ),
-    Change("a vector", append=("vectors.txt", "plum 1 2 3 4\n"), runs=fits("bilstm"), follow=of("bilstm")),
-    Change("the seed", options={"seed": 7}, runs=ALL_FITS, follow=AFTER_THE_FITS),
+    Change("a vector", append=("vectors.txt", "great 1 2 3 4\n"), runs=fits("bilstm"), follow=of("bilstm")),
+    Change(
+        "the seed",
+        options={"seed": 7},
+        runs=ALL_FITS,
+        # the fit of the logistic regression, which is the selected one, comes out the same with any seed
+        follow=AFTER_THE_FITS - {"examine-logistic", "mistakes-logistic", "package"},
+    ),
     Change(
         "on how many rows the train figures are measured",
         options={"evaluation": {"train_rows": 50}},
@@ -163,7 +171,7 @@ CHANGES = (
     Change("the colour of a plot", edit=("src/polarity/evaluation/plots.py", "#3d7dd9", "#3d7dd8"), real=True),
     Change(
         "a comment in an unrelated module",
-        edit=("src/polarity/registry/versions.py", "CHAMPION =", "# who\nCHAMPION ="),
+        edit=("src/polarity/registry/versions.py", "def _version(", "# who\ndef _version("),
     ),
     Change(
         "a docstring",
@@ -249,13 +257,16 @@ CHANGES = (
         runs=fits("logistic"),
         real=True,
     ),
+    # machines
+    Change("a machine with one core", cores=1, runs=of(*MODELS, steps=("time",)), real=True),
     # libraries
-    Change("the version of gensim", library="gensim", runs=fits("bilstm"), follow=of("bilstm")),
+    # a version that is only said to be another: the fits that depend on it are made again and come out the same
+    Change("the version of gensim", library="gensim", runs=fits("bilstm")),
     Change(
         "the version of scikit-learn",
         library="scikit-learn",
         runs=fits("logistic") | of("bilstm", "distilbert", steps=("evaluate", "examine", "time", "test")),
-        follow=of("logistic") | of("bilstm", "distilbert", steps=("mistakes",)) | {"package"},
+        follow=of("logistic") | of("bilstm", "distilbert", steps=("mistakes",)),
     ),
     Change("the version of matplotlib", library="matplotlib"),
 )

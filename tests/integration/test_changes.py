@@ -22,7 +22,8 @@ from tests.integration.checkout import Checkout
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(900)]
 
 TRAIN = """
-import json, sys
+import json, os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:json.loads(sys.argv[2])])
 from flows.train import train
 from polarity.pipeline.config import TrainConfig
 train(TrainConfig.model_validate(json.loads(sys.argv[1])))
@@ -37,9 +38,10 @@ from polarity.config.settings import settings
 from polarity.pipeline.store import Store
 
 for line in sys.stdin:
-    config, target = json.loads(line)
+    config, cores, target = json.loads(line)
     child = os.fork()
     if not child:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
         planned = plan(TrainConfig.model_validate(config), Store(settings().store_folder))
         with open(target, "w") as file:
             json.dump({step.step: [step.state, step.reason] for step in planned}, file)
@@ -112,7 +114,7 @@ class Project:
     def train(self, change: Change, models: tuple[str, ...] = MODELS) -> set[str]:
         """Run the flow, and return the steps that ran."""
         before = self.results()
-        done = self.checkout.python("-c", TRAIN, json.dumps(self.config(change, models)))
+        done = self.checkout.python("-c", TRAIN, json.dumps(self.config(change, models)), json.dumps(change.cores))
         assert done.returncode == 0, done.stdout + done.stderr
         return {path.parent.name for path in self.results() - before}
 
@@ -150,7 +152,7 @@ def plans(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for number, change in enumerate(CHANGES):
         with project.changed(change):
             target = folder / str(number)
-            planner.stdin.write(json.dumps([project.config(change, MODELS), str(target)]) + "\n")
+            planner.stdin.write(json.dumps([project.config(change, MODELS), change.cores, str(target)]) + "\n")
             planner.stdin.flush()
             assert planner.stdout.readline().strip() == "0", change.what
             found[change.what] = json.loads(target.read_text())

@@ -16,8 +16,8 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterNam
 from prefect.events import emit_event
 
 from flows.lease import TRAINING, ensure_limit, one_training
-from ops.deploy import FILE, POOL, deploy
-from polarity.pipeline.config import TrainConfig
+from ops.deploy import FILE, POOL, deploy, schedules
+from polarity.pipeline.config import TrainConfig, TuneConfig
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 
@@ -42,8 +42,8 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     nightly = there["train/nightly"]
     assert [(one.schedule.cron, one.schedule.timezone) for one in nightly.schedules] == [("30 2 * * *", "Europe/Paris")]
     # the run form shows the profile's values, not the model's defaults
-    assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="demo")
-    assert nightly.parameters["config"]["data"]["source"] == "generated"
+    assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="standard")
+    assert set(nightly.parameters["config"]) == set(TrainConfig.model_fields)
     properties = there["score/on-demand"].parameter_openapi_schema["definitions"]["ScoreConfig"]["properties"]
     assert "default: by family" in properties["shard_rows"]["description"].lower()
     assert "kill" in properties["shard_rows"]["description"]
@@ -67,6 +67,59 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     assert client.request("POST", "/automations/filter", json={}).json() == []
 
 
+def test_a_schedule_waits_for_data_and_stays_paused_by_a_person(client: SyncPrefectClient) -> None:
+    def nightly(content: dict[str, Any], *, path: str | None) -> Any:
+        """Deploy with this path of the data; return the schedule of `train/nightly`."""
+        config = {"profile": "standard", **({"data": {"path": path}} if path else {})}
+        content["deployments"][0]["parameters"] = {"config": config}
+        file.write_text(yaml.safe_dump(content))
+        deploy(file)
+        (schedule,) = deployments(client)["train/nightly"].schedules
+        return schedule
+
+    content = yaml.safe_load(FILE.read_text())
+    file = FILE.with_name(".prefect-test.yaml")
+    try:
+        assert not nightly(content, path=None).active
+        (remark,) = schedules()
+        assert "train/nightly (30 2 * * *, Europe/Paris) waits for data: set parameters.config.data.path" in remark
+        assert nightly(content, path="tweets.csv").active
+        assert schedules() == ["train/nightly (30 2 * * *, Europe/Paris) is active."]
+        nightly(content, path="tweets.csv")
+        set_active(client, active=False)
+        assert not nightly(content, path="other.csv").active, "a person paused it"
+        assert schedules() == ["train/nightly (30 2 * * *, Europe/Paris) is paused."]
+        set_active(client, active=True)
+        content["deployments"][0]["schedules"][0]["active"] = False
+        assert not nightly(content, path="tweets.csv").active, "the file says so"
+    finally:
+        file.unlink()
+
+
+def set_active(client: SyncPrefectClient, *, active: bool) -> None:
+    """What the switch of a schedule in the UI does."""
+    nightly = deployments(client)["train/nightly"]
+    client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=active)
+
+
+def test_a_tune_deployment_with_a_profile_shows_its_own_options(client: SyncPrefectClient) -> None:
+    content = yaml.safe_load(FILE.read_text())
+    tune = next(one for one in content["deployments"] if one["entrypoint"] == "flows.tune.tune")
+    tune["parameters"] = {"config": {"profile": "demo", "models": ["logistic"], "search": {"trials": 2}}}
+    file = FILE.with_name(".prefect-test.yaml")
+    try:
+        file.write_text(yaml.safe_dump(content))
+        deploy(file)
+    finally:
+        file.unlink()
+    found = deployments(client)["tune/on-demand"]
+    expected = TuneConfig.model_validate(tune["parameters"]["config"])
+    assert TuneConfig.model_validate(found.parameters["config"]) == expected
+    assert found.parameters["config"]["search"]["trials"] == 2
+    run = client.create_flow_run_from_deployment(found.id)
+    assert TuneConfig.model_validate(run.parameters["config"]) == expected
+
+
 def check_that_drift_starts_training(client: SyncPrefectClient) -> None:
     """The event creates a run of `train/on-drift`, which waits for a worker."""
     of_drift = DeploymentFilter(name=DeploymentFilterName(any_=["on-drift"]))
@@ -76,7 +129,7 @@ def check_that_drift_starts_training(client: SyncPrefectClient) -> None:
         assert time.monotonic() < deadline, "the event started nothing"
         emit_event("polarity.drift", resource={"prefect.resource.id": "polarity.champion"})
         time.sleep(2)  # an event that arrives before the trigger is registered starts nothing
-    assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(profile="demo")
+    assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(profile="standard")
 
 
 def test_training_runs_never_overlap(client: SyncPrefectClient) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -89,7 +90,8 @@ def summary(shell: Any, tweets: Path) -> dict[str, Any]:
     before = git_status()
     shell(
         "flows.train", "--profile", "demo", "--models", "logistic,svm", "--data.source", "file", "--data.path",
-        str(tweets), "--logistic.c", "0.0001", "--svm.c", "0.5", "--behaviour.svm", NO_LIMITS,
+        str(tweets), "--logistic.c", "0.0001", "--svm.c", "0.5", "--svm.train_rows", "900",
+        "--behaviour.svm", NO_LIMITS,
     )  # fmt: skip
     assert git_status() == before
     (run,) = (shell.home / "runs").iterdir()
@@ -114,6 +116,20 @@ def test_plugin_trains_with_the_others_and_is_selected_if_best(summary: dict[str
     assert summary["verdict"]["selected"] == "svm" and summary["verdict"]["promoted"]
     assert summary["bento"].startswith("sentiment:svm-")
     assert "Most telling words of svm" in (summary["folder"] / "report.html").read_text()
+
+
+def test_plugin_that_knows_nothing_of_training_rows_has_them_written_down(shell: Any, summary: dict[str, Any]) -> None:
+    (splits,) = (shell.home / "store" / "prepare").glob("*/train.parquet")
+    texts = pd.read_parquet(splits)["text"]
+    logistic, svm = (
+        np.load(path)
+        for name in ("logistic", "svm")
+        for path in shell.home.glob(f"store/fit-{name}/*/training_rows.npy")
+    )
+    assert logistic.tolist() == list(range(len(texts)))
+    assert len(svm) == len(set(svm.tolist())) == 900 == summary["models"][1]["train_rows"] < len(texts)
+    (evaluated,) = (shell.home / "store" / "evaluate-svm").glob("*/predictions/train.parquet")
+    assert set(pd.read_parquet(evaluated)["text"]) <= set(texts.iloc[svm])
 
 
 def test_plugin_is_bundled_in_its_bento_and_explains_exactly(shell: Any, summary: dict[str, Any]) -> None:
@@ -153,7 +169,8 @@ def test_only_the_plugins_own_file_triggers_its_refit(
     try:
         planned = shell(
             "flows.train", "--profile", "demo", "--models", "logistic,svm", "--data.source", "file", "--data.path",
-            str(tweets), "--logistic.c", "0.0001", "--svm.c", "0.5", "--behaviour.svm", NO_LIMITS, "--plan",
+            str(tweets), "--logistic.c", "0.0001", "--svm.c", "0.5", "--svm.train_rows", "900",
+            "--behaviour.svm", NO_LIMITS, "--plan",
         )  # fmt: skip
     finally:
         module.write_text(before)

@@ -21,6 +21,7 @@ from polarity.evaluation.summary import RunSummary
 from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.store import Store
 from polarity.registry import promotion
+from polarity.registry.tracked_runs import tracked_runs
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
 from polarity.upkeep.retention import Retention, prune, removals
@@ -93,6 +94,9 @@ def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith(
         "0 removed"
     )  # all of it may be in use
+    journal = home / "searches" / "logistic-0123456789abcdef.journal"
+    journal.parent.mkdir()
+    journal.write_text("")
     later = datetime.now(UTC) + timedelta(days=90)
     strict = Retention(keep_runs=0, keep_days=1, store_days=1, store_gb=0)
     planned = removals(registry, store, settings().runs_folder, strict, later)
@@ -104,6 +108,8 @@ def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     assert [version.number for version in registry.versions()] == [3, 2]
     assert len(bento_store.tags("sentiment")) == len(bento_store.tags("sentiment-candidate")) == 2
     left = {result.folder.name for result in store.results()}
+    assert {Path(run.folder).name for run in tracked_runs(registry.uri)} == {run.run_id for run in summaries[1:]}
+    assert not journal.exists()
     assert fits[0] not in left
     assert set(fits[1:]) < left
     assert {result.step for result in store.results()} >= {"ingest", "accept", "prepare", "package", "test-logistic"}

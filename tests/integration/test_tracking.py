@@ -8,12 +8,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from polarity.config.settings import settings
 from polarity.errors import ArtifactError, ConfigurationError, ServiceUnavailable
@@ -23,7 +27,8 @@ from polarity.families.packaging import load_predictor
 from polarity.families.protocol import History
 from polarity.families.registry import family_of
 from polarity.registry.mlflow_client import connect
-from polarity.registry.tracking import Tracker
+from polarity.registry.tracked_runs import delete_tracked_runs, tracked_runs
+from polarity.registry.tracking import EXPIRY_S, HEARTBEAT, PROCESS, Tracker, running_attempts
 from polarity.registry.versions import Registry
 from polarity.text.tweets import Tweets
 
@@ -253,3 +258,67 @@ def test_missing_artifacts_are_reported(tracker: Tracker, package: Path) -> None
     shutil.rmtree(registry.packaged(version).parents[1])
     with pytest.raises(ArtifactError, match="logistic \\(version"):
         registry.packaged(version)
+
+
+def test_a_run_of_another_machine_is_alive_as_long_as_its_heart_beats(tracker: Tracker) -> None:
+    client = connect(tracker.uri)
+    client.set_tag(tracker.run_id, PROCESS, "elsewhere/4711")
+    child = replace(tracker, process="elsewhere/4711").start_candidate("bilstm", family="bilstm", params={})
+
+    def alive() -> set[bool]:
+        ours = {tracker.run_id, child}
+        return {attempt.is_alive for attempt in running_attempts(tracker.uri) if attempt.run_id in ours}
+
+    assert alive() == {True}, "it has just started"
+    client.set_tag(tracker.run_id, HEARTBEAT, str(time.time() + 7200))
+    with pytest.MonkeyPatch.context() as later:
+        now = time.time()
+        later.setattr("polarity.registry.tracking.time.time", lambda: now + 7200 + EXPIRY_S - 1)
+        assert alive() == {True}
+        later.setattr("polarity.registry.tracking.time.time", lambda: now + 7200 + EXPIRY_S + 1)
+        assert alive() == {False}, "its machine is gone"
+    tracker.close()
+
+
+def test_the_heart_goes_on_beating_after_mlflow_was_away(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beat() -> str | None:
+        tag: str | None = connect(tracker.uri).get_run(tracker.run_id).data.tags.get(HEARTBEAT)
+        return tag
+
+    def wait_for_another(than: str | None) -> str | None:
+        deadline = time.monotonic() + 30
+        while (found := beat()) == than and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
+    with tracker.heartbeat(interval_s=0.05):
+        first = wait_for_another(None)
+        assert first is not None
+        away = f"sqlite:////nowhere/{uuid4().hex}.db"
+        original = connect
+        monkeypatch.setattr("polarity.registry.tracking.connect", lambda _: original(away))
+        time.sleep(0.3)
+        monkeypatch.setattr("polarity.registry.tracking.connect", original)
+        last = beat()
+        assert wait_for_another(last) != last
+    ended = beat()
+    time.sleep(0.3)
+    assert beat() == ended
+    tracker.close()
+
+
+def test_deleted_runs_are_gone_for_good(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "plot.svg").write_text("<svg/>")
+    child = tracker.start_candidate("logistic", family="logistic", params={})
+    tracker.log_artifacts(child, tmp_path / "plot.svg")
+    tracker.finish(child)
+    tracker.close()
+    (run,) = [run for run in tracked_runs(tracker.uri) if tracker.run_id in run.family]
+    assert set(run.family) == {tracker.run_id, child}
+    assert not run.running
+    assert any((folder / "plot.svg").exists() for folder in run.artifacts)
+    assert delete_tracked_runs(tracker.uri, run.family)
+    assert not any(folder.exists() for folder in run.artifacts)
+    assert not [run for run in tracked_runs(tracker.uri) if tracker.run_id in run.family]
+    with pytest.raises(MlflowException, match="not found"):
+        connect(tracker.uri).get_run(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import html
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 from prefect.states import State
@@ -20,9 +22,11 @@ from prefect.states import State
 from flows.evaluate import evaluate
 from flows.train import train
 from polarity.bento import store as bento
+from polarity.evaluation.machine import Machine
 from polarity.evaluation.summary import RunSummary
 from polarity.inference.package import ModelManifest
 from polarity.pipeline.config import EvaluateConfig, TrainConfig
+from polarity.pipeline.graph import Fitted
 from polarity.registry.versions import Registry
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
@@ -78,6 +82,25 @@ def test_run_folder_matches_the_contract(first: RunSummary, module_home: Path) -
     assert (folder / "quarantine.parquet").exists()
     assert (folder / "data_docs" / "raw_tweets" / "index.html").exists()
     assert (folder / "data_docs" / "predictions" / "bilstm" / "index.html").exists()
+
+
+def test_train_figures_are_of_tweets_that_were_trained_on(first: RunSummary, module_home: Path) -> None:
+    (splits,) = (module_home / "store" / "prepare").glob("*/train.parquet")
+    texts = pd.read_parquet(splits)["text"]
+    for model, used in zip(first.models, (len(texts), len(texts), 600), strict=True):
+        (fit,) = (path.parent for path in (module_home / "store" / f"fit-{model.name}").glob("*/fit.json"))
+        rows = Fitted(fit).training_rows
+        assert len(rows) == len(set(rows.tolist())) == used == model.train_rows
+        (evaluated,) = (module_home / "store" / f"evaluate-{model.name}").glob("*/predictions/train.parquet")
+        measured = pd.read_parquet(evaluated)["text"]
+        assert len(measured) == 200
+        assert set(measured) <= set(texts.iloc[rows])
+
+
+def test_latency_names_the_machine(first: RunSummary, module_home: Path) -> None:
+    verdict = json.loads((folder_of(first, module_home) / "verdict.json").read_text())
+    assert {standing["latency_machine"] for standing in verdict["standings"]} == {str(Machine.here())}
+    assert str(Machine.here()) in html.unescape((folder_of(first, module_home) / "report.html").read_text())
 
 
 def test_mlflow_has_parent_run_child_runs_and_champion(first: RunSummary) -> None:

@@ -7,6 +7,7 @@ tests/unit/test_adapters.py fails when the installed version differs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +47,12 @@ def delete(home: Path, tag: str) -> bool:
     return True
 
 
-def describe_as(bento: Bento, path: Path, tag: str, created: datetime) -> None:
-    """Write a Bento's description with a different tag and creation time."""
+def describe_as(bento: Bento, path: Path, tag: str, created: datetime, labels: Mapping[str, str] | None = None) -> None:
+    """Write a Bento's description with a different tag and creation time, and with labels added."""
     import attr
 
-    info = attr.evolve(bento.info, tag=bentoml.Tag.from_str(tag), creation_time=created)
+    known = {**bento.info.labels, **(labels or {})}
+    info = attr.evolve(bento.info, tag=bentoml.Tag.from_str(tag), creation_time=created, labels=known)
     with path.open("w") as file:
         info.dump(file)
 

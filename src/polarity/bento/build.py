@@ -95,7 +95,7 @@ def build(
     version = version or _version(manifest, device, extension)
     tag = f"{name}:{version}"
     if exists(tag):
-        if ModelManifest.read(model_folder(tag)).digest != manifest.digest:
+        if ModelManifest.read(model_folder(tag)).files != manifest.files:
             raise ArtifactError(
                 f"{tag} already exists with a different model than '{packaged}'; choose a different version."
             )

@@ -37,13 +37,15 @@ def promoted_tag(candidate: str) -> str:
     return f"{CHAMPION}:{candidate.partition(':')[2]}"
 
 
-def promote(tag: str) -> str:
-    """Point `sentiment:latest` at the Bento `tag`.
+def promote(tag: str, *, latest: bool = True) -> str:
+    """Copy the Bento `tag` to `sentiment:VERSION`, and point `sentiment:latest` at it.
 
     Parameters
     ----------
     tag : str
         A candidate, or a Bento promoted earlier. The candidate itself is needed only for its first promotion.
+    latest : bool
+        False for the champion of a task that is not the served one: `sentiment:latest` stays as it is.
 
     Returns
     -------
@@ -62,8 +64,9 @@ def promote(tag: str) -> str:
                 f"Cannot promote {tag!r}: the Bento store '{home()}' has neither it nor {champion}. Package it again."
             )
         delete(champion)
-        _copy(tag, champion)
-    _point_latest(champion)
+        _copy(tag, champion, newest=latest)
+    if latest:
+        _point_latest(champion)
     return champion
 
 
@@ -144,7 +147,7 @@ def _get(tag: str) -> Bento:
     return found
 
 
-def _copy(tag: str, champion: str) -> None:
+def _copy(tag: str, champion: str, *, newest: bool) -> None:
     """Copy the Bento `tag` to `champion` atomically."""
     bento = _get(tag)
     target = bento_folder(champion)
@@ -154,7 +157,7 @@ def _copy(tag: str, champion: str) -> None:
     try:
         for file in _files(Path(bento.path)):
             link_or_copy(file, draft / file.relative_to(bento.path))
-        _describe(bento, draft, champion)
+        _describe(bento, draft, champion, newest=newest)
         draft.chmod(0o755)
         draft.rename(target)
     finally:
@@ -166,17 +169,20 @@ def _point_latest(champion: str) -> None:
     if latest() == champion:
         return
     bento = _get(champion)
-    _describe(bento, Path(bento.path), champion)
+    _describe(bento, Path(bento.path), champion, newest=True)
     pointer = bentoml_store.latest_pointer(home(), bento.tag.name)
     draft = pointer.with_name(f".latest-{os.getpid()}")
     draft.write_text(str(bento.tag.version))
     draft.replace(pointer)
 
 
-def _describe(bento: Bento, folder: Path, tag: str) -> None:
-    """Write a Bento's description with a different tag, as the newest of its name."""
+def _describe(bento: Bento, folder: Path, tag: str, *, newest: bool) -> None:
+    """Write a Bento's description with a different tag, as the newest of its name or as older than its `latest`."""
     others = [other.creation_time for other in bentoml_store.list_all(home(), tag.partition(":")[0])]
-    newest = max([datetime.now(UTC), *(time + timedelta(milliseconds=1) for time in others)])
+    if newest or not others:
+        created = max([datetime.now(UTC), *(time + timedelta(milliseconds=1) for time in others)])
+    else:
+        created = max(others) - timedelta(milliseconds=1)
     draft = folder / ".bento.yaml"
-    bentoml_store.describe_as(bento, draft, tag, newest)
+    bentoml_store.describe_as(bento, draft, tag, created)
     draft.replace(folder / "bento.yaml")

@@ -83,7 +83,8 @@ class EvaluationConfig(Section):
     """How candidates are evaluated."""
 
     train_rows: int = Field(10_000, ge=1)
-    """Rows of the training split on which the training metrics are measured."""
+    """Maximum number of the tweets that a model was fitted on, drawn at random, on which its training metrics are
+    measured."""
     seeds: int = Field(0, ge=0)
     """Number of seeds with which to fit each seeded model, to show how much its metrics vary by chance."""
     seed_rows: int = Field(10_000, ge=100)
@@ -118,8 +119,17 @@ class PolicyConfig(Section):
     """Maximum in-process p95 latency of one text, in milliseconds."""
     max_size_mb: float = Field(600.0, gt=0)
     """Maximum size of a packaged model, in MB."""
+    equivalence: float = Field(0.01, ge=0)
+    """Equivalence margin of validation macro-F1: a cheaper candidate is taken if it is shown to be no further than this
+    behind the best."""
     margin: float = Field(0.005, ge=0)
-    """Non-inferiority margin of test macro-F1 against the champion."""
+    """Non-inferiority margin of test macro-F1 against the champion, and against the best former champion since the last
+    superior promotion."""
+    error: float = Field(0.05, gt=0, lt=0.5)
+    """Probability that any of all decisions on the same test set, or against the same reference, promotes a model that
+    is worse than the margin allows; each decision gets a part of it."""
+    min_test_rows: int = Field(100, ge=1)
+    """Minimum number of test tweets left for a comparison after those that the champion learned from are left out."""
     resamples: int = Field(1000, ge=100)
     """Number of resamples of the paired bootstrap."""
 
@@ -156,7 +166,7 @@ class FaultConfig(Section):
     """Timeouts and retries."""
 
     fit_timeout_s: float = Field(4 * 3600, gt=0)
-    """Seconds after which a fit's process is killed."""
+    """Seconds after which a fit's process is killed; it is not retried."""
     step_timeout_s: float = Field(4 * 3600, gt=0)
     """Seconds after which any other step times out."""
     retries: int = Field(2, ge=0)
@@ -180,7 +190,8 @@ class SearchConfig(Section):
     workers: int = Field(2, ge=1)
     """Number of parallel trials."""
     prune: bool = True
-    """Stop a trial whose validation loss after an epoch is above the median of the earlier ones."""
+    """Stop a trial whose validation loss after an epoch is above the median of the earlier ones; logistic regression
+    fits its whole grid to the end."""
     space: dict[str, list[Any] | Range] | None = None
     """Search space: option -> values, or '{"low": 1e-4, "high": 1e-2, "log": true}'. Default: that of the family."""
 

@@ -67,6 +67,17 @@ def normalise(text: str) -> str:
     return words if words.replace("atuser", "").replace("weblink", "").strip() else lowered
 
 
+def with_keys(table: pa.Table) -> pa.Table:
+    """Add the column `key`, a digest of the normalised `text`: equal for near-identical texts.
+
+    A column of the source with that name is replaced.
+    """
+    texts = table.column("text").to_pylist()
+    keys = [hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=12).hexdigest() for text in texts]
+    others = table.drop_columns("key") if "key" in table.column_names else table
+    return others.append_column("key", pa.array(keys, pa.string()))
+
+
 def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Splits:
     """Repair the texts, set conflicts aside, and split by a hash of the normalised text.
 
@@ -84,10 +95,8 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
     """
     table = accepted.read()
     texts = [repair(text) for text in table.column("text").to_pylist()]
-    keys = [hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=12).hexdigest() for text in texts]
-    table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string()))
-    table = table.append_column("key", pa.array(keys, pa.string()))
-    del texts, keys
+    table = with_keys(table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string())))
+    del texts
 
     reason = _conflicts(table)
     folder.mkdir(parents=True, exist_ok=True)

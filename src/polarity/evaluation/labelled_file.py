@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from polarity.config.sections import DataConfig
 from polarity.data.sources import read_tweets
+from polarity.data.splits import with_keys
 from polarity.errors import DataRejected
 from polarity.text.cleaning import repair
 
@@ -32,6 +33,8 @@ class LabelledFile:
 
 def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, max_bad_share: float) -> LabelledFile:
     """Read the file of `config`, repair its texts, and write the rows with a text and a known label to `path`.
+
+    They get the column `key` of the splits, so that repeated texts are recognised.
 
     Raises
     ------
@@ -68,5 +71,5 @@ def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, ma
         )
     if tweets.ignored:
         bad["their label is ignored (data.ignore_labels)"] = tweets.ignored
-    pq.write_table(kept, path)
+    pq.write_table(with_keys(kept), path)
     return LabelledFile(path, kept.num_rows, dict(bad))

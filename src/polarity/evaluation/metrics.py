@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss, roc_auc_score
 
 from polarity.evaluation.calibration import brier_score, expected_calibration_error
+from polarity.evaluation.resampling import design_effect, repeated_texts, resampled_counts
 
 Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +28,9 @@ class Metrics:
 
     Macro averages are over the classes that occur in the labels or in the
     predictions. Intervals are at 95 %: Wilson's for the accuracy, a percentile
-    bootstrap over the tweets for macro-F1 and recall. `auc` (one class against the rest,
+    bootstrap for macro-F1 and recall. Where a text occurs several times, its
+    tweets are not independent: the bootstrap draws texts, and Wilson's interval
+    is that of the effective number of tweets. `auc` (one class against the rest,
     averaged) is `None` unless every class of the set occurs.
     """
 
@@ -73,6 +76,7 @@ def measure(
     label_names: Sequence[str],
     seed: int,
     resamples: int = 1000,
+    groups: npt.ArrayLike | None = None,
 ) -> Metrics:
     """Compute the metrics of probabilities against the true labels.
 
@@ -88,6 +92,8 @@ def measure(
         Seed of the bootstrap.
     resamples : int, default 1000
         Bootstrap resamples.
+    groups : int array of shape (n,), optional
+        Equal for tweets with the same text. Default: every text occurs once.
 
     Raises
     ------
@@ -95,24 +101,26 @@ def measure(
         If the shapes do not match, there are no rows, a label is outside the class
         set, or a row's probabilities are not finite or do not sum to one.
     """
-    true, scores = _validated(labels, probabilities, n_labels=len(label_names))
-    confusion = confusion_counts(true, scores.argmax(axis=1), n_labels=len(label_names))
+    n_labels = len(label_names)
+    true, scores = _validated(labels, probabilities, n_labels=n_labels)
+    predicted, rows = scores.argmax(axis=1), len(true)
+    confusion = confusion_counts(true, predicted, n_labels=n_labels)
     precision, recall, f1 = _macro_scores(confusion[None])
-    rows = len(true)
-    draws = np.random.default_rng(seed).multinomial(rows, confusion.ravel() / rows, size=resamples)
-    _, drawn_recall, drawn_f1 = _macro_scores(draws.reshape(resamples, *confusion.shape))
+    texts = repeated_texts(groups, rows)
+    draws = resampled_counts(true * n_labels + predicted, texts, n_cells=n_labels**2, seed=seed, resamples=resamples)
+    _, drawn_recall, drawn_f1 = _macro_scores(draws.reshape(resamples, n_labels, n_labels))
     hits = int(np.trace(confusion))
     return Metrics(
         rows=rows,
         accuracy=hits / rows,
-        accuracy_interval=wilson_interval(hits, rows),
+        accuracy_interval=wilson_interval(hits, rows, design_effect=design_effect(predicted == true, texts)),
         macro_f1=float(f1[0]),
         macro_f1_interval=percentile_interval(drawn_f1),
         precision=float(precision[0]),
         recall=float(recall[0]),
         recall_interval=percentile_interval(drawn_recall),
         auc=_auc(true, scores),
-        log_loss=float(log_loss(true, scores / scores.sum(axis=1, keepdims=True), labels=range(len(label_names)))),
+        log_loss=float(log_loss(true, scores / scores.sum(axis=1, keepdims=True), labels=range(n_labels))),
         brier=brier_score(true, scores),
         ece=expected_calibration_error(true, scores),
     )
@@ -151,18 +159,27 @@ def macro_f1_of(confusions: npt.NDArray[Any]) -> Floats:
     return _macro_scores(confusions)[2]
 
 
+def macro_f1(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], *, n_labels: int) -> float:
+    """Return the macro-F1 of predicted labels of shape (n,)."""
+    return float(macro_f1_of(confusion_counts(labels, predicted, n_labels=n_labels)[None])[0])
+
+
 def accuracy_of(confusions: npt.NDArray[Any]) -> Floats:
     """Return the accuracy of each of `confusions`, of shape (m, n_labels, n_labels)."""
     accuracy: Floats = np.trace(confusions, axis1=1, axis2=2) / confusions.sum(axis=(1, 2))
     return accuracy
 
 
-def wilson_interval(hits: int, rows: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's score interval of a share (Wilson 1927, JASA 22, 209-212), within 0 and 1 even for small sets."""
+def wilson_interval(hits: int, rows: int, *, confidence: float = CONFIDENCE, design_effect: float = 1.0) -> Interval:
+    """Return Wilson's score interval of a share (Wilson 1927, JASA 22, 209-212), within 0 and 1 even for small sets.
+
+    With a `design_effect` above 1 it is that of `rows` / `design_effect` independent rows (Dean and Pagano 2015,
+    Journal of Survey Statistics and Methodology 3, 484-503, recommend it for clustered data).
+    """
     z = float(norm.ppf(0.5 + confidence / 2))
-    share = hits / rows
-    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5
+    share, effective = hits / rows, rows / design_effect
+    centre = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z / (1 + z**2 / effective) * (share * (1 - share) / effective + z**2 / (4 * effective**2)) ** 0.5
     # Rounding may push a bound past the share itself if it is 0 or 1.
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 

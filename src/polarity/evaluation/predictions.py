@@ -15,6 +15,8 @@ from polarity.inference.predictor import Predict
 from polarity.text.tweets import FloatArray, IntArray
 
 PREFIX = "p_"
+KEY = "key"
+"""Column with the key of each tweet's text; see `polarity.data.splits`."""
 CHUNK_ROWS = 4096
 
 
@@ -46,9 +48,24 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def groups(self) -> IntArray | None:
+        """A number for each tweet, of shape (n,), equal for tweets with the same `key`; None without that column."""
+        if KEY not in self.columns:
+            return None
+        codes: IntArray = pd.factorize(self.columns[KEY])[0].astype(np.int64)
+        return codes
+
     def measure(self, *, seed: int, resamples: int = 1000) -> Metrics:
         """Compute the metrics of these predictions; see `polarity.evaluation.metrics.measure`."""
-        return measure(self.labels, self.probabilities, label_names=self.label_names, seed=seed, resamples=resamples)
+        return measure(
+            self.labels,
+            self.probabilities,
+            label_names=self.label_names,
+            seed=seed,
+            resamples=resamples,
+            groups=self.groups,
+        )
 
     def write(self, path: Path) -> Path:
         """Write Parquet with `label`, `predicted`, one `p_<label>` per label, and the other columns."""

@@ -131,13 +131,15 @@ def _comparisons(tests: Mapping[str, Predictions]) -> tuple[PairedComparison, ..
         return ()
     first = next(iter(tests.values()))
     answers = {name: of.predicted for name, of in tests.items()}
-    return compare_all(first.labels, answers, n_labels=len(first.label_names), seed=SEED)
+    return compare_all(first.labels, answers, n_labels=len(first.label_names), seed=SEED, groups=first.groups)
 
 
 def _in_words(comparison: PairedComparison) -> str:
     """Explain a comparison to a reader without a statistics background."""
     if comparison.macro_f1.inconclusive:
         return "The difference may be due to chance."
+    if not comparison.significant:
+        return "Not significant after the correction for the number of pairs."
     better, worse = comparison.first, comparison.second
     if comparison.macro_f1.value < 0:
         better, worse = worse, better

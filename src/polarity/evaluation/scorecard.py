@@ -18,6 +18,7 @@ from polarity.evaluation.metrics import Metrics
 from polarity.evaluation.predictions import Predictions, predict_rows
 from polarity.evaluation.slices import slice_metrics
 from polarity.families.packaging import load_predictor
+from polarity.text.tweets import IntArray
 
 METRICS_FILE = "metrics.json"
 SLICES_FILE = "slices.json"
@@ -54,6 +55,7 @@ def write_scorecard(
     *,
     label_names: Sequence[str],
     seed: int,
+    among: Mapping[str, IntArray] | None = None,
     max_rows: Mapping[str, int] | None = None,
     sliced: Sequence[str] = (),
 ) -> Scorecard:
@@ -71,8 +73,11 @@ def write_scorecard(
         The class set.
     seed : int
         Seed of the bootstrap and of the sampling of large splits.
+    among : mapping of str to int array, optional
+        The rows of a split to choose from, by split, e.g. those that the model was fitted on. Default: all.
     max_rows : mapping of str to int, optional
-        Maximum number of rows to evaluate, by split (the training split is large and adds little).
+        Maximum number of rows to evaluate, by split (the training split is large and adds little); they are drawn at
+        random.
     sliced : sequence of str
         Splits that are also measured by slice.
     """
@@ -80,6 +85,8 @@ def write_scorecard(
     metrics, slices = {}, {}
     for split, path in splits.items():
         rows = pd.read_parquet(path)
+        if among and split in among:
+            rows = rows.iloc[among[split]].reset_index(drop=True)
         limit = (max_rows or {}).get(split, len(rows))
         if len(rows) > limit:
             rows = rows.sample(limit, random_state=seed).sort_index().reset_index(drop=True)

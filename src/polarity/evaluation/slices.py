@@ -68,10 +68,11 @@ def slice_metrics(
         `{slice: {value: Metrics}}`.
     """
     measured: dict[str, dict[str, Metrics]] = {}
+    texts = predictions.groups
     for name, values in slice_values(predictions.columns).items():
         found = np.array(values, dtype=object)
         known = sorted({value for value in values if value is not None}, key=_number_first)
-        groups = {value: np.flatnonzero(found == value) for value in known}
+        places = {value: np.flatnonzero(found == value) for value in known}
         of_slice = {
             value: measure(
                 predictions.labels[rows],
@@ -79,8 +80,9 @@ def slice_metrics(
                 label_names=predictions.label_names,
                 seed=seed,
                 resamples=resamples,
+                groups=None if texts is None else texts[rows],
             )
-            for value, rows in groups.items()
+            for value, rows in places.items()
             if len(rows) >= min_rows
         }
         if of_slice:

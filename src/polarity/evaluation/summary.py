@@ -27,7 +27,10 @@ class DataSummary(_Record):
 
 
 class ModelSummary(_Record):
-    """One candidate of a run; `train`, `validation` and `test` are METRICS as defined in the design."""
+    """One candidate of a run; `train`, `validation` and `test` are METRICS as defined in the design.
+
+    `train_rows` is the number of tweets that it was fitted on, and `train` is measured on these or a sample of them.
+    """
 
     name: str
     family: str
@@ -37,6 +40,7 @@ class ModelSummary(_Record):
     mlflow_run_id: str
     size_bytes: int
     latency_ms_p95: float
+    """The machine that the latency was measured on; empty in runs of before it was recorded."""
     train: dict[str, Any]
     validation: dict[str, Any]
     test: dict[str, Any]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
 
 from polarity.evaluation.comparison import Difference
+
+Role = Literal["champion", "reference"]
+Basis = Literal["first", "superior", "not inferior", "requested", "rollback"]
+"""On what grounds a version becomes champion."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Standing:
     size_bytes: int
     objections: tuple[str, ...]
     behind_best: Difference | None
+    latency_machine: str = ""
 
     @property
     def eligible(self) -> bool:
@@ -31,19 +36,40 @@ class Standing:
 
 @dataclass(frozen=True)
 class ChampionComparison:
-    """Macro-F1 of the selected candidate against the champion's on the same test tweets; candidate minus champion."""
+    """Macro-F1 of the selected candidate against an earlier model's on the same test tweets; candidate minus opponent.
 
-    champion: str
+    `role` says which model the opponent is: the champion, or the reference (the best former champion since the last
+    superior promotion). `left_out` is the number of test tweets that the opponent learned from, which count for
+    neither. `on_test_set` and `against_reference` count the decisions on this test set and against this reference, and
+    `level` is the one-sided error level that they leave for this one.
+    """
+
+    opponent: str
+    role: Role
     rows: int
+    left_out: int
     macro_f1: float
-    champion_macro_f1: float
+    opponent_macro_f1: float
     difference: Difference
     margin: float
+    level: float
+    on_test_set: int
+    against_reference: int
+
+    @property
+    def bound(self) -> float:
+        """The lower confidence bound of the difference at the decision's level."""
+        return self.difference.lower_bound(self.level)
 
     @property
     def not_worse(self) -> bool:
-        """Whether the whole interval of the difference lies above minus the margin (non-inferiority)."""
-        return self.difference.interval[0] > -self.margin
+        """Whether the difference is shown to be above minus the margin (non-inferiority)."""
+        return self.bound > -self.margin
+
+    @property
+    def superior(self) -> bool:
+        """Whether the difference is shown to be above zero."""
+        return self.bound > 0
 
 
 @dataclass(frozen=True)
@@ -52,7 +78,9 @@ class Verdict:
 
     `selected` is `None` if no candidate meets the limits. `champion_before`
     is the current champion, if any. `promote` indicates whether `selected`
-    should replace it, and `reason` explains why in plain language.
+    should replace it, `basis` on what grounds, and `reason` explains why in
+    plain language. `comparisons` are the comparisons with the champion and, if that
+    is another model, the reference.
     """
 
     selected: str | None
@@ -60,7 +88,8 @@ class Verdict:
     reason: str
     standings: tuple[Standing, ...]
     champion_before: str | None = None
-    against_champion: ChampionComparison | None = None
+    basis: Basis = "first"
+    comparisons: tuple[ChampionComparison, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as JSON-compatible types."""

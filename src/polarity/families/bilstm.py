@@ -29,8 +29,9 @@ from polarity.families.protocol import (
     PackagedModel,
     Profiles,
     SearchSpace,
+    section_name,
 )
-from polarity.families.sampling import class_weights, stratified_subsample
+from polarity.families.sampling import class_weights
 from polarity.inference.package import ModelManifest, file_digest
 from polarity.inference.placement import Placement
 from polarity.inference.scorers import GRAPH, graph_of
@@ -140,7 +141,7 @@ class Bilstm(Family[BilstmConfig]):
         if isinstance(section.vectors, Path):
             return check_vectors(section.vectors).remarks
         if section.vectors is None:
-            return [f"{model} learns its own word vectors, because --{model}.vectors is not set."]
+            return [f"{model} learns its own word vectors, because --{section_name(model)}.vectors is not set."]
         return []
 
 
@@ -171,14 +172,13 @@ class BilstmClassifier:
         Raises
         ------
         ConfigurationError
-            If the vectors file cannot be read.
+            If the vectors file cannot be read, or the loss becomes NaN or infinite.
         """
         with Heartbeat(progress) as report:
             return self._fit(train, validation, report)
 
     def _fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedBilstm:
         config = self._config
-        train = stratified_subsample(train, config.train_rows, seed=self._seed)
         tokens = [
             tokenize(text) for text in CountedReads(train.texts, lambda reads: progress(0.02 * reads, "tokenizing"))
         ]
@@ -212,6 +212,7 @@ class BilstmClassifier:
             epochs=config.epochs,
             steps=steps,
             start=0.12,
+            diverged=f"Lower --{section_name(self._name)}.learning_rate, which is {config.learning_rate:g}.",
             patience=config.patience,
         )
         network.keras.fit(

@@ -8,17 +8,24 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from polarity.families.progress import Progress
 from polarity.families.protocol import History
 from polarity.families.registry import family_named
+from polarity.families.sampling import stratified_rows
 from polarity.text.tweets import Tweets
 
 PACKAGED = "packaged"
 FIT_FILE = "fit.json"
+TRAINING_ROWS = "training_rows.npy"
+"""The rows of the training split's file that the model was fitted on: int64, ascending."""
 
 
 def fit_model(job: dict[str, Any], progress: Progress) -> None:
-    """Fit and export a model, and write a record of the fit.
+    """Fit and export a model, and write a record of the fit and the rows that it used.
+
+    The subsample of `train_rows` is drawn here, for every family, so that the rows are known whatever the family does.
 
     Parameters
     ----------
@@ -30,8 +37,11 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     """
     name, folder = job["name"], Path(job["folder"])
     family = family_named(job["family"])
-    classifier = family.classifier(family.section.model_validate(job["section"]), name=name, seed=job["seed"])
+    section = family.section.model_validate(job["section"])
+    classifier = family.classifier(section, name=name, seed=job["seed"])
     train = Tweets.read(Path(job["train"]), job["labels"])
+    rows = stratified_rows(train, section.train_rows, seed=job["seed"])
+    train = train.take(rows)
     validation = Tweets.read(Path(job["validation"]), job["labels"])
 
     def report(fraction: float, message: str, **metrics: float) -> None:
@@ -42,12 +52,12 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     seconds = perf_counter() - started
     progress(0.95, "packaging")
     packaged = fitted.export(folder / PACKAGED)
-    limit = job["section"].get("train_rows") or len(train)
+    np.save(folder / TRAINING_ROWS, rows)
     record = {
         "name": name,
         "family": family.name,
         "train_seconds": seconds,
-        "train_rows": min(len(train), limit),
+        "train_rows": len(rows),
         "size_bytes": packaged.size_bytes,
         "precision": packaged.precision,
         "history": asdict(fitted.history),

@@ -14,7 +14,7 @@ from polarity.families.calibration import fit_temperature, loss_and_accuracy
 from polarity.families.packaging import write_package
 from polarity.families.progress import REPORT_EVERY_S, CountedReads, Progress
 from polarity.families.protocol import Family, History, ModelSection, PackagedModel, SearchSpace
-from polarity.families.sampling import stratified_subsample
+from polarity.families.sampling import stratified_rows
 from polarity.families.tfidf import column_per_label, linear_model, ngram_features, telling_words
 from polarity.inference.package import ModelManifest
 from polarity.inference.placement import Placement
@@ -97,7 +97,6 @@ class LogisticClassifier:
         from sklearn.pipeline import Pipeline
 
         config = self._config
-        train = stratified_subsample(train, config.train_rows, seed=self._seed)
         features = ngram_features(
             config.word_ngrams,
             config.char_ngrams,
@@ -113,10 +112,13 @@ class LogisticClassifier:
         estimator = LogisticRegression(
             C=config.c, class_weight=config.class_weight, max_iter=config.max_iter, tol=config.tolerance
         )
+        # a random sample: the first rows of a file sorted by label have one class
+        of_train = stratified_rows(train, CURVE_ROWS, seed=self._seed)
+        of_validation = stratified_rows(validation, CURVE_ROWS, seed=self._seed)
         curve = _Curve(
             parts={
-                "": (x_train[:CURVE_ROWS], train.labels[:CURVE_ROWS]),
-                "validation_": (x_validation[:CURVE_ROWS], validation.labels[:CURVE_ROWS]),
+                "": (x_train[of_train], train.labels[of_train]),
+                "validation_": (x_validation[of_validation], validation.labels[of_validation]),
             },
             max_iter=config.max_iter,
             progress=progress,

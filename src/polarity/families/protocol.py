@@ -35,6 +35,11 @@ class ModelSection(Section):
 S = TypeVar("S", bound=ModelSection)
 
 
+def section_name(model: str) -> str:
+    """The section of the configuration with a model's options, e.g. `bilstm_word2vec`."""
+    return model.replace("-", "_")
+
+
 @dataclass(frozen=True)
 class History:
     """The learning curve: the metrics of each epoch (or search step)."""
@@ -89,7 +94,11 @@ class Classifier(Protocol):
     """An unfitted model."""
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedClassifier:
-        """Fit on `train`; `validation` may be used for early stopping and calibration. Nothing else is read."""
+        """Fit on `train`; `validation` may be used for early stopping and calibration. Nothing else is read.
+
+        `train` is already the subsample of the option `train_rows`. All of it counts as what the model learned from:
+        its training metrics are measured on these tweets.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from polarity.text.tweets import Tweets
+from polarity.text.tweets import IntArray, Tweets
 
 
 def stratified_subsample(tweets: Tweets, rows: int | None, *, seed: int) -> Tweets:
@@ -21,6 +21,13 @@ def stratified_subsample(tweets: Tweets, rows: int | None, *, seed: int) -> Twee
     """
     if rows is None or rows >= len(tweets):
         return tweets
+    return tweets.take(stratified_rows(tweets, rows, seed=seed))
+
+
+def stratified_rows(tweets: Tweets, rows: int | None, *, seed: int) -> IntArray:
+    """Return the positions of the tweets that `stratified_subsample` draws, in ascending order."""
+    if rows is None or rows >= len(tweets):
+        return np.arange(len(tweets), dtype=np.int64)
     random = np.random.default_rng(seed)
     order = random.permutation(len(tweets))
     by_class = [order[tweets.labels[order] == label] for label in range(len(tweets.label_names))]
@@ -30,7 +37,7 @@ def stratified_subsample(tweets: Tweets, rows: int | None, *, seed: int) -> Twee
     for label in np.argsort(counts - shares, kind="stable")[: rows - counts.sum()]:
         counts[label] += 1
     chosen = np.concatenate([members[:count] for members, count in zip(by_class, counts, strict=True)])
-    return tweets.take(np.sort(chosen))
+    return np.sort(chosen)
 
 
 def class_weights(tweets: Tweets) -> dict[int, float]:

@@ -29,8 +29,9 @@ from polarity.families.protocol import (
     PackagedModel,
     Profiles,
     SearchSpace,
+    section_name,
 )
-from polarity.families.sampling import class_weights, stratified_subsample
+from polarity.families.sampling import class_weights
 from polarity.inference.package import ModelManifest, Precision, file_digest
 from polarity.inference.placement import Placement
 from polarity.inference.scorers import GRAPH, graph_of
@@ -184,7 +185,7 @@ class TransformerClassifier:
         Raises
         ------
         ConfigurationError
-            If the encoder is unavailable.
+            If the encoder is unavailable, or the loss becomes NaN or infinite.
         """
         with Heartbeat(progress) as report:
             return self._fit(train, validation, report)
@@ -193,7 +194,6 @@ class TransformerClassifier:
         from polarity.families.encoders import resolve_encoder
 
         config = self._config
-        train = stratified_subsample(train, config.train_rows, seed=self._seed)
         encoder = resolve_encoder(config.encoder, self._family.layout)
 
         progress(0.0, "starting TensorFlow")
@@ -226,6 +226,7 @@ class TransformerClassifier:
             epochs=config.epochs,
             steps=-(-len(ids) // config.batch_size),
             start=0.05,
+            diverged=f"Lower --{section_name(self._name)}.learning_rate, which is {config.learning_rate:g}.",
         )
         learner.fit_onecycle(
             config.learning_rate,

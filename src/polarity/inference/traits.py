@@ -45,7 +45,7 @@ class Traits:
         The same data and options give a bit-identical model, whatever the seed. Otherwise a reproduction matches if it
         lies within the intervals, and fits with several seeds show the spread.
     exhaustive_search : bool
-        A search tries every combination of its options, however many there are.
+        A search tries every combination of its options, however many there are, and fits each to the end.
     shard_rows : int
         Tweets per shard when scoring files: a few seconds of work.
     execution : ExecutionProfile

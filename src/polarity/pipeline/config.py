@@ -36,8 +36,11 @@ from polarity.config.sections import (
     Section,
 )
 from polarity.errors import ConfigurationError
-from polarity.families.protocol import ModelSection
+from polarity.families.protocol import ModelSection, section_name
 from polarity.families.registry import families, family_of, models
+
+DEFAULT_TASK = "sentiment"
+DEMO_TASK = "demo"
 
 # Names provided by the families; Prefect's form, the help and the error messages list them.
 ModelName = Annotated[str, AfterValidator(lambda name: _one_of(name, models())), WithJsonSchema({"enum": [*models()]})]
@@ -50,11 +53,6 @@ def _one_of(name: str, known: Iterable[str]) -> str:
     if name not in known:
         raise PydanticCustomError("unknown_name", "must be one of {known}", {"known": ", ".join(known)})
     return name
-
-
-def section_name(model: str) -> str:
-    """The configuration field with a model's options."""
-    return model.replace("-", "_")
 
 
 def read_tuned(path: Path) -> dict[str, Any]:
@@ -196,8 +194,21 @@ class SelectConfig(PolicyConfig):
 class TrainConfig(LearningConfig):
     """Train, compare, select and package models."""
 
+    task: str | None = Field(None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """What the champion is champion of; candidates meet only the champion of their own task. Default: `sentiment`, and
+    `demo` for the generated corpus."""
+    line: str | None = None
+    """Name of the line of data; a champion is not replaced by a model of another line. Default: the file without the
+    numbers and dates in its name. Data that contains at least half of what the champion learned from is of its line."""
+    promote: bool = False
+    """Promote the selected model whatever the comparison with the champion says, also after a rollback from it."""
     behaviour: BehaviourConfig = BehaviourConfig()
     select: SelectConfig = SelectConfig()
+
+    @property
+    def task_name(self) -> str:
+        """The task, also if none is given."""
+        return self.task or (DEMO_TASK if self.data.source == "generated" else DEFAULT_TASK)
 
     @model_validator(mode="after")
     def _pinned_family_is_trained(self) -> Self:
@@ -244,6 +255,8 @@ class _StoredModelOptions(Section):
 
     model: str = "champion"
     """`champion`, the number of a registered version, or a folder with a packaged model."""
+    task: str | None = None
+    """The task whose champion or version it is. Default: the task that `sentiment:latest` serves."""
 
     @property
     def model_name(self) -> str:

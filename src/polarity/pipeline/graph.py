@@ -6,13 +6,12 @@ The Prefect flows run these steps, `--plan` looks them up in the store, the benc
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
+import numpy as np
 
 from polarity.bento import build as bento
 from polarity.bento.probe import probe
@@ -26,17 +25,19 @@ from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare, read_splits
 from polarity.evaluation.examination import Examination, examine
 from polarity.evaluation.latency import Latency, measure_latency
+from polarity.evaluation.machine import Machine
 from polarity.evaluation.mistakes import MistakeReport, find_mistakes
 from polarity.evaluation.prediction_gate import check_predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
 from polarity.evaluation.verdict import Verdict
-from polarity.families.fit import FIT_FILE, PACKAGED, fit_model
+from polarity.families.fit import FIT_FILE, PACKAGED, TRAINING_ROWS, fit_model
 from polarity.families.packaging import load_predictor
 from polarity.inference.package import ModelManifest, file_digest
 from polarity.pipeline.config import LearningConfig, TrainConfig
 from polarity.pipeline.isolation import run_isolated
 from polarity.pipeline.step import Decision, Node, Results, Step
 from polarity.selection.policy import Candidate, select
+from polarity.text.tweets import IntArray
 
 BENTO_FILE = "bento.json"
 GATE_FILE = "gate.json"
@@ -64,6 +65,17 @@ class Fitted:
         return record
 
     @property
+    def training_rows(self) -> IntArray:
+        """The rows of the training split's file that the model was fitted on, of shape (n,), ascending."""
+        rows: IntArray = np.load(self.folder / TRAINING_ROWS)
+        return rows
+
+    @property
+    def rows_digest(self) -> str:
+        """Digest of `training_rows`."""
+        return file_digest(self.folder / TRAINING_ROWS)
+
+    @property
     def packaged(self) -> Path:
         """The folder of the packaged model."""
         return self.folder / PACKAGED
@@ -72,15 +84,6 @@ class Fitted:
     def digest(self) -> str:
         """Digest of the packaged model; a repeated fit with the same outcome has the same digest."""
         return ModelManifest.read(self.packaged, check=False).digest
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a Bento's model came from. It is not part of the fingerprint, so it never causes a new Bento."""
-
-    card: Mapping[str, Any] = field(default_factory=dict)
-    data_digest: str | None = None
-    git_commit: str = ""
 
 
 class Ingest(Step[Snapshot]):
@@ -223,7 +226,7 @@ class Fit(Step[Fitted]):
 
 
 class Evaluate(Step[Scorecard]):
-    """A packaged model on train and validation -> its scorecard. The validation predictions pass their gate."""
+    """A packaged model on the tweets it was fitted on and on validation -> its scorecard, gated on validation."""
 
     name = "evaluate"
     needs = (Fit, Prepare)
@@ -232,9 +235,10 @@ class Evaluate(Step[Scorecard]):
     files = (SUITES / "predictions.json",)
 
     def inputs(self) -> Mapping[str, str]:
-        digests = self.result_of(Prepare).digests
+        fitted, digests = self.result_of(Fit), self.result_of(Prepare).digests
         return {
-            "model": self.result_of(Fit).digest,
+            "model": fitted.digest,
+            "training_rows": fitted.rows_digest,
             "train": digests["train"],
             "validation": digests["validation"],
         }
@@ -244,13 +248,14 @@ class Evaluate(Step[Scorecard]):
         return {"seed": config.seed, "labels": config.labels, "train_rows": config.evaluation.train_rows}
 
     def write(self, folder: Path) -> None:
-        splits, config = self.result_of(Prepare), self.config
+        fitted, splits, config = self.result_of(Fit), self.result_of(Prepare), self.config
         scorecard = write_scorecard(
-            self.result_of(Fit).packaged,
+            fitted.packaged,
             {"train": splits.path("train"), "validation": splits.path("validation")},
             folder,
             label_names=splits.labels,
             seed=config.seed,
+            among={"train": fitted.training_rows},
             max_rows={"train": config.evaluation.train_rows},
             sliced=["validation"],
         )
@@ -286,7 +291,7 @@ class Examine(Step[Examination]):
 
 
 class Time(Step[Latency]):
-    """A packaged model -> its latency for one text. Must run while nothing else does."""
+    """A packaged model -> its latency for one text on this machine. Must run while nothing else does."""
 
     name = "time"
     needs = (Fit, Prepare)
@@ -297,15 +302,16 @@ class Time(Step[Latency]):
         return {"model": self.result_of(Fit).digest}
 
     def parameters(self) -> Mapping[str, Any]:
-        return {"seed": self.config.seed}
+        return {"seed": self.config.seed, "machine": asdict(Machine.here())}
 
     def write(self, folder: Path) -> None:
-        texts = self.result_of(Prepare).read("validation").texts
-        latency = measure_latency(load_predictor(self.result_of(Fit).packaged), texts, seed=self.config.seed)
+        texts, machine = self.result_of(Prepare).read("validation").texts, Machine.here()
+        predictor = load_predictor(self.result_of(Fit).packaged, machine.threads)
+        latency = measure_latency(predictor, texts, seed=self.config.seed, machine=machine)
         (folder / LATENCY_FILE).write_text(json.dumps(asdict(latency)) + "\n")
 
     def read(self, folder: Path) -> Latency:
-        return Latency(**json.loads((folder / LATENCY_FILE).read_text()))
+        return Latency.from_dict(json.loads((folder / LATENCY_FILE).read_text()))
 
 
 class Select(Decision[Verdict]):
@@ -389,8 +395,6 @@ class Package(Step[str]):
     needs = (Select, Fit)
     libraries = ("bentoml",)
 
-    provenance = Provenance()
-
     # a family's file counts as code instead: a Bento contains all of them, but runs only one
     files = tuple(path for path in bento.sources() if path.parent.name != "families")
 
@@ -398,16 +402,7 @@ class Package(Step[str]):
         return {"model": self.result_of(Fit).digest}
 
     def write(self, folder: Path) -> None:
-        packaged, origin = folder / PACKAGED, self.provenance
-        shutil.copytree(self.result_of(Fit).packaged, packaged)
-        manifest = ModelManifest.read(packaged)
-        msgspec.structs.replace(
-            manifest,
-            card={**manifest.card, **origin.card},
-            data_digest=origin.data_digest,
-            git_commit=origin.git_commit,
-        ).write(packaged)
-        tag = bento.build(packaged)
+        tag = bento.build(self.result_of(Fit).packaged)
         probe(tag)
         (folder / BENTO_FILE).write_text(json.dumps({"tag": tag}) + "\n")
 
@@ -444,6 +439,7 @@ def candidate(model: str, results: Results) -> Candidate:
         size_bytes=fitted.record["size_bytes"],
         validation=scorecard.predictions("validation"),
         objections=objections(scorecard, results[Examine.name]),
+        latency_machine=str(results[Time.name].machine),
     )
 
 

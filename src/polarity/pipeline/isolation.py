@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from polarity import errors
-from polarity.errors import PolarityError, ServiceUnavailable
+from polarity.errors import PolarityError, ProcessKilled, ServiceUnavailable
 from polarity.pipeline.faults import as_polarity_error
 
 Listener = Callable[[float, str, Mapping[str, float]], None]
@@ -60,9 +60,10 @@ def run_isolated(
     Raises
     ------
     PolarityError
-        The child's error, of the same class.
-    ServiceUnavailable
-        If the child was killed, timed out or crashed: worth a retry.
+        The child's error, of the same class; or the child timed out, which is not worth a retry: the same work takes as
+        long again.
+    ProcessKilled, ServiceUnavailable
+        If the child was killed or crashed: worth a retry.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job_file, log_file = folder / "job.json", folder / "log.txt"
@@ -105,13 +106,16 @@ def run_isolated(
         kind = getattr(errors, failure["error"], PolarityError)
         raise kind(failure["message"])
     if timed_out:
-        raise ServiceUnavailable(f"{function} (process {child.pid}) was killed at its timeout of {timeout_s:g} s.")
-    if code < 0:
-        raise ServiceUnavailable(f"{function} (process {child.pid}) was killed by {signal.Signals(-code).name}.")
+        raise PolarityError(
+            f"{function} (process {child.pid}) was killed at its timeout of {timeout_s:g} s. If it only needs more "
+            "time, raise --faults.fit_timeout_s, or reduce train_rows or the epochs of the model."
+        )
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-    raise ServiceUnavailable(
-        f"{function} (process {child.pid}) crashed with exit code {code}. The end of its log:\n{tail}"
-    )
+    ending = f" The end of its log:\n{tail}" if tail else ""
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise ProcessKilled(f"{function} (process {child.pid}) was killed by {name}.{ending}", name)
+    raise ServiceUnavailable(f"{function} (process {child.pid}) crashed with exit code {code}.{ending}")
 
 
 def child_main() -> None:

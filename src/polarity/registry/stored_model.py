@@ -19,13 +19,15 @@ class StoredModel:
     manifest: ModelManifest
 
 
-def find_model(name: str) -> StoredModel:
+def find_model(name: str, task: str | None = None) -> StoredModel:
     """Find a packaged model by name.
 
     Parameters
     ----------
     name : str
         `champion`, the number of a registered version, or a folder with a packaged model.
+    task : str, optional
+        Of the champion or version. Default: the one that `sentiment:latest` serves.
 
     Raises
     ------
@@ -35,14 +37,14 @@ def find_model(name: str) -> StoredModel:
     folder = Path(name)
     if (folder / MANIFEST).is_file():
         return StoredModel(str(folder), folder, ModelManifest.read(folder))
-    registry = Registry.open()
+    registry = Registry.open(task=task)
     versions = {str(version.number): version for version in registry.versions()}
     version = registry.champion() if name == "champion" else versions.get(name)
     if version is None:
         known = ", ".join(f"{number} ({found.name})" for number, found in versions.items()) or "none yet; train first"
         raise ConfigurationError(
             f"There is no model {name!r}. Give `champion`, a registered version or the folder of a packaged model. "
-            f"Versions: {known}."
+            f"Versions of the task {registry.task}: {known}."
         )
     packaged = registry.packaged(version)
     return StoredModel(str(version), packaged, ModelManifest.read(packaged))

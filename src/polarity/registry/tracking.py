@@ -6,13 +6,16 @@ import json
 import os
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
+
+import psutil
 
 from polarity.config.settings import settings
 from polarity.evaluation.metrics import Metrics
@@ -22,6 +25,10 @@ from polarity.registry.mlflow_client import connect, lock, system_metrics, trans
 EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
 PROCESS = "polarity.process"
+HEARTBEAT = "polarity.heartbeat"
+HEARTBEAT_S = 60.0
+EXPIRY_S = 15 * 60.0
+"""A run of another machine counts as abandoned after so long without a heartbeat: its machine is gone, or cut off."""
 BATCH = 100
 PARAM_LENGTH = 500
 NOTE_LENGTH = 5000
@@ -150,6 +157,26 @@ class Tracker:
         self.log_metrics(run_id, metrics)
         self.finish(run_id)
         return run_id
+
+    @contextmanager
+    def heartbeat(self, *, interval_s: float = HEARTBEAT_S) -> Iterator[None]:
+        """Say on the parent run, while the block lasts, that the flow is alive; also after MLflow was away."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while True:
+                with suppress(Exception):  # MLflow is away: the next one counts
+                    connect(self.uri).set_tag(self.run_id, HEARTBEAT, str(time.time()))
+                if over.wait(interval_s):
+                    return
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(interval_s)
 
     @contextmanager
     def system_metrics(self, run_id: str, *, interval_s: float = 2.0) -> Iterator[None]:
@@ -283,8 +310,8 @@ def epoch_numbers(history: History) -> list[int]:
 class Attempt:
     """A run that MLflow lists as running.
 
-    `process` is the id of the process that writes it, or None if that runs on a different machine; `started_s` is
-    the start time in seconds since the epoch.
+    `process` is the id of the process that writes it, or None if that runs on a different machine; `started_s` and
+    `heartbeat_s` are the times of its start and of its flow's last heartbeat, in seconds since the epoch.
     """
 
     uri: str
@@ -292,6 +319,17 @@ class Attempt:
     name: str
     process: int | None
     started_s: float
+    heartbeat_s: float
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the flow that writes it is alive: its process, or on another machine its heartbeat."""
+        if self.process is None:
+            return time.time() - self.heartbeat_s < EXPIRY_S
+        try:
+            return bool(psutil.Process(self.process).create_time() <= self.started_s + 1)
+        except psutil.Error:
+            return False
 
     @translate_mlflow_errors
     def mark_killed(self) -> None:
@@ -306,11 +344,15 @@ def running_attempts(uri: str, experiment: str = EXPERIMENT) -> list[Attempt]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
+    running = list(client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"))
+    beats = {run.info.run_id: float(run.data.tags.get(HEARTBEAT, 0)) for run in running}
     attempts = []
-    for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+    for run in running:
         host, _, process = run.data.tags.get(PROCESS, "").partition("/")
         here = int(process) if host == platform.node() and process.isdigit() else None
-        attempts.append(Attempt(uri, run.info.run_id, run.info.run_name, here, run.info.start_time / 1000))
+        started_s = run.info.start_time / 1000
+        beat = max(started_s, beats.get(run.data.tags.get(PARENT, run.info.run_id), 0.0))
+        attempts.append(Attempt(uri, run.info.run_id, run.info.run_name, here, started_s, beat))
     return attempts
 
 

@@ -1,4 +1,4 @@
-"""Registered versions of the model `sentiment`, and the alias of the champion."""
+"""Registered versions of a task's model, and the alias of the champion."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from polarity.config.settings import settings
 from polarity.errors import ArtifactError
+from polarity.pipeline.config import DEFAULT_TASK
 from polarity.registry.mlflow_client import connect, delete_artifacts, lock, translate_mlflow_errors
+from polarity.registry.tasks import CHAMPION, model_name, served_task
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-MODEL = "sentiment"
-CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,35 @@ class Version:
 
 @dataclass(frozen=True)
 class Registry:
-    """MLflow's registry of the model `sentiment`.
+    """MLflow's registry of the model of one task.
 
     Parameters
     ----------
     uri : str
         URI of MLflow's tracking store, which also holds the registry.
+    task : str
     """
 
     uri: str
+    task: str = DEFAULT_TASK
 
     @classmethod
-    def open(cls, uri: str | None = None) -> Registry:
-        """The registry at `uri`, by default that of `polarity.config.settings`."""
-        return cls(uri or settings().tracking_uri)
+    def open(cls, uri: str | None = None, *, task: str | None = None) -> Registry:
+        """The registry of a task, by default of the one that is served.
+
+        Parameters
+        ----------
+        uri : str, optional
+            Default: that of `polarity.config.settings`.
+        task : str, optional
+        """
+        uri = uri or settings().tracking_uri
+        return cls(uri, task or served_task(uri))
+
+    @property
+    def model(self) -> str:
+        """The name of the registered model in MLflow."""
+        return model_name(self.task)
 
     @translate_mlflow_errors
     def register(
@@ -81,17 +95,17 @@ class Registry:
         with lock(self.uri):
             if known := self.find(fingerprint):
                 return known
-            if not client.search_registered_models(f"name='{MODEL}'"):
-                client.create_registered_model(MODEL, description="Classifiers of the sentiment of tweets.")
+            if not client.search_registered_models(f"name='{self.model}'"):
+                client.create_registered_model(self.model, description=f"Tweet classifiers of the task {self.task!r}.")
             kept = {**(tags or {}), "candidate": name, "family": family, "fingerprint": fingerprint}
-            return _version(client.create_model_version(MODEL, model_uri, run_id=run_id, tags=kept))
+            return _version(client.create_model_version(self.model, model_uri, run_id=run_id, tags=kept))
 
     @translate_mlflow_errors
     def find(self, fingerprint: str) -> Version | None:
         """The version with this fingerprint, or None."""
         if "'" in fingerprint:
             raise ValueError(f"Got fingerprint={fingerprint!r}; it must not contain a quote.")
-        found = connect(self.uri).search_model_versions(f"name='{MODEL}' and tags.fingerprint='{fingerprint}'")
+        found = connect(self.uri).search_model_versions(f"name='{self.model}' and tags.fingerprint='{fingerprint}'")
         return _version(found[0]) if found else None
 
     @translate_mlflow_errors
@@ -106,21 +120,42 @@ class Registry:
         found = [v for v in self.versions() if v.number == number]
         if not found:
             known = [v.number for v in self.versions()]
-            raise ArtifactError(f"Version {number} of {MODEL!r} does not exist; registered are {known or 'none yet'}.")
+            registered = f"registered are {known or 'none yet'}"
+            raise ArtifactError(f"Version {number} of {self.model!r} does not exist; {registered}.")
         return found[0]
 
     @translate_mlflow_errors
     def versions(self) -> tuple[Version, ...]:
         """All versions, newest first."""
-        found = connect(self.uri).search_model_versions(f"name='{MODEL}'", order_by=["version_number DESC"])
+        found = connect(self.uri).search_model_versions(f"name='{self.model}'", order_by=["version_number DESC"])
         return tuple(_version(v) for v in found)
 
     @translate_mlflow_errors
     def tag(self, number: int, tags: Mapping[str, str]) -> Version:
         """Set tags of a version, e.g. the `bento` built from it."""
         for key, value in tags.items():
-            connect(self.uri).set_model_version_tag(MODEL, str(number), key, value)
+            connect(self.uri).set_model_version_tag(self.model, str(number), key, value)
         return self.version(number)
+
+    @translate_mlflow_errors
+    def untag(self, number: int, *keys: str) -> Version:
+        """Remove tags of a version, where it has them."""
+        present = self.version(number).tags
+        for key in keys:
+            if key in present:
+                connect(self.uri).delete_model_version_tag(self.model, str(number), key)
+        return self.version(number)
+
+    @translate_mlflow_errors
+    def note(self, key: str) -> str | None:
+        """A tag of the registered model as a whole, or None."""
+        found = connect(self.uri).search_registered_models(f"name='{self.model}'")
+        return found[0].tags.get(key) if found else None
+
+    @translate_mlflow_errors
+    def write_note(self, key: str, value: str) -> None:
+        """Set a tag of the registered model as a whole."""
+        connect(self.uri).set_registered_model_tag(self.model, key, value)
 
     @translate_mlflow_errors
     def remove(self, version: Version) -> None:
@@ -134,8 +169,8 @@ class Registry:
         if version == self.champion():
             raise ValueError(f"Cannot remove {version}: it is the champion.")
         client = connect(self.uri)
-        model_id = client.get_model_version(MODEL, str(version.number)).model_id
-        client.delete_model_version(MODEL, str(version.number))
+        model_id = client.get_model_version(self.model, str(version.number)).model_id
+        client.delete_model_version(self.model, str(version.number))
         if model_id:
             delete_artifacts(client.get_logged_model(model_id).artifact_location)
             client.delete_logged_model(model_id)
@@ -143,7 +178,7 @@ class Registry:
     @translate_mlflow_errors
     def champion(self) -> Version | None:
         """The version with the alias `champion`, or None."""
-        found = connect(self.uri).search_registered_models(f"name='{MODEL}'")
+        found = connect(self.uri).search_registered_models(f"name='{self.model}'")
         number = found[0].aliases.get(CHAMPION) if found else None
         return self.version(int(number)) if number else None
 
@@ -159,9 +194,9 @@ class Registry:
         before = self.champion()
         client = connect(self.uri)
         if number is not None:
-            client.set_registered_model_alias(MODEL, CHAMPION, str(self.version(number).number))
+            client.set_registered_model_alias(self.model, CHAMPION, str(self.version(number).number))
         elif before is not None:
-            client.delete_registered_model_alias(MODEL, CHAMPION)
+            client.delete_registered_model_alias(self.model, CHAMPION)
         return before
 
     @translate_mlflow_errors
@@ -181,7 +216,7 @@ class Registry:
         connect(self.uri)
         target = None if scratch is None else str(scratch)
         try:
-            saved = Path(download_artifacts(artifact_uri=f"models:/{MODEL}/{version.number}", dst_path=target))
+            saved = Path(download_artifacts(artifact_uri=f"models:/{self.model}/{version.number}", dst_path=target))
         except (MlflowException, OSError) as error:
             raise ArtifactError(f"Cannot get the artefacts of {version}: {error}. Train it again.") from error
         found = sorted(saved.glob("data/*/model.json"))
@@ -195,7 +230,7 @@ def _version(found: ModelVersion) -> Version:
     return Version(
         number=int(found.version),
         run_id=found.run_id or "",
-        name=tags.get("candidate", MODEL),
+        name=tags.get("candidate", found.name),
         family=tags.get("family", ""),
         fingerprint=tags.get("fingerprint", ""),
         bento=tags.get("bento"),

@@ -1,17 +1,21 @@
-"""The policy: which candidate is selected, and whether it replaces the current champion."""
+"""The policy: which candidate of a run is selected, by validation and by its costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from scipy.stats import norm
 
 from polarity.config.sections import PolicyConfig
 from polarity.evaluation.comparison import Difference, paired_differences
-from polarity.evaluation.metrics import confusion_counts, macro_f1_of
+from polarity.evaluation.metrics import macro_f1
 from polarity.evaluation.predictions import Predictions
-from polarity.evaluation.verdict import ChampionComparison, Standing, Verdict
+from polarity.evaluation.verdict import Standing, Verdict
 
 MEGABYTE = 1_000_000
+EQUIVALENCE_ERROR = 0.05
+"""Probability that a candidate which is worse by the equivalence margin is taken for an equivalent one."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Candidate:
         Predictions of the packaged model on the validation split.
     objections : tuple of str
         Reasons not to promote it whatever its score, e.g. a behaviour test below its limit.
+    latency_machine : str
+        The machine on which the latency was measured; all candidates must have the same.
     """
 
     name: str
@@ -37,21 +43,26 @@ class Candidate:
     size_bytes: int
     validation: Predictions
     objections: tuple[str, ...] = ()
+    latency_machine: str = ""
 
 
 def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) -> Verdict:
     """Select among `candidates`, all measured on the same validation tweets.
 
-    Candidates outside the limits, or not of the pinned family, are excluded. The
-    rest are compared with the one that has the best validation macro-F1: a
-    candidate is equivalent to it if the paired-bootstrap interval of their
-    difference includes zero. Of the equivalent candidates the cheapest is
-    selected: the lowest p95 latency, then the smallest size.
+    Candidates outside the limits, or not of the pinned family, are excluded. Of
+    the rest, the one with the best validation macro-F1 is selected, unless a
+    cheaper one (lower p95 latency, then smaller size) is shown to be equivalent:
+    the lower confidence bound of its difference from the best lies above minus
+    the equivalence margin (one side of Schuirmann's two one-sided tests, 1987,
+    J. Pharmacokinetics and Biopharmaceutics 15, 657-680; a candidate with the
+    best score can only be worse on the other side). The error level of 5 % is
+    shared by all cheaper candidates (Bonferroni). A difference that may be
+    chance does not show equivalence.
 
     Raises
     ------
     ValueError
-        If there are no candidates, or they were measured on different tweets.
+        If there are no candidates, or they were measured on different tweets or machines.
     """
     if not candidates:
         raise ValueError("Got no candidates; at least one is required.")
@@ -60,8 +71,12 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
         if not (len(candidate.validation) == len(truth) and (candidate.validation.labels == truth).all()):
             raise ValueError(f"Got {candidate.name!r} measured on different tweets than {candidates[0].name!r}.")
 
+    machines = {candidate.latency_machine for candidate in candidates}
+    if len(machines) > 1:
+        raise ValueError(f"Got latencies of different machines ({'; '.join(machines)}); they cannot be compared.")
     objections = {candidate.name: _objections(candidate, policy) for candidate in candidates}
-    scores = {candidate.name: _macro_f1(candidate.validation) for candidate in candidates}
+    n_labels = len(candidates[0].validation.label_names)
+    scores = {c.name: macro_f1(truth, c.validation.predicted, n_labels=n_labels) for c in candidates}
     eligible = sorted((c for c in candidates if not objections[c.name]), key=lambda c: (-scores[c.name], _cost(c)))
     best = eligible[0] if eligible else None
 
@@ -72,9 +87,10 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
                 truth,
                 candidate.validation.predicted,
                 best.validation.predicted,
-                n_labels=len(best.validation.label_names),
+                n_labels=n_labels,
                 seed=seed,
                 resamples=policy.resamples,
+                groups=candidate.validation.groups,
             )
     standings = tuple(
         Standing(
@@ -85,6 +101,7 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
             size_bytes=candidate.size_bytes,
             objections=objections[candidate.name],
             behind_best=behind.get(candidate.name),
+            latency_machine=candidate.latency_machine,
         )
         for candidate in sorted(candidates, key=lambda c: (bool(objections[c.name]), -scores[c.name]))
     )
@@ -92,84 +109,15 @@ def select(candidates: Sequence[Candidate], policy: PolicyConfig, *, seed: int) 
         objected = "; ".join(f"{standing.name}: {', '.join(standing.objections)}" for standing in standings)
         return Verdict(None, promote=False, reason=f"No candidate can be selected. {objected}.", standings=standings)
 
-    equivalent = [c for c in eligible if c is best or behind[c.name].inconclusive]
-    chosen = min(equivalent, key=_cost)
+    cheaper = [c for c in eligible if _cost(c) < _cost(best)]
+    level = EQUIVALENCE_ERROR / max(1, len(cheaper))
+    equivalent = [c for c in cheaper if behind[c.name].lower_bound(level) > -policy.equivalence]
+    chosen = min([best, *equivalent], key=_cost)
     return Verdict(
         selected=chosen.name,
         promote=True,
-        reason=_reason(chosen, best, equivalent, eligible, scores, behind),
+        reason=_reason(chosen, best, cheaper, eligible, scores, behind, policy.equivalence, level),
         standings=standings,
-    )
-
-
-def compare_with_champion(
-    verdict: Verdict,
-    selected: Predictions,
-    *,
-    champion_name: str,
-    champion: Predictions | None,
-    policy: PolicyConfig,
-    seed: int,
-) -> Verdict:
-    """Complete the verdict by comparing the selected candidate with the champion on the same test tweets.
-
-    Parameters
-    ----------
-    verdict : Verdict
-        As returned by `select`.
-    selected, champion : Predictions
-        Predictions of the selected candidate and of the champion on the test
-        split. A `champion` of None cannot be measured on this class set and
-        is replaced.
-    champion_name : str
-        Display name of the champion, e.g. `bilstm (version 3)`.
-
-    Raises
-    ------
-    ValueError
-        If nothing is selected, or the two were measured on different tweets.
-    """
-    if verdict.selected is None:
-        raise ValueError(
-            "Got a verdict that selects nothing; a comparison with the champion needs a selected candidate."
-        )
-    if champion is None:
-        outcome = f"{champion_name} has a different class set, so it is replaced."
-        return replace(verdict, promote=True, champion_before=champion_name, reason=f"{verdict.reason} {outcome}")
-    if not (len(selected) == len(champion) and (selected.labels == champion.labels).all()):
-        raise ValueError(f"Got {verdict.selected!r} and {champion_name!r} measured on different test tweets.")
-    difference, _ = paired_differences(
-        selected.labels,
-        selected.predicted,
-        champion.predicted,
-        n_labels=len(selected.label_names),
-        seed=seed,
-        resamples=policy.resamples,
-    )
-    comparison = ChampionComparison(
-        champion=champion_name,
-        rows=len(selected),
-        macro_f1=_macro_f1(selected),
-        champion_macro_f1=_macro_f1(champion),
-        difference=difference,
-        margin=policy.margin,
-    )
-    if difference.interval[0] > 0:
-        outcome = f"it is significantly better than {champion_name} and replaces it"
-    elif comparison.not_worse:
-        outcome = f"it is not worse than {champion_name} by more than the margin of {policy.margin:g} and replaces it"
-    else:
-        outcome = f"it may be worse by more than the margin of {policy.margin:g}, so {champion_name} stays"
-    explanation = (
-        f"On {comparison.rows:,} test tweets its macro-F1 is {comparison.macro_f1:.3f} against the champion's "
-        f"{comparison.champion_macro_f1:.3f} (difference {_with_interval(difference)}): {outcome}."
-    )
-    return replace(
-        verdict,
-        promote=comparison.not_worse,
-        champion_before=champion_name,
-        against_champion=comparison,
-        reason=f"{verdict.reason} {explanation}",
     )
 
 
@@ -192,34 +140,51 @@ def _cost(candidate: Candidate) -> tuple[float, int, str]:
 def _reason(
     chosen: Candidate,
     best: Candidate,
-    equivalent: Sequence[Candidate],
+    cheaper: Sequence[Candidate],
     eligible: Sequence[Candidate],
     scores: Mapping[str, float],
     behind: Mapping[str, Difference],
+    margin: float,
+    level: float,
 ) -> str:
     cost = f"{chosen.latency_ms_p95:.1f} ms per text, {chosen.size_bytes / MEGABYTE:.1f} MB"
     score = f"validation macro-F1 {scores[chosen.name]:.3f}"
     if len(eligible) == 1:
         return f"{chosen.name} is the only candidate within the limits ({score}; {cost})."
     if chosen is not best:
+        difference = behind[chosen.name]
         return (
-            f"{chosen.name} is selected ({score}; {cost}): {best.name} has {scores[best.name]:.3f}, but the difference "
-            f"({_with_interval(behind[chosen.name])}) is not significant, and {chosen.name} is cheaper than its "
+            f"{chosen.name} is selected ({score}; {cost}): {best.name} has {scores[best.name]:.3f}, but {chosen.name} "
+            f"is shown to be equivalent (difference {difference.value:+.3f}, at least "
+            f"{difference.lower_bound(level):+.3f}; the equivalence margin is {margin:g}) and is cheaper than its "
             f"{best.latency_ms_p95:.1f} ms and {best.size_bytes / MEGABYTE:.1f} MB."
         )
-    if len(equivalent) > 1:
-        others = ", ".join(candidate.name for candidate in equivalent if candidate is not chosen)
-        return f"{chosen.name} has the best {score} and is cheaper ({cost}) than the equivalent candidates: {others}."
+    undecided = [candidate for candidate in cheaper if behind[candidate.name].inconclusive]
+    if undecided:
+        nearest = min(undecided, key=lambda candidate: -scores[candidate.name])
+        difference = behind[nearest.name]
+        needed = _rows_to_settle(difference, len(best.validation), margin, level)
+        return (
+            f"{chosen.name} has the best {score} ({cost}). {nearest.name} is cheaper, and the difference may be chance "
+            f"({_with_interval(difference)}), but it is not shown to be within the equivalence margin of {margin:g}; "
+            f"{needed} would settle it."
+        )
     second = eligible[1].name
-    gap = f"{second} is significantly worse ({_with_interval(behind[second])})"
-    return f"{chosen.name} has the best {score} ({cost}); {gap}."
+    how = "is not significantly worse, but not cheaper" if behind[second].inconclusive else "is significantly worse"
+    return f"{chosen.name} has the best {score} ({cost}); {second} {how} ({_with_interval(behind[second])})."
+
+
+def _rows_to_settle(difference: Difference, rows: int, margin: float, level: float) -> str:
+    """About how many validation tweets would show a difference of this size to be inside the margin, or above zero."""
+    gap, z = abs(difference.value), float(norm.isf(level))
+    target = max(gap, margin - gap)  # the easier of the two to show
+    if not target or not difference.standard_error:
+        return "more validation tweets"
+    return (
+        f"about {max(rows + 1, round(rows * (z * difference.standard_error / target) ** 2, -2)):,.0f} validation tweets"
+    )
 
 
 def _with_interval(difference: Difference) -> str:
     low, high = difference.interval
     return f"{difference.value:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
-
-
-def _macro_f1(predictions: Predictions) -> float:
-    confusion = confusion_counts(predictions.labels, predictions.predicted, n_labels=len(predictions.label_names))
-    return float(macro_f1_of(confusion[None])[0])

@@ -3,7 +3,9 @@
 A family with exhaustive search tries every combination of its grid, and so does any other family if
 the grid has no more combinations than there are trials. Otherwise a tree-structured Parzen estimator
 (Bergstra et al. 2011, in Optuna's implementation) samples, starting from the configured options. The
-objective is the log-loss on validation; the test split is never read.
+objective is the log-loss on validation; the test split is never read. Of a family with exhaustive
+search no trial is pruned: it reports its curve whenever a second has passed, so a slower machine
+would prune different trials.
 """
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ class Search:
         journal = folder / f"{model}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.journal"
         folder.mkdir(parents=True, exist_ok=True)
         exhaustive = _is_exhaustive(space, required=family.traits.exhaustive_search, trials=config.trials)
-        search = cls(model, journal, space, exhaustive, type(present), seed, config.prune)
+        prune = config.prune and not family.traits.exhaustive_search
+        search = cls(model, journal, space, exhaustive, type(present), seed, prune)
         lock = FileLock(journal.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)

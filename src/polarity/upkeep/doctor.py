@@ -8,15 +8,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import psutil
-
 from polarity.bento import store as bento_store
-from polarity.errors import ArtifactError
 from polarity.pipeline.store import DRAFT_PREFIX, Store
 from polarity.registry import promotion
-from polarity.registry.tracking import Attempt, running_attempts
+from polarity.registry.tasks import registered_tasks, served_task
+from polarity.registry.tracking import running_attempts
 from polarity.registry.versions import Registry
 
 
@@ -31,56 +30,58 @@ class Finding:
 def examine(registry: Registry, store: Store) -> list[Finding]:
     """Find every problem in the registry, the Bento store and the result store.
 
+    Parameters
+    ----------
+    registry : Registry
+        Of any task; all tasks are examined.
+    store : Store
+
     Raises
     ------
     ServiceUnavailable
         If MLflow does not respond.
     """
-    return [*_champion(registry), *_versions(registry), *_attempts(registry), *_results(store)]
+    registries = [Registry(registry.uri, task.name) for task in registered_tasks(registry.uri)]
+    return [
+        *_served(registry),
+        *(finding for of in registries for finding in (*_champion(of), *_versions(of))),
+        *_attempts(registry),
+        *_results(store),
+    ]
 
 
-def _champion(registry: Registry) -> Iterator[Finding]:
-    champion = registry.champion()
+def _served(registry: Registry) -> Iterator[Finding]:
+    champion = Registry(registry.uri, served_task(registry.uri)).champion()
     latest = bento_store.latest()
     if champion is None:
         if latest is not None:
             yield Finding(f"sentiment:latest is {latest}, but the registry has no champion.", None)
-        return
-    if champion.bento is None:
-        yield Finding(f"The champion {champion} has no Bento.", None)
-        return
-    if latest != bento_store.promoted_tag(champion.bento):
+    elif champion.bento is not None and latest != bento_store.promoted_tag(champion.bento):
         problem = f"sentiment:latest is {latest}, but the champion is {champion} with {champion.bento}."
-        try:
-            known = bento_store.exists(champion.bento) or bento_store.exists(bento_store.promoted_tag(champion.bento))
-        except ArtifactError:
-            known = False
-        yield Finding(problem, (lambda: promotion.reconcile(registry)) if known else None)
+        yield Finding(problem, lambda: promotion.reconcile(registry, print))
+
+
+def _champion(registry: Registry) -> Iterator[Finding]:
+    champion = registry.champion()
+    if champion is not None and champion.bento is None:
+        build = partial(promotion.ensure_bento, registry, champion)
+        yield Finding(f"The champion {champion} of the task {registry.task} has no Bento.", build)
 
 
 def _versions(registry: Registry) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     for version in sorted(registry.versions(), key=lambda v: v.number):
         if version.fingerprint in seen:
-            yield Finding(f"Versions {seen[version.fingerprint]} and {version.number} come from the same fit.", None)
+            same = f"Versions {seen[version.fingerprint]} and {version.number} of the task {registry.task}"
+            yield Finding(f"{same} come from the same fit.", None)
         seen.setdefault(version.fingerprint, version.number)
 
 
 def _attempts(registry: Registry) -> Iterator[Finding]:
     for attempt in running_attempts(registry.uri):
-        if not is_alive(attempt):
+        if not attempt.is_alive:
             problem = f"The MLflow run {attempt.name} ({attempt.run_id}) is marked as running, but its process is gone."
             yield Finding(problem, attempt.mark_killed)
-
-
-def is_alive(attempt: Attempt) -> bool:
-    """Whether the process that writes a run is alive; a run of another machine counts as alive."""
-    if attempt.process is None:
-        return True
-    try:
-        return bool(psutil.Process(attempt.process).create_time() <= attempt.started_s + 1)
-    except psutil.Error:
-        return False
 
 
 def _results(store: Store) -> Iterator[Finding]:

@@ -25,8 +25,10 @@ from polarity.data.snapshot import Snapshot, read_snapshot
 from polarity.errors import ArtifactError, ConfigurationError, PolarityError, ServiceUnavailable
 from polarity.evaluation.summary import SUMMARY_FILE, ModelSummary, RunSummary
 from polarity.families.registry import family_named
+from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.revision import git
 from polarity.pipeline.store import Store
+from polarity.registry.origin import line_of
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = "requirements.lock"
@@ -279,6 +281,8 @@ def _rerun_arguments(code: Path, scratch: Path) -> list[str]:
 def _portable_config(config: Mapping[str, Any], source: Path) -> dict[str, Any]:
     """A run's configuration for a different work tree: a placeholder for its data file, other paths made absolute."""
     kept = {name: value for name, value in _with_absolute_paths(config).items() if name not in ("runner", "dask")}
+    if "line" in config:  # of a commit that knows lines; the placeholder would be another one
+        kept |= {"line": line_of(TrainConfig.model_validate(config)), "promote": False}
     if path := config["data"].get("path"):
         source.mkdir()
         placeholder = source / Path(path).name

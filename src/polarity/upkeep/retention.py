@@ -12,9 +12,11 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -25,9 +27,10 @@ from polarity.inference.package import ModelManifest
 from polarity.pipeline.store import Store
 from polarity.pipeline.stored import StoreRecord
 from polarity.registry import promotion
+from polarity.registry.tasks import registered_tasks
+from polarity.registry.tracked_runs import delete_tracked_runs, tracked_runs
 from polarity.registry.tracking import running_attempts
 from polarity.registry.versions import Registry, Version
-from polarity.upkeep.doctor import is_alive
 
 GIGABYTE = 1_000_000_000
 MAY_BE_IN_USE = timedelta(hours=1)
@@ -96,14 +99,16 @@ def removals(
 
 class _Pruning:
     def __init__(self, registry: Registry, store: Store, runs: Path, retention: Retention, now: datetime) -> None:
-        self._registry, self._store, self._retention = registry, store, retention
-        started = [datetime.fromtimestamp(a.started_s, UTC) for a in running_attempts(registry.uri) if is_alive(a)]
+        self._uri, self._store, self._retention = registry.uri, store, retention
+        started = [datetime.fromtimestamp(a.started_s, UTC) for a in running_attempts(registry.uri) if a.is_alive]
         # a running flow may read any result that was used since shortly before it started
         self._in_use_since = min([now, *started]) - MAY_BE_IN_USE
         self._cutoff = min(now - timedelta(days=retention.keep_days), self._in_use_since)
         self._store_cutoff = min(now - timedelta(days=retention.store_days), self._in_use_since)
-        champions = (registry.champion(), promotion.previous_champion(registry))
-        self._protected = [version for version in champions if version is not None]
+        tasks = registered_tasks(registry.uri)
+        self._registries = [Registry(registry.uri, task.name) for task in tasks]
+        self._protected = [version for of in self._registries for version in _protected(of)]
+        self._searches = runs.parent / "searches"
         self._runs = {folder: _last_change(folder) for folder in runs.glob("*") if folder.is_dir()}
         self._kept_runs = self._runs_to_keep()
         self._kept_versions = self._versions_to_keep()
@@ -112,7 +117,9 @@ class _Pruning:
         yield from self._old_runs()
         yield from self._old_versions()
         yield from self._old_bentos()
+        yield from self._old_tracked_runs()
         yield from self._old_results()
+        yield from self._old_searches()
         yield from self._leftovers()
 
     def _runs_to_keep(self) -> set[Path]:
@@ -134,31 +141,25 @@ class _Pruning:
             yield Removal(f"run {folder.name}", reason, (folder,), _folder_removal(folder))
 
     def _old_versions(self) -> Iterator[Removal]:
-        for version in self._registry.versions():
-            if version not in self._kept_versions:
-                try:
-                    folders: tuple[Path, ...] = (self._registry.packaged(version),)
-                except ArtifactError:
-                    folders = ()
-                reason = f"registered on {version.created:%Y-%m-%d}"
-                yield Removal(f"version {version}", reason, folders, self._version_removal(version))
+        for registry in self._registries:
+            for version in registry.versions():
+                if version not in self._kept_versions:
+                    try:
+                        folders: tuple[Path, ...] = (registry.packaged(version),)
+                    except ArtifactError:
+                        folders = ()
+                    reason = f"registered on {version.created:%Y-%m-%d}"
+                    target = f"version {version} of {registry.task}"
+                    yield Removal(target, reason, folders, _version_removal(registry, version))
 
     def _versions_to_keep(self) -> list[Version]:
         used = {record["model_version"] for folder in self._kept_runs for record in _records(folder)}
         return [
             version
-            for version in self._registry.versions()
+            for registry in self._registries
+            for version in registry.versions()
             if version in self._protected or version.number in used or version.created >= self._cutoff
         ]
-
-    def _version_removal(self, version: Version) -> Callable[[], bool]:
-        def remove() -> bool:
-            if version == self._registry.champion():
-                return False  # promoted since
-            self._registry.remove(version)
-            return True
-
-        return remove
 
     def _old_bentos(self) -> Iterator[Removal]:
         kept = {bento_store.latest()}
@@ -188,6 +189,34 @@ class _Pruning:
             remove = _result_removal(self._store, result)
             yield Removal(f"result {result}", reason, (result.folder,), remove, remote_bytes)
 
+    def _old_tracked_runs(self) -> Iterator[Removal]:
+        """MLflow's runs of flows whose folders are gone, but for those that a kept version came from."""
+        used = {version.run_id for version in self._kept_versions}
+        kept = {str(folder) for folder in self._kept_runs}
+        old = [
+            run
+            for run in tracked_runs(self._uri)
+            if run.folder not in kept and run.started < self._cutoff and not run.running and not used & set(run.family)
+        ]
+        if old:
+            ids = [run_id for run in old for run_id in run.family]
+            folders = tuple(folder for run in old for folder in run.artifacts)
+            first, last = min(run.started for run in old), max(run.started for run in old)
+            yield Removal(
+                f"{len(old)} MLflow runs with their candidates",
+                f"started from {first:%Y-%m-%d} to {last:%Y-%m-%d}",
+                folders,
+                partial(delete_tracked_runs, self._uri, ids),
+            )
+
+    def _old_searches(self) -> Iterator[Removal]:
+        for journal in sorted(self._searches.glob("*.journal")):
+            changed = _last_change(journal)
+            if changed < self._cutoff:
+                paths = tuple(path for path in (journal, journal.with_suffix(".lock")) if path.exists())
+                remove = partial(_remove_search, journal)
+                yield Removal(f"search {journal.stem}", f"last changed on {changed:%Y-%m-%d}", paths, remove)
+
     def _leftovers(self) -> Iterator[Removal]:
         for path in self._store.leftovers():
             target = f"leftover {path.parent.name}/{path.name}"
@@ -195,6 +224,12 @@ class _Pruning:
         for path in bento_store.interrupted_promotions():
             if _last_change(path) < self._in_use_since:
                 yield Removal(f"leftover {path.name}", "left by a killed process", (path,), _folder_removal(path))
+
+
+def _protected(registry: Registry) -> list[Version]:
+    """The champion, what a rollback would restore, and what a comparison may need."""
+    champions = (registry.champion(), promotion.previous_champion(registry), *promotion.reference_versions(registry))
+    return [version for version in champions if version is not None]
 
 
 def lineage(results: Sequence[StoreRecord], fit: str) -> list[StoreRecord]:
@@ -251,6 +286,30 @@ def _folder_removal(folder: Path) -> Callable[[], bool]:
         return True
 
     return remove
+
+
+def _version_removal(registry: Registry, version: Version) -> Callable[[], bool]:
+    def remove() -> bool:
+        if version == registry.champion():
+            return False  # promoted since
+        registry.remove(version)
+        return True
+
+    return remove
+
+
+def _remove_search(journal: Path) -> bool:
+    lock = FileLock(journal.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False  # running
+    try:
+        journal.unlink(missing_ok=True)
+    finally:
+        lock.release()
+    journal.with_suffix(".lock").unlink(missing_ok=True)
+    return True
 
 
 def _bento_removal(tag: str) -> Callable[[], bool]:

@@ -101,3 +101,12 @@ def test_conflicting_labels_are_set_aside_with_the_reason(tmp_path: Path) -> Non
 def test_a_folder_without_splits_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=str(tmp_path)):
         read_splits(tmp_path)
+
+
+def test_a_column_named_key_is_replaced(tmp_path: Path) -> None:
+    table = pa.table({"row": [1, 2], "text": ["one day", "One DAY!"], "label": ["positive"] * 2, "key": ["x", "y"]})
+    splits = prepare(
+        write_snapshot(table, tmp_path / "in", source="t", labels=LABELS), PreparationConfig(), tmp_path / "out"
+    )
+    (keys,) = [keys for name in SPLIT_NAMES if (keys := pq.read_table(splits.path(name)).column("key").to_pylist())]
+    assert keys[0] == keys[1] not in ("x", "y")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,13 @@ import pandas as pd
 import pytest
 
 from polarity.errors import ArtifactError, ConfigurationError
-from polarity.evaluation.latency import measure_latency
+from polarity.evaluation import machine
+from polarity.evaluation.latency import Latency, measure_latency
+from polarity.evaluation.machine import Machine
 from polarity.evaluation.predictions import CHUNK_ROWS, Predictions, predict_rows
 
 NAMES = ("negative", "neutral", "positive")
+HERE = Machine.here()
 
 
 class ByLength:
@@ -40,6 +46,20 @@ def test_rows_are_predicted_in_order_with_their_columns(rows: pd.DataFrame) -> N
     assert found.labels.tolist() == [0, 2, 2]
     assert list(found.columns) == ["text", "block"]
     assert found.measure(seed=0).accuracy == pytest.approx(2 / 3)
+
+
+def test_tweets_with_the_same_key_are_one_group_also_in_the_file(rows: pd.DataFrame, tmp_path: Path) -> None:
+    assert predict_rows(ByLength(), rows, NAMES).groups is None
+    found = predict_rows(ByLength(), rows.assign(key=["k", "l", "k"]), NAMES)
+    back = Predictions.read(found.write(tmp_path / "test.parquet"), NAMES)
+    for predictions in (found, back):
+        assert predictions.groups is not None
+        assert predictions.groups.tolist() == [0, 1, 0]
+    copies = pd.concat([rows.assign(key=["k", "l", "m"])] * 30, ignore_index=True)
+    by_text = predict_rows(ByLength(), copies, NAMES).measure(seed=0)
+    taken_apart = predict_rows(ByLength(), copies.drop(columns="key"), NAMES).measure(seed=0)
+    width, too_narrow = (low - high for low, high in (by_text.accuracy_interval, taken_apart.accuracy_interval))
+    assert abs(width) > 3 * abs(too_narrow)
 
 
 def test_many_rows_are_predicted_in_chunks() -> None:
@@ -80,17 +100,34 @@ def test_an_unknown_label_is_quoted(rows: pd.DataFrame) -> None:
 
 def test_one_text_per_call_is_timed_after_warm_up() -> None:
     predict = ByLength()
-    found = measure_latency(predict, ["a", "bb"], seed=0, warm_up_calls=3, calls=40)
+    found = measure_latency(predict, ["a", "bb"], seed=0, machine=HERE, warm_up_calls=3, calls=40)
     assert predict.calls == [1] * 43
     assert found.calls == 40
     assert 0 < found.p50_ms <= found.p95_ms
+    assert Latency.from_dict(json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_a_slow_model_is_timed_on_fewer_calls() -> None:
     predict = ByLength()
-    assert measure_latency(predict, ["a"], seed=0, warm_up_calls=0, min_calls=5, budget_s=0).calls == 5
+    found = measure_latency(predict, ["a"], seed=0, machine=HERE, warm_up_calls=0, min_calls=5, budget_s=0)
+    assert found.calls == 5
 
 
 def test_timing_without_texts_is_an_error() -> None:
     with pytest.raises(ValueError, match="no texts"):
-        measure_latency(ByLength(), [], seed=0)
+        measure_latency(ByLength(), [], seed=0, machine=HERE)
+
+
+def test_a_machine_has_its_processor_cores_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert HERE.processor
+    assert HERE.threads == HERE.cores == len(os.sched_getaffinity(0))
+    info = tmp_path / "cpuinfo"
+    info.write_text(
+        "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nprocessor\t: 1\nmodel name\t: Some CPU @ 2.00GHz\n"
+    )
+    monkeypatch.setattr(machine, "CPU_INFO", info)
+    assert str(replace(Machine.here(), cores=1, threads=2)) == "Some CPU @ 2.00GHz, 1 core, 2 threads"
+    info.write_text("processor\t: 0\n")
+    assert Machine.here().processor, "at least the architecture"
+    info.unlink()
+    assert Machine.here().processor

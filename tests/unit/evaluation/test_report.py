@@ -17,10 +17,11 @@ from polarity.config.sections import PolicyConfig
 from polarity.errors import ArtifactError
 from polarity.evaluation.behaviour import run_behaviour_tests
 from polarity.evaluation.bias import check_bias
+from polarity.evaluation.comparison import Difference, PairedComparison
 from polarity.evaluation.evidence import Evidence, ReportData
 from polarity.evaluation.mistakes import find_mistakes
 from polarity.evaluation.predictions import predict_rows
-from polarity.evaluation.report import write_report
+from polarity.evaluation.report import FILTERS, write_report
 from polarity.evaluation.slices import slice_metrics
 from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
 from polarity.families.protocol import History
@@ -228,3 +229,54 @@ def test_a_broken_file_is_named(run: Callable[..., Path]) -> None:
     (folder / "listing" / "behaviour.json").write_text('{"results": [{"name": 1}]}')
     with pytest.raises(ArtifactError, match=r"behaviour\.json"):
         write_report(folder)
+
+
+def test_the_report_explains_intervals_and_significance_correctly(run: Callable[..., Path]) -> None:
+    text = " ".join(" ".join(Page(write_report(run()).read_text()).text).split())
+    assert "about 95 of 100 such bars would contain" in text
+    assert "overlap" not in text, "overlapping intervals say little about paired models"
+    assert "Holm" not in text, "there is only one pair"
+    assert "called significant only if the interval does not contain zero and the p-value of macro-F1 is below" in text
+
+
+def test_many_pairs_are_said_to_be_corrected(run: Callable[..., Path]) -> None:
+    folder = run()
+    data = ReportData.read(folder)
+    third = data.summary.models[1].model_copy(update={"name": "third"})
+    shutil.copytree(folder / "deaf", folder / "third")
+    data.summary.model_copy(update={"models": (*data.summary.models, third)}).write(folder)
+    text = " ".join(" ".join(Page(write_report(folder).read_text()).text).split())
+    assert "the p-values are corrected for the 3 pairs (Holm’s method)" in text
+    assert "the corrected p-value of macro-F1 is below 0.05" in text
+
+
+def test_only_corrected_differences_are_called_significant() -> None:
+    clear, weak, none = (Difference(0.02, (low, 0.04), 0.01) for low in (0.01, 0.001, -0.01))
+
+    def words(difference: Difference, adjusted: float) -> str:
+        pair = PairedComparison("a", "b", 500, difference, difference, 20, 10, 0.04, adjusted, adjusted)
+        return str(FILTERS["in_words"](pair))
+
+    assert words(clear, 0.001) == "a has a significantly higher macro-F1 than b."
+    assert words(weak, 0.2) == "Not significant after the correction for the number of pairs."
+    assert words(none, 0.001) == "The difference may be due to chance."
+
+
+def test_the_train_column_and_the_latency_say_what_they_are(run: Callable[..., Path]) -> None:
+    folder = run()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    for standing in verdict["standings"]:
+        standing["latency_machine"] = "Some CPU, 2 cores, 2 threads"
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    text = " ".join(" ".join(Page(write_report(folder).read_text()).text).split())
+    assert "“train”: tweets that the model was trained on, or a random sample of at most 120 of them" in text
+    assert text.count("on Some CPU, 2 cores, 2 threads.") == 1
+
+
+def test_a_run_of_before_machines_were_recorded_has_a_report(run: Callable[..., Path]) -> None:
+    folder = run()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    for standing in verdict["standings"]:
+        del standing["latency_machine"]
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    assert "The latency was measured" not in write_report(folder).read_text()

@@ -92,6 +92,18 @@ def test_each_slice_is_measured_on_its_own_rows() -> None:
     assert "yes" not in found["link"]
 
 
+def test_a_slice_of_repeated_texts_has_wide_intervals() -> None:
+    texts = [f"good {n}" for n in range(6)] * 20
+    labels, answered = np.arange(120) % 2, np.array([1, 0, 1, 1, 0, 1] * 20)
+    widths = []
+    for keys in (texts, [f"{n}" for n in range(120)]):
+        columns = pd.DataFrame({"text": texts, "key": keys})
+        predictions = Predictions(labels, np.eye(2, dtype=np.float32)[answered], ("negative", "positive"), columns)
+        low, high = slice_metrics(predictions, seed=0)["length"]["1-5 words"].accuracy_interval
+        widths.append(high - low)
+    assert widths[0] > 3 * widths[1]
+
+
 def test_values_are_ordered_by_their_numbers() -> None:
     texts = ["w " * n for n in (30, 15, 8, 2)] * 10
     predictions = Predictions(

@@ -68,6 +68,29 @@ def test_a_wrong_configuration_is_refused_with_the_deployment(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("entrypoint", "config", "message"),
+    [
+        ("flows.tune.tune", {"profile": "demo", "search": {"trials": 3}}, None),
+        ("flows.tune.tune", {"profile": "demo", "select": {"margin": 0}}, "there is no option select"),
+        ("flows.train.train", {"search": {"trials": 3}}, "there is no option search"),
+        ("flows.score.score", {"workers": 2}, None),
+        ("flows.score.score", {"labels": ["a", "b"]}, "there is no option labels"),
+        ("flows.evaluate.evaluate", {"max_bad_share": 2}, "max_bad_share: got 2"),
+        ("flows.training.train", {}, r"flows\.training\.train cannot be loaded"),
+    ],
+)
+def test_a_configuration_is_checked_with_the_model_of_its_own_flow(
+    tmp_path: Path, entrypoint: str, config: dict[str, object], message: str | None
+) -> None:
+    file = written(tmp_path, {"entrypoint": entrypoint, "parameters": {"config": config}})
+    if message is None:
+        assert read_deployments(file)
+    else:
+        with pytest.raises(ConfigurationError, match=message):
+            read_deployments(file)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("deployments:\n  - cron: * * * * *\n", "line 2"),
@@ -101,6 +124,7 @@ def test_a_failure_of_prefects_command_shows_its_reason(tmp_path: Path, monkeypa
     monkeypatch.setattr(deploy, "ensure_limit", lambda: None)
     monkeypatch.setattr(deploy, "get_client", lambda **_: nullcontext())
     monkeypatch.setattr(deploy, "_ensure_pool", lambda _: None)
+    monkeypatch.setattr(deploy, "_by_name", lambda _: {})
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(PolarityError, match="ValueError: the reason"):
         deploy.deploy(written(tmp_path, {}))

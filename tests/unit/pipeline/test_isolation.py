@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from polarity.errors import ConfigurationError, ServiceUnavailable
+from polarity.errors import ConfigurationError, PolarityError, ProcessKilled, ServiceUnavailable
+from polarity.pipeline.faults import worth_retrying
 from polarity.pipeline.isolation import run_isolated
 
 TESTS = Path(__file__).parent
@@ -51,9 +53,18 @@ def test_a_child_that_dies_is_worth_a_retry(tmp_path: Path, do: str, message: st
         run(do, tmp_path)
 
 
-def test_a_child_that_hangs_is_killed_at_its_timeout(tmp_path: Path) -> None:
-    with pytest.raises(ServiceUnavailable, match="killed at its timeout of 2 s"):
+def test_a_killed_child_has_its_signal_and_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(ProcessKilled, match=r"The end of its log:\na library that prints") as killed:
+        run("kill", tmp_path)
+    assert killed.value.signal == "SIGKILL"
+    again = pickle.loads(pickle.dumps(killed.value))  # Dask sends it
+    assert (str(again), again.signal) == (str(killed.value), "SIGKILL")
+
+
+def test_a_child_that_hangs_is_killed_at_its_timeout_and_not_worth_a_retry(tmp_path: Path) -> None:
+    with pytest.raises(PolarityError, match=r"killed at its timeout of 2 s.*--faults\.fit_timeout_s") as late:
         run("hang", tmp_path, timeout_s=2)
+    assert not worth_retrying(late.value)
     assert not _alive(int((tmp_path / "out.txt").read_text()))
 
 

@@ -106,6 +106,17 @@ def test_a_trial_above_the_median_is_pruned_only_if_enabled(tmp_path: Path, prun
         assert study.remaining(9) == 5
 
 
+def test_no_trial_of_the_logistic_regression_is_pruned(tmp_path: Path) -> None:
+    config = searching("logistic", prune=True, space={"c": [1.0, 2.0, 4.0, 8.0]})
+    with opened(config, "logistic", tmp_path, key="k") as study:
+        for _ in range(3):
+            trial = study.ask()
+            assert not study.should_prune(trial, 1, 0.5)
+            study.tell(replace(trial, log_loss=0.5))
+        # whether an iteration is reported depends on the clock
+        assert not study.should_prune(study.ask(), 1, 9.0)
+
+
 def test_the_same_search_does_not_run_twice_at_once(tmp_path: Path) -> None:
     config = searching()
     with (
