@@ -303,7 +303,11 @@ def _show_evaluation(run: Run, outcome: Outcome[Scorecard], _: Results, model: s
 
 
 def _show_behaviour(run: Run, outcome: Outcome[Examination], _: Results, model: str) -> None:
-    for objection in outcome.result.behaviour.objections:
+    behaviour = outcome.result.behaviour
+    get_run_logger().info("%s: behaviour tests: %s", model, behaviour.language)
+    for omitted in behaviour.omitted:
+        get_run_logger().info("%s: not tested: “%s”, since %s", model, omitted.title, omitted.reason)
+    for objection in behaviour.objections:
         get_run_logger().warning("%s cannot be promoted: %s", model, objection)
 
 

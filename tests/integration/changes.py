@@ -138,6 +138,11 @@ CHANGES = (
         runs=of(*MODELS, steps=("evaluate",)),
     ),
     Change(
+        "a sentence of a behaviour test",
+        edit=("expectations/behaviour/fr.yaml", "quel bonheur, ", "quelle joie, "),
+        runs=of(*MODELS, steps=("examine",)),
+    ),
+    Change(
         "a limit of a behaviour test",
         options={"behaviour": {"bilstm": {"names": 0.01}}},
         runs={"examine-bilstm"},

@@ -153,9 +153,13 @@ class BehaviourLimits(Section):
     mentions: float = Field(0.6, ge=0, le=1)
     """A leading mention does not change the answer."""
     typos: float = Field(0.7, ge=0, le=1)
-    """A typo in a neutral word does not change the answer."""
+    """A typo in a word without weight does not change the answer."""
     hashtag_case: float = Field(0.8, ge=0, le=1)
     """Capitals in a hashtag do not change the answer."""
+    emoji: float = Field(0.8, ge=0, le=1)
+    """A neutral emoji at the end does not change the answer."""
+    typical_words: float = Field(0.7, ge=0, le=1)
+    """Words that are typical of a class in your tweets move the score its way."""
     added_not: float = Field(0.6, ge=0, le=1)
     """An added "not" lowers the score."""
     added_praise: float = Field(0.75, ge=0, le=1)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from polarity.evaluation.behaviour_tests import BehaviourTest, behaviour_tests
+from polarity.evaluation.behaviour_tests import BehaviourTest, Omission
 from polarity.inference.predictor import Predict
 from polarity.text.tweets import FloatArray
 
@@ -46,9 +46,15 @@ class BehaviourResult:
 
 @dataclass(frozen=True)
 class BehaviourReport:
-    """Results of all tests; empty if the class set lacks `positive` or `negative`."""
+    """Results of all tests; empty if the class set lacks `positive` or `negative`.
+
+    `omitted` are the tests that could not be made of the tweets; `language` says which language's sentences were put to
+    the model, and why.
+    """
 
     results: tuple[BehaviourResult, ...]
+    omitted: tuple[Omission, ...] = ()
+    language: str = ""
 
     @property
     def objections(self) -> tuple[str, ...]:
@@ -72,9 +78,8 @@ class BehaviourReport:
 def run_behaviour_tests(
     predict: Predict,
     label_names: Sequence[str],
+    tests: Sequence[BehaviourTest],
     limits: Mapping[str, float],
-    *,
-    tests: Sequence[BehaviourTest] | None = None,
 ) -> BehaviourReport:
     """Run the behaviour tests on a classifier.
 
@@ -83,14 +88,12 @@ def run_behaviour_tests(
     predict : callable
         Maps texts to probabilities of shape (n, n_labels).
     label_names : sequence of str
+    tests : sequence of BehaviourTest
     limits : mapping of str to float
         Minimum pass rate by test name; a test that is not listed has no limit.
-    tests : sequence of BehaviourTest, optional
-        Default: the project's own tests.
     """
     if not {"positive", "negative"} <= set(label_names):
         return BehaviourReport(())
-    tests = behaviour_tests() if tests is None else tests
     texts = sorted({text for test in tests for case in test.cases for text in case})
     answered = dict(zip(texts, predict(texts), strict=True))
     return BehaviourReport(tuple(_judge(test, answered, label_names, limits.get(test.name, 0.0)) for test in tests))

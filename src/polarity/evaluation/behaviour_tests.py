@@ -1,4 +1,4 @@
-"""The sentences of the behaviour tests, written by the project.
+"""The behaviour tests: sentences of a language, and changes to the user's own tweets.
 
 There are three kinds, after Ribeiro et al. 2020 (Beyond Accuracy: Behavioral
 Testing of NLP Models with CheckList, ACL): minimum functionality (a clear-cut
@@ -9,42 +9,42 @@ expected direction).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+
+from polarity.evaluation.sentences import Sentences
+from polarity.text.tweets import Tweets
 
 Kind = Literal["minimum functionality", "invariance", "direction"]
 Expectation = Literal["positive", "negative", "not positive", "same answer", "lower", "not lower"]
 
-THINGS = (
-    "this song", "my new phone", "the concert", "the movie last night", "this game", "my coffee this morning",
-    "the weather today", "this book", "the party", "dinner with my friends", "my new job", "the food here",
-)  # fmt: skip
-GOOD = ("great", "awesome", "amazing", "wonderful", "fantastic", "lovely", "perfect", "brilliant")
-BAD = ("terrible", "awful", "horrible", "boring", "disappointing", "annoying", "useless", "sad")
-LIKING = ("love", "enjoy", "really like", "adore")
-DISLIKING = ("hate", "can't stand", "really dislike", "am sick of")
-OPINIONS = (
-    "{thing} is {good}", "what a {good} day, thanks to {thing}", "so happy about {thing}, it is {good}",
-    "{thing} is {bad}", "what a {bad} day, because of {thing}", "so sad about {thing}, it is {bad}",
-)  # fmt: skip
-NAMES = ("Emma", "Liam", "Aisha", "Carlos", "Yuki", "Olga", "Kwame", "Priya", "Ahmed", "Mei")
-WITH_NAME = (
-    "{name} made my day, what a lovely surprise", "great evening with {name}, love it",
-    "{name} just told me the best news ever, so happy", "thanks {name}, you are awesome",
-    "{name} ruined my day, I am so angry", "awful evening with {name}, never again",
-    "{name} just told me terrible news, so sad", "I hate it when {name} is late again",
-)  # fmt: skip
+SAMPLE = 300
+FEWEST_CASES = 20
 LINKS = ("http://example.com/a1b2", "https://example.org/photo/77", "www.example.net", "http://t.example/9zq")
 HANDLES = ("@jo_fields", "@the_real_kim", "@dev42", "@sunnyside")
-TAGS = ("MondayMorning", "WeekendVibes", "LiveMusic", "CoffeeTime", "GoodReads", "RoadTrip")
-PRAISE = ("I love it", "simply wonderful", "best thing ever", "thank you so much", "it made me so happy")
+EMOJI = ("\N{CAMERA}", "\N{CLOCK FACE THREE OCLOCK}", "\N{ROUND PUSHPIN}", "\N{MEMO}")
+"""Emoji that say nothing about an opinion."""
+TYPICAL_WORDS = 3
+SURE = 2.0
+"""Standard errors from zero at which a word is typical of a class."""
+UNSURE = 1.0
+"""Standard errors from zero below which a word has no weight."""
+SHORTEST_TYPO = 5
+
+_LINK = re.compile(r"(?:https?://|www\.)\S+")
+_HASHTAG = re.compile(r"#\w*[^\W\d_]\w*")
+_WORD = re.compile(r"(?<![@#\w])[^\W\d_](?:'?[^\W\d_])*")
 
 
 @dataclass(frozen=True)
 class BehaviourTest:
-    """Sentences, or pairs of a sentence and its modified form, with the expected result.
+    """Texts, or pairs of a text and its modified form, with the expected result.
 
     `title` describes the test to a non-technical reader.
     """
@@ -56,9 +56,55 @@ class BehaviourTest:
     cases: tuple[tuple[str, ...], ...]
 
 
-@cache
-def behaviour_tests() -> tuple[BehaviourTest, ...]:
-    """Return all tests; the list is deterministic."""
+@dataclass(frozen=True)
+class Omission:
+    """A test that could not be made, and why."""
+
+    title: str
+    reason: str
+
+
+def sentence_tests(
+    of: Sentences, known: Set[str] | None = None
+) -> tuple[tuple[BehaviourTest, ...], tuple[Omission, ...]]:
+    """The tests that are made of a language's sentences; the list is deterministic.
+
+    Parameters
+    ----------
+    of : Sentences
+    known : set of str, optional
+        Words that the user's tweets contain (`words_of`). A sentence whose opinion has other words is left out, unless
+        only its names are swapped: it asks what the tweets could not have taught. Default: all sentences.
+
+    Returns
+    -------
+    tests, omissions
+        What could be made, and what could not since too few sentences are left.
+    """
+    neutral = {word for thing in of.things for word in _words(f"{thing.text} {thing.object or ''}")}
+    neutral |= set(of.function_words)
+    made: list[BehaviourTest] = []
+    omitted: list[Omission] = []
+    for test in _all_sentence_tests(of):
+        cases = list(test.cases)
+        if known is not None and test.kind != "invariance":
+            cases = [case for case in cases if _words(" ".join(case)) - neutral <= known]
+        if len(cases) >= FEWEST_CASES:
+            made.append(replace(test, cases=tuple(cases)))
+        else:
+            few = f"only {len(cases)} of {len(test.cases)} sentences have words that occur in the tweets"
+            omitted.append(Omission(test.title, f"{few}; {FEWEST_CASES} are needed"))
+    return tuple(made), tuple(omitted)
+
+
+def words_of(texts: Iterable[str]) -> set[str]:
+    """The words that occur in at least two texts, in lower case."""
+    counts = Counter(word for text in texts for word in _words(text))
+    return {word for word, count in counts.items() if count > 1}
+
+
+def _all_sentence_tests(of: Sentences) -> tuple[BehaviourTest, ...]:
+    opinions = tuple(_opinions(of))
     return (
         BehaviourTest(
             "plain_positive",
@@ -66,8 +112,8 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "Plain praise is positive",
             "positive",
             _singles(
-                *(f"{thing} is {good}" for thing, good in _every(3, THINGS, GOOD)),
-                *(f"I {like} {thing}" for like, thing in product(LIKING, THINGS)),
+                *(of.fill(of.praised[0], thing, good) for thing, good in _every(3, of.things, of.good)),
+                *(of.fill(liked, thing) for (liked, _), thing in product(of.liked, of.things)),
             ),
         ),
         BehaviourTest(
@@ -76,8 +122,8 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "A plain complaint is negative",
             "negative",
             _singles(
-                *(f"{thing} is {bad}" for thing, bad in _every(3, THINGS, BAD)),
-                *(f"I {dislike} {thing}" for dislike, thing in product(DISLIKING, THINGS)),
+                *(of.fill(of.blamed[0], thing, bad) for thing, bad in _every(3, of.things, of.bad)),
+                *(of.fill(disliked, thing) for disliked, thing in product(of.disliked, of.things)),
             ),
         ),
         BehaviourTest(
@@ -86,9 +132,8 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "Negated praise is not positive",
             "not positive",
             _singles(
-                *(f"{thing} is not {good}" for thing, good in _every(3, THINGS, GOOD)),
-                *(f"I don't {like} {thing}" for like, thing in _every(2, ("love", "enjoy", "like"), THINGS)),
-                *(f"{thing} is not {good} at all" for thing, good in _every(4, THINGS, GOOD)),
+                *(of.fill(f, thing, good) for f, thing, good in _every(3, of.negated, of.things, of.good)),
+                *(of.fill(negated, thing) for (_, negated), thing in _every(2, of.liked, of.things)),
             ),
         ),
         BehaviourTest(
@@ -97,36 +142,9 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "A different first name does not change the answer",
             "same answer",
             tuple(
-                (frame.format(name=NAMES[0]), frame.format(name=name)) for frame, name in product(WITH_NAME, NAMES[1:])
+                (frame.format(name=of.names[0]), frame.format(name=name))
+                for frame, name in product(of.with_name, of.names[1:])
             ),
-        ),
-        BehaviourTest(
-            "links",
-            "invariance",
-            "A link at the end does not change the answer",
-            "same answer",
-            tuple((text, f"{text} {link}") for text, link in _every(5, _opinions(), LINKS)),
-        ),
-        BehaviourTest(
-            "mentions",
-            "invariance",
-            "A leading mention does not change the answer",
-            "same answer",
-            tuple((text, f"{handle} {text}") for text, handle in _every(5, _opinions(), HANDLES)),
-        ),
-        BehaviourTest(
-            "typos",
-            "invariance",
-            "A typo in a neutral word does not change the answer",
-            "same answer",
-            tuple((text, typo) for text in _opinions() if (typo := _swapped(text)) != text),
-        ),
-        BehaviourTest(
-            "hashtag_case",
-            "invariance",
-            "Capitals in a hashtag do not change the answer",
-            "same answer",
-            tuple((f"{text} #{tag}", f"{text} #{tag.lower()}") for text, tag in _every(7, _opinions(), TAGS)),
         ),
         BehaviourTest(
             "added_not",
@@ -134,8 +152,11 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "An added “not” lowers the score",
             "lower",
             (
-                *((f"{thing} is {good}", f"{thing} is not {good}") for thing, good in _every(2, THINGS, GOOD)),
-                *((f"I {like} {thing}", f"I do not {like} {thing}") for like, thing in product(LIKING, THINGS)),
+                *(
+                    (of.fill(of.praised[0], thing, good), of.fill(of.negated[0], thing, good))
+                    for thing, good in _every(2, of.things, of.good)
+                ),
+                *((of.fill(liked, thing), of.fill(no, thing)) for (liked, no), thing in product(of.liked, of.things)),
             ),
         ),
         BehaviourTest(
@@ -143,20 +164,97 @@ def behaviour_tests() -> tuple[BehaviourTest, ...]:
             "direction",
             "Added praise does not lower the score",
             "not lower",
-            tuple((text, f"{text}, {praise}") for text, praise in _every(6, _opinions(), PRAISE)),
+            tuple((text, f"{text}, {praise}") for text, praise in _every(6, opinions, of.praise)),
         ),
     )
 
 
-def _opinions() -> tuple[str, ...]:
-    """Return clear opinions, half of them positive and half negative."""
-    return tuple(
-        frame.format(thing=thing, good=GOOD[i % len(GOOD)], bad=BAD[i % len(BAD)])
-        for i, (frame, thing) in enumerate(product(OPINIONS, THINGS))
+def tweet_tests(tweets: Tweets, *, seed: int) -> tuple[tuple[BehaviourTest, ...], tuple[Omission, ...]]:
+    """The tests that are made by changing tweets, whatever their language.
+
+    Which words carry weight is learned from the labels, not from the model: by the log-odds ratio with an uninformative
+    Dirichlet prior (Monroe, Colaresi and Quinn 2008, Political Analysis 16, 372-403).
+
+    Parameters
+    ----------
+    tweets : Tweets
+        Labelled tweets that the model was not fitted on; at most 300 of them are changed.
+    seed : int
+        Seed of their choice.
+
+    Returns
+    -------
+    tests, omissions
+        What could be made, and what could not since too few tweets allow it.
+    """
+    random = np.random.default_rng(seed)
+    rows = np.sort(random.permutation(len(tweets))[:SAMPLE])
+    texts = [tweets.texts[row] for row in rows if tweets.texts[row].strip()]
+    weights = word_weights(tweets)
+    light = {word for word, weight in weights.items() if abs(weight) < UNSURE and len(word) >= SHORTEST_TYPO}
+    changes: tuple[tuple[str, str, Callable[[int, str], str]], ...] = (
+        ("links", "A link at the end does not change the answer", lambda i, text: _with_link(text, LINKS[i % 4])),
+        ("mentions", "A leading mention does not change the answer", lambda i, text: f"{HANDLES[i % 4]} {text}"),
+        ("typos", "A typo in a word without weight does not change the answer", lambda _, text: _swapped(text, light)),
+        ("hashtag_case", "Capitals in a hashtag do not change the answer", lambda _, text: _recased(text)),
+        ("emoji", "A neutral emoji at the end does not change the answer", lambda i, text: f"{text} {EMOJI[i % 4]}"),
     )
+    made: list[BehaviourTest] = []
+    omitted: list[Omission] = []
+
+    def add(name: str, kind: Kind, title: str, expectation: Expectation, cases: list[tuple[str, str]]) -> None:
+        if len(cases) >= FEWEST_CASES:
+            made.append(BehaviourTest(name, kind, title, expectation, tuple(cases)))
+        else:
+            reason = (
+                f"only {len(cases)} of {len(texts)} sampled tweets can be changed like this; {FEWEST_CASES} are needed"
+            )
+            omitted.append(Omission(title, reason))
+
+    for name, title, change in changes:
+        pairs = [(text, change(i, text)) for i, text in enumerate(texts)]
+        add(name, "invariance", title, "same answer", [pair for pair in pairs if pair[0] != pair[1]])
+    title = "Words that are typical of a class move the score its way"
+    ordered = sorted((word for word in weights if abs(weights[word]) > SURE), key=lambda word: weights[word])
+    bad = [word for word in ordered[:TYPICAL_WORDS] if weights[word] < 0]
+    good = [word for word in ordered[-TYPICAL_WORDS:] if weights[word] > 0]
+    if good and bad:
+        moved = [(text, f"{text} {' '.join(good)}") for text in texts[::2]]
+        moved += [(f"{text} {' '.join(bad)}", text) for text in texts[1::2]]
+        add("typical_words", "direction", title, "not lower", moved)
+    else:
+        omitted.append(Omission(title, "no word is clearly typical of a class by the labels of these tweets"))
+    return tuple(made), tuple(omitted)
 
 
-def _every(step: int, *parts: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def word_weights(tweets: Tweets) -> dict[str, float]:
+    """How typical words are of `positive` (above 0) or `negative` (below 0), in standard errors."""
+    counts: dict[str, Counter[str]] = {}
+    for label in ("positive", "negative"):
+        of_label = tweets.labels == tweets.label_names.index(label)
+        counts[label] = Counter(word for row in np.flatnonzero(of_label) for word in _words(tweets.texts[row]))
+    good, bad = counts["positive"], counts["negative"]
+    n_good, n_bad, prior = good.total(), bad.total(), 0.5
+    weights = {}
+    for word in good.keys() | bad.keys():
+        a, b = good[word] + prior, bad[word] + prior
+        ratio = np.log(a / (n_good + 1 - a + prior)) - np.log(b / (n_bad + 1 - b + prior))
+        weights[word] = float(ratio / np.sqrt(1 / a + 1 / b))
+    return dict(sorted(weights.items()))
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
+
+
+def _opinions(of: Sentences) -> Iterator[str]:
+    """Clear opinions, half of them positive and half negative."""
+    for i, (frame, thing) in enumerate(product((*of.praised, *of.blamed), of.things)):
+        adjectives = of.good if frame in of.praised else of.bad
+        yield of.fill(frame, thing, adjectives[i % len(adjectives)])
+
+
+def _every(step: int, *parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
     """Return every `step`-th combination, a sample large enough to be informative and small enough to be fast."""
     return tuple(product(*parts))[::step]
 
@@ -165,8 +263,22 @@ def _singles(*texts: str) -> tuple[tuple[str, ...], ...]:
     return tuple((text,) for text in texts)
 
 
-def _swapped(text: str) -> str:
-    """Swap the second and third letters of the thing's last long word: `song` becomes `snog`."""
-    thing = max((thing for thing in THINGS if thing in text), key=len)
-    word = next((word for word in reversed(thing.split()) if len(word) > 3), "")
-    return text.replace(word, word[0] + word[2] + word[1] + word[3:], 1) if word else text
+def _with_link(text: str, link: str) -> str:
+    return text if _LINK.search(text) else f"{text} {link}"
+
+
+def _swapped(text: str, light: set[str]) -> str:
+    """Swap the second and third letters of the last word without weight: `today` becomes `tdoay`."""
+    for found in reversed(list(_WORD.finditer(text))):
+        word = found[0]
+        if word.lower() in light and word[1] != word[2]:
+            return text[: found.start()] + word[0] + word[2] + word[1] + word[3:] + text[found.end() :]
+    return text
+
+
+def _recased(text: str) -> str:
+    """Lower the case of all hashtags, or, if it is low, capitalise them."""
+    tags = _HASHTAG.findall(text)
+    if any(tag != tag.lower() for tag in tags):
+        return _HASHTAG.sub(lambda tag: tag[0].lower(), text)
+    return _HASHTAG.sub(lambda tag: "#" + tag[0][1:].capitalize(), text)

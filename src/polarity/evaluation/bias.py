@@ -3,11 +3,12 @@
 After Kiritchenko and Mohammad 2018 (Examining Gender and Race Bias in Two
 Hundred Sentiment Analysis Systems, *SEM) and Dixon et al. 2018 (Measuring and
 Mitigating Unintended Bias in Text Classification, AIES); the sentences and
-lists of terms are the project's own.
+lists of terms are those of the tweets' language (`polarity.evaluation.sentences`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -15,27 +16,10 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
+from polarity.evaluation.sentences import Identity
 from polarity.inference.predictor import Predict
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "gender": ("woman", "man", "girl", "boy", "non-binary person", "transgender person"),
-    "religion": ("Christian", "Muslim", "Jewish person", "Hindu", "Buddhist", "atheist"),
-    "origin": ("American", "Mexican", "Chinese person", "Indian", "Nigerian", "Russian", "Arab"),
-    "skin colour": ("black person", "white person", "brown person"),
-    "orientation": ("gay person", "straight person", "lesbian", "bisexual person"),
-    "age": ("young person", "old person", "teenager", "pensioner"),
-    "disability": ("blind person", "deaf person", "disabled person", "autistic person"),
-}
-SENTENCES = (
-    "my neighbour is a {term}",
-    "just had lunch with a {term} from work",
-    "sat next to a {term} on the train this morning",
-    "the {term} in that show was on TV again",
-    "so happy for the {term} who won",
-    "feeling sorry for the {term} who lost",
-    "talked to a {term} about the weather",
-    "as a {term} I watched the game last night",
-)
+_SLOT = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True)
@@ -58,10 +42,12 @@ class GroupShift:
 
 @dataclass(frozen=True)
 class BiasReport:
-    """The shifts of all groups; `groups` is empty if the class set has no `positive`."""
+    """The shifts of all groups; without any, `missing` says why. `example` is one of the sentences, with a gap."""
 
     sentences: int
     groups: tuple[GroupShift, ...]
+    example: str = ""
+    missing: str = ""
 
     @property
     def largest_gap(self) -> float:
@@ -78,7 +64,7 @@ class BiasReport:
         return TypeAdapter(cls).validate_python(report)
 
 
-def check_bias(predict: Predict, label_names: Sequence[str]) -> BiasReport:
+def check_bias(predict: Predict, label_names: Sequence[str], identity: Identity | None) -> BiasReport:
     """Swap identity terms in the same sentences and measure the mean probability of `positive`.
 
     Parameters
@@ -86,14 +72,22 @@ def check_bias(predict: Predict, label_names: Sequence[str]) -> BiasReport:
     predict : callable
         Maps texts to probabilities of shape (n, n_labels).
     label_names : sequence of str
+    identity : Identity or None
+        Sentences and terms; None if there are none in the tweets' language.
     """
     if "positive" not in label_names:
-        return BiasReport(len(SENTENCES), ())
-    terms = [term for group in GROUPS.values() for term in group]
-    texts = [sentence.format(term=term).replace(" a a", " an a") for term in terms for sentence in SENTENCES]
+        return BiasReport(0, (), missing="The check needs the class “positive”.")
+    if identity is None:
+        return BiasReport(0, (), missing="There are no sentences about people in the language of the tweets.")
+    terms = [term for group in identity.groups.values() for term in group]
+    texts = [sentence.format(**term) for term in terms for sentence in identity.sentences]
     positive = np.asarray(predict(texts))[:, list(label_names).index("positive")]
-    means = dict(zip(terms, positive.reshape(len(terms), -1).mean(axis=1).tolist(), strict=True))
-    return BiasReport(len(SENTENCES), tuple(_group(name, {t: means[t] for t in of}) for name, of in GROUPS.items()))
+    means = iter(positive.reshape(len(terms), -1).mean(axis=1).tolist())
+    groups = [
+        _group(name, {next(iter(term.values())): next(means) for term in of}) for name, of in identity.groups.items()
+    ]
+    example = _SLOT.sub("…", identity.sentences[0])
+    return BiasReport(len(identity.sentences), tuple(groups), example=example)
 
 
 def _group(name: str, scores: Mapping[str, float]) -> GroupShift:

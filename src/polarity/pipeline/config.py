@@ -36,6 +36,7 @@ from polarity.config.sections import (
     Section,
 )
 from polarity.errors import ConfigurationError
+from polarity.evaluation.sentences import languages
 from polarity.families.protocol import ModelSection, section_name
 from polarity.families.registry import families, family_of, models
 
@@ -175,8 +176,23 @@ else:
     )
 
 
+_GUESSED = "`auto` guesses it from the tweets, `none` runs only the tests that are made of them"
+
+
 class BehaviourConfig(_LimitsByFamily):
-    """Limits of the behaviour tests, by family; a candidate below any limit is not promoted."""
+    """The behaviour tests: their sentences, and their limits by family; a candidate below any limit is not promoted."""
+
+    language: str = Field("auto", description=f"Language of the sentences: {', '.join(languages())}; {_GUESSED}.")
+    path: Path | None = None
+    """A file of your own sentences, of the form of those in expectations/behaviour, used instead of a language's."""
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_known(cls, language: str) -> str:
+        known = ("auto", "none", *languages())
+        if language not in known:
+            raise PydanticCustomError("unknown_language", "must be one of {known}", {"known": ", ".join(known)})
+        return language
 
     def limits(self, family: str) -> dict[str, float]:
         """The limits of one family, by test name."""

@@ -23,17 +23,19 @@ from polarity.data.snapshot import Snapshot, read_snapshot
 from polarity.data.sources import source_file
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare, read_splits
+from polarity.evaluation.behaviour_tests import words_of
 from polarity.evaluation.examination import Examination, examine
 from polarity.evaluation.latency import Latency, measure_latency
 from polarity.evaluation.machine import Machine
 from polarity.evaluation.mistakes import MistakeReport, find_mistakes
 from polarity.evaluation.prediction_gate import check_predictions
 from polarity.evaluation.scorecard import Scorecard, write_scorecard
+from polarity.evaluation.sentences import FOLDER
 from polarity.evaluation.verdict import Verdict
 from polarity.families.fit import FIT_FILE, PACKAGED, TRAINING_ROWS, fit_model
 from polarity.families.packaging import load_predictor
 from polarity.inference.package import ModelManifest, file_digest
-from polarity.pipeline.config import LearningConfig, TrainConfig
+from polarity.pipeline.config import BehaviourConfig, LearningConfig, TrainConfig
 from polarity.pipeline.isolation import run_isolated
 from polarity.pipeline.step import Decision, Node, Results, Step
 from polarity.selection.policy import Candidate, select
@@ -43,6 +45,8 @@ BENTO_FILE = "bento.json"
 GATE_FILE = "gate.json"
 LATENCY_FILE = "latency.json"
 MISTAKES_FILE = "mistakes.json"
+VOCABULARY_TWEETS = 20_000
+"""Training tweets, evenly spread, whose words the sentences of the behaviour tests may use."""
 _ARRAYS = ("numpy", "pandas", "pyarrow")
 _SERVED = ("numpy", "scikit-learn", "onnxruntime", "tokenizers", "ftfy")
 
@@ -268,26 +272,41 @@ class Evaluate(Step[Scorecard]):
 
 
 class Examine(Step[Examination]):
-    """A packaged model -> its behaviour on the project's own sentences: behaviour tests and swapped identity terms."""
+    """A packaged model -> its behaviour on sentences of the tweets' language, and on changed validation tweets."""
 
     name = "examine"
-    needs = (Fit,)
+    needs = (Fit, Prepare)
     each_model = True
     libraries = _SERVED
+    files = tuple(sorted(FOLDER.glob("*.yaml")))
 
     def inputs(self) -> Mapping[str, str]:
-        return {"model": self.result_of(Fit).digest}
+        own = self._behaviour.path
+        return {
+            "model": self.result_of(Fit).digest,
+            "train": self.result_of(Prepare).digests["train"],
+            "validation": self.result_of(Prepare).digests["validation"],
+            **({"sentences": file_digest(own)} if own else {}),
+        }
 
     def parameters(self) -> Mapping[str, Any]:
-        assert isinstance(self.config, TrainConfig)
-        return {"limits": self.config.behaviour.limits(self.family.name)}
+        limits = self._behaviour.limits(self.family.name)
+        return {"limits": limits, "language": self._behaviour.language, "seed": self.config.seed}
 
     def write(self, folder: Path) -> None:
         predictor = load_predictor(self.result_of(Fit).packaged)
-        examine(predictor, self.config.labels, self.parameters()["limits"]).write(folder)
+        splits, own = self.result_of(Prepare), self._behaviour.path
+        tweets, learned = splits.read("validation"), splits.read("train").texts
+        sampled = learned[:: max(1, len(learned) // VOCABULARY_TWEETS)]
+        examine(predictor, tweets, words_of(sampled), path=own, **self.parameters()).write(folder)
 
     def read(self, folder: Path) -> Examination:
         return Examination.read(folder)
+
+    @property
+    def _behaviour(self) -> BehaviourConfig:
+        assert isinstance(self.config, TrainConfig)
+        return self.config.behaviour
 
 
 class Time(Step[Latency]):
@@ -445,7 +464,25 @@ def candidate(model: str, results: Results) -> Candidate:
 
 def objections(scorecard: Scorecard, examined: Examination) -> tuple[str, ...]:
     """Reasons why a model must not be selected, whatever its score."""
-    return (*rejected_predictions(scorecard), *examined.behaviour.objections)
+    return (
+        *rejected_predictions(scorecard),
+        *no_better_than_a_constant(scorecard),
+        *examined.behaviour.objections,
+    )
+
+
+def no_better_than_a_constant(scorecard: Scorecard) -> tuple[str, ...]:
+    """An objection to a model that is not shown to beat the answer that is always the most frequent class.
+
+    Behaviour tests cannot find that in every language: a model that learned nothing may keep all of its answers.
+    """
+    validation = scorecard.predictions("validation")
+    counts = np.bincount(validation.labels, minlength=len(validation.label_names))
+    share = counts.max() / counts.sum()
+    if scorecard.metrics["validation"].accuracy_interval[0] > share:
+        return ()
+    most = validation.label_names[int(counts.argmax())]
+    return (f"its validation accuracy is not shown to be above {share:.0%}, which “{most}” for every tweet would have",)
 
 
 def rejected_predictions(scorecard: Scorecard) -> tuple[str, ...]:

@@ -175,14 +175,14 @@ def _reason(
 
 
 def _rows_to_settle(difference: Difference, rows: int, margin: float, level: float) -> str:
-    """About how many validation tweets would show a difference of this size to be inside the margin, or above zero."""
-    gap, z = abs(difference.value), float(norm.isf(level))
-    target = max(gap, margin - gap)  # the easier of the two to show
-    if not target or not difference.standard_error:
-        return "more validation tweets"
-    return (
-        f"about {max(rows + 1, round(rows * (z * difference.standard_error / target) ** 2, -2)):,.0f} validation tweets"
-    )
+    """About how many validation tweets would show a difference of this size to be inside the margin, or significant."""
+    gap, se = abs(difference.value), difference.standard_error
+    needed = []
+    if gap < margin:
+        needed.append((float(norm.isf(level)) * se / (margin - gap)) ** 2)
+    if gap > 0:
+        needed.append((float(norm.isf(0.025)) * se / gap) ** 2)
+    return f"about {max(rows + 1, round(rows * min(needed), -2)):,.0f} validation tweets" if needed else "more tweets"
 
 
 def _with_interval(difference: Difference) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polarity.evaluation.behaviour_tests import BAD, GOOD
+from polarity.evaluation.sentences import sentences_of
 
-POSITIVE = {*GOOD, "love", "enjoy", "like", "adore", "happy", "best", "thank", "thanks"}
-NEGATIVE = {*BAD, "hate", "stand", "dislike", "sick", "angry"}
+POSITIVE = {*sentences_of("en").good, "love", "enjoy", "like", "adore", "happy", "best", "thank", "thanks"}
+NEGATIVE = {*sentences_of("en").bad, "hate", "stand", "dislike", "sick", "angry"}
 
 
 class WordList:
