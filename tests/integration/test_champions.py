@@ -14,6 +14,7 @@ import pytest
 
 from flows.train import train
 from polarity.bento import store as bento_store
+from polarity.config.sections import BehaviourLimits
 from polarity.config.settings import settings
 from polarity.data.corpus import generate_tweets
 from polarity.evaluation.summary import RunSummary
@@ -60,6 +61,7 @@ def run(path: Path | None = None, c: float = 3.0, *, margin: float = 1.0, **opti
         "data": data,
         "logistic": {"c": c, "char_ngrams": None},
         "select": {"margin": margin},
+        "behaviour": {"logistic": dict.fromkeys(BehaviourLimits.model_fields, 0)},  # such small models may fail a test
     }
     summary: RunSummary = train(TrainConfig.model_validate({**given, **options}))
     return summary

@@ -31,10 +31,10 @@ pytestmark = [pytest.mark.usefixtures("prefect_server", "home"), pytest.mark.tim
 OPTIONS = ["--profile", "demo", "--models", "logistic", "--data.rows", "1200"]
 
 
-def run(c: float = 3.0) -> RunSummary:
+def run(c: float = 3.0, *, promote: bool = False) -> RunSummary:
     # with a margin of 1 every candidate may replace the champion
     options = {"models": ["logistic"], "data": {"rows": 1200}, "logistic": {"c": c}, "select": {"margin": 1.0}}
-    summary: RunSummary = train(TrainConfig.model_validate({"profile": "demo", **options}))
+    summary: RunSummary = train(TrainConfig.model_validate({"profile": "demo", "promote": promote, **options}))
     return summary
 
 
@@ -88,7 +88,8 @@ def test_rollback_restores_former_champion_and_its_bento() -> None:
 
 
 def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
-    summaries = [run(), run(c=0.3), run(c=0.1)]
+    # the second is promoted by a person, so the first is not kept as the reference of comparisons
+    summaries = [run(), run(c=0.3, promote=True), run(c=0.1)]
     registry, store = Registry.open(), Store(settings().store_folder)
     fits = [registry.version(number).fingerprint for number in (1, 2, 3)]
     assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith(

@@ -60,7 +60,7 @@ class BehaviourReport:
     def objections(self) -> tuple[str, ...]:
         """One sentence per failed test, as reasons against promotion; empty if all passed."""
         return tuple(
-            f"“{result.title}” passes {result.rate:.0%} of its cases; the limit is {result.limit:.0%}"
+            f"“{result.title}” passes {result.rate:.1%} of its cases; the limit is {result.limit:.1%}"
             for result in self.results
             if not result.passed
         )

@@ -53,7 +53,7 @@ def test_a_classifier_that_ignores_negation_fails_the_negation_tests() -> None:
     assert rates(report)["negated"] == rates(report)["added_not"] == 0
     assert rates(report)["plain_positive"] == 1
     assert len(report.objections) == 2
-    assert "“An added “not” lowers the score” passes 0% of its cases; the limit is " in report.objections[1]
+    assert "“An added “not” lowers the score” passes 0.0% of its cases; the limit is " in report.objections[1]
     failure = next(result for result in report.results if result.name == "added_not").failures[0]
     assert failure.texts == ("this song is great", "this song is not great")
     assert failure.answers[1].startswith("positive")

@@ -16,12 +16,14 @@ import pytest
 from polarity.config.sections import PolicyConfig
 from polarity.errors import ArtifactError
 from polarity.evaluation.behaviour import run_behaviour_tests
+from polarity.evaluation.behaviour_tests import sentence_tests
 from polarity.evaluation.bias import check_bias
 from polarity.evaluation.comparison import Difference, PairedComparison
 from polarity.evaluation.evidence import Evidence, ReportData
 from polarity.evaluation.mistakes import find_mistakes
 from polarity.evaluation.predictions import predict_rows
 from polarity.evaluation.report import FILTERS, write_report
+from polarity.evaluation.sentences import sentences_of
 from polarity.evaluation.slices import slice_metrics
 from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, VerdictSummary
 from polarity.families.protocol import History
@@ -31,6 +33,7 @@ from .wordlist import WordList
 
 ATTACK = "<script>alert('great')</script> & <img src=http://evil.example/x.png>"
 THREE = ("negative", "neutral", "positive")
+TESTS, _ = sentence_tests(sentences_of("en"))
 
 
 class Page(HTMLParser):
@@ -89,7 +92,7 @@ def make_run(folder: Path, labels: tuple[str, ...], *, bare: bool) -> None:
     models, candidates = [], []
     for name, model in (("listing", WordList(labels=labels)), ("deaf", WordList(labels=labels, negation=False))):
         test = predict_rows(model, rows, labels)
-        behaviour = run_behaviour_tests(model, labels, {"negated": 0.5})
+        behaviour = run_behaviour_tests(model, labels, TESTS, {"negated": 0.5})
         figures = test.measure(seed=0).to_dict()
         slices = {k: {v: m.to_dict() for v, m in of.items()} for k, of in slice_metrics(test, seed=0).items()}
         models.append(
@@ -115,7 +118,7 @@ def make_run(folder: Path, labels: tuple[str, ...], *, bare: bool) -> None:
                 history=History(({"loss": 0.6, "validation_loss": 0.7},)),
                 words={label: [("great", 1.0), ("<b>", 0.5)] for label in labels},
                 behaviour=behaviour,
-                bias=check_bias(model, labels),
+                bias=check_bias(model, labels, sentences_of("en").identity),
                 mistakes=find_mistakes(model, test),
             ).write(folder / name)
     verdict = select(candidates, PolicyConfig(), seed=0)
