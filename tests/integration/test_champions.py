@@ -87,7 +87,7 @@ def test_the_demo_never_meets_the_champion_of_somebodys_own_tweets(tmp_path: Pat
     assert own.verdict.champion_before is None, "a task of its own"
     assert bento_store.latest() == own.bento != demo.bento
 
-    again = run(c=0.3)  # another demo, as a schedule would run it
+    again = run(c=1.5)  # another demo, as a schedule would run it
     assert again.verdict.promoted
     assert again.verdict.champion_before == "logistic (version 1)"
     assert bento_store.latest() == own.bento
@@ -96,7 +96,7 @@ def test_the_demo_never_meets_the_champion_of_somebodys_own_tweets(tmp_path: Pat
 
     polarity("serve", "demo")
     assert bento_store.latest() == again.bento
-    better = run(tweets(tmp_path / "tweets.csv"), c=0.3)
+    better = run(tweets(tmp_path / "tweets.csv"), c=1.5)
     assert better.verdict.promoted
     assert bento_store.latest() == again.bento, "what a person chose to serve stays"
     assert bento_store.exists(str(better.bento))
@@ -104,12 +104,12 @@ def test_the_demo_never_meets_the_champion_of_somebodys_own_tweets(tmp_path: Pat
 
 
 def test_a_rollback_stays_until_a_person_lifts_it() -> None:
-    first, second, third = run(), run(c=0.3), run(c=0.1)
+    first, second, third = run(), run(c=1.5), run(c=0.7)
     assert champion() == 3
     polarity("rollback", "--reason", "too harsh on irony")
     assert bento_store.latest() == second.bento
 
-    nightly = run(c=0.1)
+    nightly = run(c=0.7)
     assert nightly.models[0].cached
     assert not nightly.verdict.promoted
     assert "rolled back from logistic (version 3)" in nightly.verdict.reason
@@ -120,14 +120,14 @@ def test_a_rollback_stays_until_a_person_lifts_it() -> None:
     polarity("rollback")
     assert champion() == 1, "a second rollback goes further back, not forward to the bad one"
     assert bento_store.latest() == first.bento
-    assert not run(c=0.3).verdict.promoted
+    assert not run(c=1.5).verdict.promoted
 
     polarity("promote", "3")
     assert champion() == 3
     assert bento_store.latest() == third.bento
     polarity("rollback")
     assert champion() == 1, "version 2 is still marked"
-    lifted = run(c=0.1, promote=True)
+    lifted = run(c=0.7, promote=True)
     assert lifted.verdict.promoted
     assert "on request" in lifted.verdict.reason
     assert champion() == 3
@@ -135,9 +135,9 @@ def test_a_rollback_stays_until_a_person_lifts_it() -> None:
 
 def test_the_same_model_under_another_key_is_still_the_one_that_was_rolled_back() -> None:
     run()
-    run(c=0.3)
+    run(c=1.5)
     polarity("rollback")
-    same = run(logistic={"c": 0.3, "char_ngrams": None, "max_iter": 999})  # another key, the same outcome
+    same = run(logistic={"c": 1.5, "char_ngrams": None, "max_iter": 999})  # another key, the same outcome
     assert champion() == 1
     assert [version.number for version in Registry.open().versions()] == [3, 2, 1]
     assert "rolled back from logistic (version 2)" in same.verdict.reason
@@ -151,7 +151,7 @@ def test_tweets_of_another_origin_replace_nothing_unless_a_person_says_so(tmp_pa
     assert "learned from other tweets" in withheld.verdict.reason
     assert champion() == 1
     assert run(theirs, promote=True).verdict.promoted
-    assert run(theirs, c=0.3).verdict.promoted, "it is the line of the champion now"
+    assert run(theirs, c=1.5).verdict.promoted, "it is the line of the champion now"
 
 
 def test_a_task_has_one_class_set(tmp_path: Path) -> None:
@@ -183,14 +183,14 @@ def test_the_same_candidate_on_the_same_tweets_is_the_same_decision(module_home:
         return int(verdict["comparisons"][0]["on_test_set"])
 
     run()
-    assert [decided(run(c=c, margin=0.0)) for c in (0.1, 0.3, 0.1)] == [1, 2, 1]
+    assert [decided(run(c=c, margin=0.0)) for c in (0.7, 1.5, 0.7)] == [1, 2, 1]
 
 
 def test_a_bento_that_is_gone_is_built_again() -> None:
     first = run()
     shutil.rmtree(bento_store.home())
     assert len(doctor.examine(Registry.open(), Store(settings().store_folder))) == 1
-    assert not run(c=0.3, margin=0.0).verdict.promoted  # but the run goes on, and repairs
+    assert not run(c=1.5, margin=0.0).verdict.promoted  # but the run goes on, and repairs
     version = Registry.open().champion()
     assert version is not None and version.bento is not None
     assert bento_store.latest() == bento_store.promoted_tag(version.bento) == first.bento
@@ -204,10 +204,10 @@ def test_a_champion_whose_model_is_gone_stops_no_training() -> None:
     assert version is not None
     shutil.rmtree(bento_store.home())
     shutil.rmtree(registry.packaged(version))
-    summary = run(c=0.3)
+    summary = run(c=1.5)
     assert not summary.verdict.promoted
     assert "cannot be compared" in summary.verdict.reason
-    assert run(c=0.3, promote=True).verdict.promoted
+    assert run(c=1.5, promote=True).verdict.promoted
 
 
 def test_a_bento_says_which_run_promoted_it(module_home: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_bento_says_which_run_promoted_it(module_home: Path) -> None:
         return ModelManifest.read(bento_store.model_folder(str(tag)))
 
     first = run()
-    other = run(c=0.3)
+    other = run(c=1.5)
     assert said(first.bento).card["run_id"] == first.run_id
     again = run()  # finds the Bento of the first run, and promotes it
     assert again.models[0].cached and again.bento == first.bento

@@ -15,6 +15,7 @@ import pytest
 
 from flows.train import train
 from polarity.bento import store as bento_store
+from polarity.config.sections import BehaviourLimits
 from polarity.config.settings import settings
 from polarity.errors import ConfigurationError
 from polarity.evaluation.summary import RunSummary
@@ -34,6 +35,7 @@ OPTIONS = ["--profile", "demo", "--models", "logistic", "--data.rows", "1200"]
 def run(c: float = 3.0, *, promote: bool = False) -> RunSummary:
     # with a margin of 1 every candidate may replace the champion
     options = {"models": ["logistic"], "data": {"rows": 1200}, "logistic": {"c": c}, "select": {"margin": 1.0}}
+    options["behaviour"] = {"logistic": dict.fromkeys(BehaviourLimits.model_fields, 0)}
     summary: RunSummary = train(TrainConfig.model_validate({"profile": "demo", "promote": promote, **options}))
     return summary
 
@@ -72,7 +74,7 @@ def test_doctor_and_next_run_repair_what_a_killed_flow_left(step: str, home: Pat
 
 
 def test_rollback_restores_former_champion_and_its_bento() -> None:
-    first, second = run(), run(c=0.3)
+    first, second = run(), run(c=1.5)
     assert second.verdict.promoted
     assert bento_store.latest() == second.bento != first.bento
     back = polarity("rollback")
@@ -89,7 +91,7 @@ def test_rollback_restores_former_champion_and_its_bento() -> None:
 
 def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     # the second is promoted by a person, so the first is not kept as the reference of comparisons
-    summaries = [run(), run(c=0.3, promote=True), run(c=0.1)]
+    summaries = [run(), run(c=1.5, promote=True), run(c=0.7)]
     registry, store = Registry.open(), Store(settings().store_folder)
     fits = [registry.version(number).fingerprint for number in (1, 2, 3)]
     assert polarity("prune", "--keep-runs", "0", "--keep-days", "0").stdout.startswith(
@@ -127,7 +129,7 @@ def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
 
 
 def test_interrupted_promotion_is_repaired_by_the_next_run() -> None:
-    first, second = run(), run(c=0.3)
+    first, second = run(), run(c=1.5)
     Registry.open().set_champion(1)  # what a kill between alias and Bento leaves
     assert bento_store.latest() == second.bento
     assert polarity("doctor").returncode == 1
