@@ -110,6 +110,7 @@ class Door:
         self._body_timeout_s = body_timeout_s
         self._contract: Contract | None = None
         self._problem: Callable[[], str | None] = lambda: None
+        self._count: Callable[[int, float], None] | None = None
         self._hot: dict[str, Handler] = {}
 
     def wrap(self, bentoml: App) -> Door:
@@ -117,16 +118,25 @@ class Door:
         self._bentoml = bentoml
         return self
 
-    def open(self, contract: Contract, *, problem: Callable[[], str | None]) -> None:
+    def open(
+        self,
+        contract: Contract,
+        *,
+        problem: Callable[[], str | None],
+        count: Callable[[int, float], None] | None = None,
+    ) -> None:
         """Start serving `contract`.
 
         Parameters
         ----------
         problem : callable
             Returns why the model cannot answer at the moment, or `None` if it can; reported by the readiness route.
+        count : callable, optional
+            Called with the status and the seconds of each request, except for health checks and BentoML's routes.
         """
         self._contract = contract
         self._problem = problem
+        self._count = count
         self._hot = {
             "/predict": contract.predict,
             "/predict/batch": contract.predict_batch,
@@ -163,7 +173,7 @@ class Door:
             handler = self._hot.get(path) if scope["method"] == "POST" else None
             if handler is None or self._contract is None:
                 status = await self._forward(scope, body, receive, send)
-                metrics.answered(_route(path), status, perf_counter() - started)
+                self._answered(path, status, perf_counter() - started)
                 return
 
             async def disconnected() -> None:
@@ -176,7 +186,7 @@ class Door:
             else:
                 reply = await self._contract.answer(handler, body, headers, disconnected)
         await _send(reply, send)
-        metrics.answered(_route(path), reply.status, perf_counter() - started)
+        self._answered(path, reply.status, perf_counter() - started)
 
     def overloaded(self, path: str, incoming: int) -> Reply | None:
         """The complete refusal of any POST to `path` without `Accept-Language`, or `None` if not overloaded."""
@@ -188,7 +198,12 @@ class Door:
     def refused(self, path: str, reply: Reply) -> None:
         """Count a request that was answered with the reply of `overloaded`."""
         metrics.refused("too_many")
-        metrics.answered(_route(path), reply.status, 0.0)
+        self._answered(path, reply.status, 0.0)
+
+    def _answered(self, path: str, status: int, seconds: float) -> None:
+        metrics.answered(_route(path), status, seconds)
+        if self._count is not None:
+            self._count(status, seconds)
 
     def _has_key(self, headers: Headers) -> bool:
         given = b""

@@ -14,7 +14,7 @@ from bentos.api import api, attach
 from bentos.bentoml_service import service_behind
 from bentos.door import Door
 from bentos.runner import Runner
-from bentos.topology import manifest, options, topology, traits
+from bentos.topology import MODEL, manifest, options, record_options, topology, traits
 from polarity.errors import ArtifactError
 from polarity.serving.local import LocalModel
 from polarity.serving.runner_client import RemoteModel, RunnerClient
@@ -50,8 +50,10 @@ class Sentiment:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Open the door once the model is warm or its runner is being watched."""
-        from polarity.record.log_store import open_store
+        from polarity.inference.package import KNOWN_WORDS
+        from polarity.record import answer
         from polarity.record.prediction_log import PredictionLog
+        from polarity.record.traffic import TrafficCounter
         from polarity.serving import metrics
         from polarity.serving.batcher import Batcher
         from polarity.serving.contract import Contract, Served
@@ -81,14 +83,29 @@ class Sentiment:
         )
         self.batcher = batcher(self.model.run, watch=metrics.BatchMetrics())
         self.explainer = batcher(self.model.explain) if traits.additive else None
-        log_url = options.prediction_log_url
-        self.log = PredictionLog(partial(open_store, log_url), report=metrics.logged) if log_url else None
-        contract = Contract(served, self.batcher, self.log, explainer=self.explainer, keep_texts=options.log_texts)
+        self.log: PredictionLog | None = None
+        self.traffic: TrafficCounter | None = None
+        if record_options.enabled:
+            words = str(MODEL / KNOWN_WORDS) if KNOWN_WORDS in manifest.files else None
+            self.log = PredictionLog(
+                record_options, answer.Served(**served.identity, known_words=words), report=metrics.logged
+            )
+            await self.log.start()
+            self.traffic = TrafficCounter(self.log.add_traffic)
+            self.traffic.start()
+        contract = Contract(
+            served,
+            self.batcher,
+            self.log,
+            explainer=self.explainer,
+            review_share=record_options.log_review_share,
+        )
         attach(contract)
         # Exclude permanent objects from garbage collection: with a model's n-grams it took 80 ms every few seconds.
         gc.collect()
         gc.freeze()
-        door.open(contract, problem=lambda: self.model.problem)
+        count = self.traffic.count if self.traffic is not None else None
+        door.open(contract, problem=lambda: self.model.problem, count=count)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
@@ -99,5 +116,6 @@ class Sentiment:
         await self.model.close()
         if topology.runners:
             await self.client.close()
-        if self.log is not None:
-            self.log.close()
+        if self.log is not None and self.traffic is not None:
+            self.traffic.stop()
+            await self.log.close()

@@ -9,6 +9,7 @@ from polarity.errors import ArtifactError
 from polarity.families.registry import family_named
 from polarity.inference.package import MANIFEST, ModelManifest
 from polarity.inference.placement import cores
+from polarity.record.options import RecordOptions
 from polarity.serving.options import ServingOptions
 from polarity.serving.topology import decide_topology, gpus
 
@@ -20,6 +21,7 @@ if not (MODEL / MANIFEST).is_file():
     )
 
 options = ServingOptions.read()
+record_options = RecordOptions.read()
 # The process that loads the files verifies them.
 manifest = ModelManifest.read(MODEL, check=False)
 traits = family_named(manifest.family).traits

@@ -14,7 +14,9 @@ from polarity.families.progress import Progress
 from polarity.families.protocol import History
 from polarity.families.registry import family_named
 from polarity.families.sampling import stratified_rows
+from polarity.inference.package import KNOWN_WORDS, ModelManifest
 from polarity.text.tweets import Tweets
+from polarity.text.words import KnownWords
 
 PACKAGED = "packaged"
 FIT_FILE = "fit.json"
@@ -52,18 +54,21 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     seconds = perf_counter() - started
     progress(0.95, "packaging")
     packaged = fitted.export(folder / PACKAGED)
+    KnownWords.of(train.texts).write(packaged.folder / KNOWN_WORDS)
+    manifest = ModelManifest.read(packaged.folder, check=False).with_file(packaged.folder, KNOWN_WORDS)
+    manifest.write(packaged.folder)
     np.save(folder / TRAINING_ROWS, rows)
     record = {
         "name": name,
         "family": family.name,
         "train_seconds": seconds,
         "train_rows": len(rows),
-        "size_bytes": packaged.size_bytes,
+        "size_bytes": manifest.size_bytes,
         "precision": packaged.precision,
         "history": asdict(fitted.history),
     }
     (folder / FIT_FILE).write_text(json.dumps(record, indent=1) + "\n")
-    progress(1.0, f"packaged, {packaged.size_bytes / 1e6:.1f} MB in {packaged.precision}")
+    progress(1.0, f"packaged, {manifest.size_bytes / 1e6:.1f} MB in {packaged.precision}")
 
 
 def read_history(fit: dict[str, Any]) -> History:

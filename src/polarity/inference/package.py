@@ -16,6 +16,8 @@ FORMAT = 1
 MANIFEST = "model.json"
 # The half-precision graph for GPUs, next to the one that runs on every machine.
 HALF_GRAPH = "model.fp16.onnx"
+# Checksums of the words of the training tweets (`polarity.record.descriptors.KnownWords`).
+KNOWN_WORDS = "known_words.npy"
 
 Precision = Literal["float64", "fp32", "fp16", "int8"]
 
@@ -144,6 +146,10 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             data_digest=data_digest or self.data_digest,
             git_commit=git_commit or self.git_commit,
         )
+
+    def with_file(self, folder: Path, name: str) -> ModelManifest:
+        """A copy that also lists the file `name` as it is now in `folder`."""
+        return msgspec.structs.replace(self, files={**self.files, name: _digest(folder / name)})
 
     @property
     def digest(self) -> str:

@@ -1,159 +1,336 @@
-"""Record predictions without ever delaying or failing a request.
+"""The server's side of the record: answers go to the recorder, receipts come back.
 
-Requests append rows to a bounded in-memory queue; a thread writes them in
-batches. Rows that do not fit because the store is slow or unavailable are dropped
-and counted. A killed process loses the rows it had not yet written: about a tenth
-of a second's worth.
+Rows are sent to the recorder process as they are answered, those of one event
+loop iteration in one frame. Either an answer waits until its row is stored
+(`durable`), or it is sent at once and its row is kept in memory until the receipt,
+up to a limit. A recorder that died is started again, and gets what it has not
+confirmed; ids are primary keys, so nothing is stored twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from polarity.errors import ServiceUnavailable
-from polarity.record.log_store import LogStore, Outcome, Row
+from polarity.record.answer import Answer, Frame, Origin, Outcome, Receipt, Served, Traffic
+from polarity.record.frames import Frames, framed
+from polarity.record.options import RecordOptions
+
+if TYPE_CHECKING:
+    from polarity.record.store import RecordStore
 
 _logger = logging.getLogger("bentoml.polarity")
 
-_GATHER_S = 0.1
-_MAX_ROWS_PER_WRITE = 1_000
-_MAX_PAUSE_S = 10.0
-# How long feedback waits for a prediction that another worker has made but not yet written.
-_OTHER_WORKERS_DELAY_S = 3 * _GATHER_S
+_MAX_ROWS = 50_000
+# How long an answer waits for its row, and how long after a failure rows are sent again.
+_PATIENCE_S, _RETRY_S = 5.0, 0.5
+_RESTART_S = 0.5
+_STOP_S = 20.0
+# How long feedback waits for a prediction that another server process has made but not yet stored.
+_OTHER_PROCESSES_DELAY_S = 0.5
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Receipt)
 
 
-class PredictionLog:
-    """A queue in front of a store.
+class RecordUnavailable(ServiceUnavailable):
+    """An answer or a label cannot be recorded at the moment."""
+
+
+class _Sent:
+    """A frame that the recorder has not confirmed, and the answers that wait for it."""
+
+    __slots__ = ("frame", "sent_at", "waiting")
+
+    def __init__(self, frame: Frame, waiting: list[asyncio.Future[None]], sent_at: float) -> None:
+        self.frame = frame
+        self.waiting = waiting
+        self.sent_at = sent_at
+
+
+class PredictionLog(asyncio.Protocol):
+    """Sends answers to a recorder process; used on one event loop.
 
     Parameters
     ----------
-    open_store : callable
-        Opens the store; called in the thread that uses it, and again after a failure.
+    options : RecordOptions
+    served : Served
+        The model that gives the answers.
     limit : int
-        Maximum number of rows waiting to be written.
+        Maximum number of rows in memory.
     report : callable, optional
-        Called with the numbers of rows written and dropped so far, after each attempt to write.
+        Called with the log itself after each receipt.
+    environment : mapping, optional
+        The recorder's environment. Default: this process's.
 
     Attributes
     ----------
     written, dropped : int
-        Number of rows written to the store, and number of rows discarded.
+        Rows that have been stored, and rows that have been discarded because too many were waiting.
+    receipt : Receipt
+        The last one.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], LogStore],
+        options: RecordOptions,
+        served: Served,
         *,
-        limit: int = 50_000,
-        report: Callable[[int, int], None] | None = None,
+        limit: int = _MAX_ROWS,
+        report: Callable[[PredictionLog], None] | None = None,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._open_store = open_store
-        self._report = report
+        self.durable = options.log_durable
+        self.written = self.dropped = 0
+        self.receipt = Receipt()
+        self._options = options
+        self._served = served
         self._limit = limit
-        self._rows: deque[Row] = deque()
-        self._awake = threading.Event()
-        self._closing = threading.Event()
-        self._feedback_store: LogStore | None = None
+        self._report = report
+        self._environment = environment
+        self._answers: list[Answer] = []
+        self._traffic: list[Traffic] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._unconfirmed: deque[_Sent] = deque()
+        self._rows = 0
+        self._scheduled = False
+        self._retrying = False
+        self._closing = False
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frames = Frames()
+        self._restart: asyncio.Task[None] | None = None
         self._feedback_thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
-        self.written = 0
-        self.dropped = 0
-        self._writer = threading.Thread(target=self._write, name="prediction-log", daemon=True)
-        self._writer.start()
+        self._store: RecordStore | None = None
 
-    def add(self, row: Row) -> None:
-        """Queue `row` for writing; never blocks, never raises."""
-        if len(self._rows) >= self._limit:
+    async def start(self) -> None:
+        """Start the recorder; it is not waited for."""
+        self._loop = asyncio.get_running_loop()
+        await self._connect()
+        self._loop.call_later(1.0, self._check_patience)
+
+    async def _connect(self) -> None:
+        own, its = socket.socketpair()
+        with its:
+            paths = os.pathsep.join(path for path in sys.path if path)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "polarity.record.recorder", str(its.fileno())],
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**self._environment, "PYTHONPATH": paths},
+            )
+        own.setblocking(False)
+        self._frames = Frames()
+        self._transport, _ = await self._loop.create_connection(lambda: self, sock=own)
+        self._write(Frame(served=self._served))
+        for sent in self._unconfirmed:
+            sent.sent_at = self._loop.time()
+            self._write(sent.frame)
+        self._unconfirmed.appendleft(_Sent(Frame(), [], self._loop.time()))
+
+    def add(self, answer: Answer) -> None:
+        """Send `answer` to be stored; never blocks.
+
+        Raises
+        ------
+        RecordUnavailable
+            With `durable`, if too many rows are waiting already.
+        """
+        if self._rows >= self._limit:
+            if self.durable:
+                raise RecordUnavailable("The prediction log does not keep up.")
             self.dropped += 1
             return
-        self._rows.append(row)
-        if not self._awake.is_set():
-            self._awake.set()
+        self._rows += 1
+        self._answers.append(answer)
+        if not self._scheduled:
+            # After the answers that this event loop iteration completes, too.
+            self._scheduled = True
+            self._loop.call_soon(self._send)
 
-    async def feedback(self, prediction_id: str, label: str) -> Outcome:
+    def stored(self) -> asyncio.Future[None] | None:
+        """What to wait for after `add` in the same event loop iteration, or `None` without `durable`.
+
+        The future raises `RecordUnavailable` if the rows cannot be stored.
+        """
+        if not self.durable or not self._answers:
+            return None
+        stored = self._loop.create_future()
+        self._waiting.append(stored)
+        return stored
+
+    def add_traffic(self, minute: Traffic) -> None:
+        """Send the counts of a minute to be stored."""
+        self._traffic.append(minute)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._scheduled = False
+        if not self._answers and not self._traffic:
+            return
+        sent = _Sent(Frame(self._answers, self._traffic), self._waiting, self._loop.time())
+        self._answers, self._traffic, self._waiting = [], [], []
+        self._unconfirmed.append(sent)
+        self._write(sent.frame)
+
+    def _write(self, frame: Frame) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return  # sent when there is a recorder again
+        try:
+            message = _encode(frame)
+        except UnicodeEncodeError:
+            for answer in frame.answers:
+                answer.text = answer.text.encode("utf-8", "replace").decode()
+            message = _encode(frame)
+        self._transport.write(framed(message))
+
+    def data_received(self, data: bytes) -> None:
+        """Take receipts, in the order of the frames."""
+        for message in self._frames.feed(data):
+            self.receipt = receipt = _decoder.decode(message)
+            sent = self._unconfirmed.popleft()
+            if receipt.problem is None:
+                if self._retrying and sent.frame.answers:
+                    self._retrying = False
+                    _logger.warning(
+                        "The prediction log is writable again; %d rows have been dropped so far.", self.dropped
+                    )
+                self.written += len(sent.frame.answers)
+                self._rows -= len(sent.frame.answers)
+                for stored in sent.waiting:
+                    if not stored.done():
+                        stored.set_result(None)
+            else:
+                self._not_stored(sent, receipt.problem)
+        if self._report is not None:
+            self._report(self)
+
+    def _not_stored(self, sent: _Sent, problem: str) -> None:
+        if not self._retrying:
+            self._retrying = True
+            _logger.warning(
+                "The prediction log cannot be written (%s); %s.",
+                problem,
+                "predictions are refused with 503" if self.durable else "requests are still answered",
+            )
+        if self.durable:
+            self._rows -= len(sent.frame.answers)
+            _fail(sent.waiting, problem)
+            sent.frame.answers = []
+        if sent.frame.answers or sent.frame.traffic:
+            self._loop.call_later(_RETRY_S, self._send_again, sent)
+
+    def _send_again(self, sent: _Sent) -> None:
+        sent.sent_at = self._loop.time()
+        self._unconfirmed.append(sent)
+        self._write(sent.frame)
+
+    def _check_patience(self) -> None:
+        """Fail the answers that have waited too long; their rows may still be stored."""
+        latest = self._loop.time() - _PATIENCE_S
+        for sent in self._unconfirmed:
+            if sent.sent_at > latest:
+                break
+            _fail(sent.waiting, "it did not respond in time")
+        if not self._closing:
+            self._loop.call_later(1.0, self._check_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Start another recorder."""
+        self._transport = None
+        if not self._closing:
+            code = self._process.poll() if self._process is not None else None
+            _logger.warning("The recorder has ended (exit code %s); it is started again.", code)
+            self._restart = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        # The first entry is the receipt for the model's frame, which a new recorder gets anew.
+        self._unconfirmed = deque(s for s in self._unconfirmed if s.frame.answers or s.frame.traffic or s.waiting)
+        await asyncio.sleep(_RESTART_S)
+        if self._process is not None:
+            self._process.poll()
+        try:
+            await self._connect()
+        except OSError as error:
+            _logger.warning("The recorder cannot be started: %s", error)
+            self._restart = self._loop.create_task(self._reconnect())
+
+    async def feedback(self, prediction_id: str, label: str, origin: Origin = "volunteered") -> Outcome:
         """Store the true label of a prediction.
 
         Raises
         ------
-        ServiceUnavailable
+        RecordUnavailable
             If the store cannot be reached.
         """
-        loop = asyncio.get_running_loop()
 
         async def store() -> Outcome:
-            return await loop.run_in_executor(self._feedback_thread, self._feedback, prediction_id, label)
+            return await self._loop.run_in_executor(
+                self._feedback_thread, self._add_feedback, prediction_id, label, origin
+            )
 
         outcome = await store()
         if outcome == "unknown":
-            # It may be so recent that it is not yet written, by this or another worker.
-            await asyncio.sleep(_OTHER_WORKERS_DELAY_S)
+            # It may be so recent that it is not yet stored, by this or another server process.
+            await asyncio.sleep(_OTHER_PROCESSES_DELAY_S)
             outcome = await store()
         return outcome
 
-    def close(self) -> None:
-        """Write the remaining rows, then stop."""
-        self._closing.set()
-        self._awake.set()
-        self._writer.join(timeout=_MAX_PAUSE_S)
-        self._feedback_thread.shutdown()
-        if self._feedback_store is not None:
-            self._feedback_store.close()
+    def _add_feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome:
+        # Not before the first label: SQLAlchemy would be half of a server's start.
+        from polarity.record.store import RecordStore
 
-    def _feedback(self, prediction_id: str, label: str) -> Outcome:
         try:
-            if self._feedback_store is None:
-                self._feedback_store = self._open_store()
-            return self._feedback_store.feedback(prediction_id, label, time.time())
+            if self._store is None:
+                self._store = RecordStore(self._options)
+            return self._store.add_feedback(prediction_id, label, time.time(), origin)
         except Exception as error:
-            self._feedback_store = None
-            raise ServiceUnavailable(f"The prediction log does not answer: {error}.") from error
+            self._store = None
+            raise RecordUnavailable(f"The prediction log does not answer: {error}.") from error
 
-    def _write(self) -> None:
-        store: LogStore | None = None
-        pause_s = _GATHER_S
-        while True:
-            self._awake.wait()
-            self._awake.clear()
-            self._closing.wait(pause_s)
-            rows: list[Row] = []
-            try:
-                if store is None:
-                    store = self._open_store()
-                while rows := [_storable(self._rows[n]) for n in range(min(len(self._rows), _MAX_ROWS_PER_WRITE))]:
-                    store.write(rows)
-                    for _ in rows:
-                        self._rows.popleft()
-                    self.written += len(rows)
-                if pause_s > _GATHER_S:
-                    _logger.warning(
-                        "The prediction log is writable again; %d rows have been dropped so far.",
-                        self.dropped,
-                    )
-                pause_s = _GATHER_S
-            except Exception as error:
-                if pause_s == _GATHER_S:
-                    _logger.warning(
-                        "The prediction log cannot be written (%s); requests are still answered.",
-                        error,
-                    )
-                store = None
-                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
-                self._awake.set()
-            if self._report is not None:
-                self._report(self.written, self.dropped)
-            if self._closing.is_set():
-                break
-        if store is not None:
-            store.close()
+    async def close(self) -> None:
+        """Let the recorder store the remaining rows and stop."""
+        if self._answers or self._traffic:
+            self._send()
+        self._closing = True
+        deadline = self._loop.time() + _PATIENCE_S
+        while self._transport is not None and self._unconfirmed and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        if lost := sum(len(sent.frame.answers) for sent in self._unconfirmed):
+            _logger.warning("%d rows of the prediction log could not be stored before the end.", lost)
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is not None:
+            await self._loop.run_in_executor(None, self._wait)
+        self._feedback_thread.shutdown()
+        if self._store is not None:
+            self._store.close()
+
+    def _wait(self) -> None:
+        process: Any = self._process
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            _logger.warning("The recorder still ships rows; it continues by itself.")
 
 
-def _storable(row: Row) -> Row:
-    """Replace what databases reject: lone surrogates, and NUL in PostgreSQL."""
-    if row.text is None:
-        return row
-    return row._replace(text=row.text.encode("utf-8", "replace").decode().replace("\0", "\ufffd"))
+def _fail(waiting: list[asyncio.Future[None]], problem: str) -> None:
+    for stored in waiting:
+        if not stored.done():
+            stored.set_exception(RecordUnavailable(f"The prediction log cannot be written: {problem}."))

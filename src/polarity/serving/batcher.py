@@ -57,11 +57,29 @@ class ClientDisconnected(ServiceUnavailable):
     """The client disconnected before it was answered."""
 
 
+@dataclass(slots=True)
+class Timing:
+    """What one request's texts took.
+
+    Attributes
+    ----------
+    waited_s : float
+        Until the first batch took one of them.
+    computed_s : float
+        In the model: the whole time of each batch that held one of them.
+    """
+
+    waited_s: float = 0.0
+    computed_s: float = 0.0
+
+
 class Backend(Protocol):
     """Turns texts into probabilities, with a model in this process or with runners in other processes."""
 
-    async def predict(self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None) -> Rows:
-        """One row of probabilities per text, in order."""
+    async def predict(
+        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
+    ) -> Rows:
+        """One row of probabilities per text, in order; `timing` is filled in."""
         ...
 
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
@@ -112,15 +130,21 @@ class _Work:
         "pending",
         "rows",
         "texts",
+        "timing",
         "watcher",
     )
 
     def __init__(
-        self, texts: Sequence[str], answer: asyncio.Future[Rows], disconnected: WaitForDisconnect | None
+        self,
+        texts: Sequence[str],
+        answer: asyncio.Future[Rows],
+        disconnected: WaitForDisconnect | None,
+        timing: Timing | None,
     ) -> None:
         self.texts = texts
         self.answer = answer
         self.disconnected = disconnected
+        self.timing = timing
         self.arrived = perf_counter()
         self.next = 0
         self.pending = len(texts)
@@ -200,13 +224,17 @@ class Batcher:
         """Number of texts waiting for a batch."""
         return self._waiting
 
-    async def predict(self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None) -> Rows:
+    async def predict(
+        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
+    ) -> Rows:
         """Rows for `texts`, in order.
 
         Parameters
         ----------
         disconnected : async callable, optional
             Returns when the client has disconnected; called only for requests that have to wait.
+        timing : Timing, optional
+            Filled in with what the texts took.
 
         Raises
         ------
@@ -226,7 +254,7 @@ class Batcher:
         if (wait_s := self.retry_delay_s(len(texts))) is not None:
             raise Busy(wait_s)
         loop = asyncio.get_running_loop()
-        work = _Work(texts, loop.create_future(), disconnected)
+        work = _Work(texts, loop.create_future(), disconnected, timing)
         self._queue.append(work)
         self._unanswered.append(work)
         if len(self._queue) <= self._queue_room:
@@ -322,6 +350,8 @@ class Batcher:
                 self._waiting -= rest
                 continue
             take = min(rest, space, self._fair_share) if self._queue else min(rest, space)
+            if not work.next and work.timing is not None:
+                work.timing.waited_s = perf_counter() - work.arrived
             slices.append((work, work.next, work.next + take))
             work.next += take
             space -= take
@@ -350,6 +380,8 @@ class Batcher:
                 self._watch.completed(len(texts), ended - started)
             position = 0
             for work, start, stop in slices:
+                if work.timing is not None:
+                    work.timing.computed_s += ended - started
                 self._deliver(work, start, rows[position : position + stop - start])
                 position += stop - start
         finally:

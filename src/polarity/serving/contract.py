@@ -17,11 +17,12 @@ import msgspec
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.inference.explanation import explain
 from polarity.inference.package import ModelManifest
-from polarity.record.log_store import Row
+from polarity.record.answer import Answer
 from polarity.record.prediction_id import prediction_id
-from polarity.record.prediction_log import PredictionLog
+from polarity.record.prediction_log import PredictionLog, RecordUnavailable
+from polarity.record.review import ReviewDraw
 from polarity.serving import metrics
-from polarity.serving.batcher import Backend, Busy, ClientDisconnected, TooSlow, WaitForDisconnect, retry_after
+from polarity.serving.batcher import Backend, Busy, ClientDisconnected, Timing, TooSlow, WaitForDisconnect, retry_after
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
 
 _logger = logging.getLogger("bentoml.polarity")
@@ -31,6 +32,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _OUTCOMES = {"new": 201, "same": 200, "other": 409, "unknown": 404}
 _MAX_PROBLEMS = 10
+_MAX_SOURCE = 64
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,8 +124,8 @@ class Contract:
         occlusion with `backend`.
     log : PredictionLog or None
         Stores predictions and feedback. If `None`, nothing is stored, and feedback is refused with 503.
-    keep_texts : bool
-        Whether the log also stores the texts.
+    review_share : float
+        Expected share of the answers that is drawn for labelling by people.
     """
 
     def __init__(
@@ -133,13 +135,13 @@ class Contract:
         log: PredictionLog | None,
         *,
         explainer: Backend | None = None,
-        keep_texts: bool,
+        review_share: float = 0.0,
     ) -> None:
         self.served = served
         self._backend = backend
         self._explainer = explainer
         self._log = log
-        self._keep_texts = keep_texts
+        self._draw = ReviewDraw(review_share)
         self._labels = served.manifest.labels
         self._identity = served.identity
 
@@ -158,6 +160,8 @@ class Contract:
             refused = _too_many(retry_after(error.retry_after_s))
         except TooSlow:
             refused = Refused(504, "too_slow")
+        except RecordUnavailable:
+            refused = Refused(503, "not_recorded", (b"retry-after", b"1"))
         except ServiceUnavailable:
             refused = Refused(503, "away", (b"retry-after", b"1"))
         except Exception:
@@ -182,8 +186,11 @@ class Contract:
     async def predict(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict."""
         text = _text(body)
-        rows = await self._backend.predict((text,), disconnected=disconnected)
-        return Reply(200, msgspec.json.encode(self._prediction(text, rows[0], time.time())))
+        timing = Timing()
+        rows = await self._backend.predict((text,), disconnected=disconnected, timing=timing)
+        answer = self._prediction(text, rows[0], time.time(), timing, _source(headers))
+        await self._stored()
+        return Reply(200, msgspec.json.encode(answer))
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
@@ -198,16 +205,18 @@ class Contract:
         given = _decode(body, BatchRequest).texts
         refusals = [refuse(text) for text in given]
         texts = [text for text, refusal in zip(given, refusals, strict=True) if refusal is None]
-        rows = iter(await self._backend.predict(texts, disconnected=disconnected))
+        timing = Timing()
+        rows = iter(await self._backend.predict(texts, disconnected=disconnected, timing=timing))
         now = time.time()
-        language = requested_language(headers)
+        language, source = requested_language(headers), _source(headers)
         predictions: list[dict[str, Any]] = []
         for text, refusal in zip(given, refusals, strict=True):
             if refusal is None:
-                predictions.append(self._prediction(text, next(rows), now))
+                predictions.append(self._prediction(text, next(rows), now, timing, source))
             else:
                 metrics.refused(refusal.code)
                 predictions.append({"error": refusal.message(language)})
+        await self._stored()
         return Reply(200, msgspec.json.encode({"predictions": predictions}))
 
     async def feedback(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
@@ -257,7 +266,14 @@ class Contract:
         card: dict[str, Any] = msgspec.to_builtins(self.served.manifest)
         return {**card, "version": self.served.version, "bento": self.served.bento}
 
-    def _prediction(self, text: str, row: list[float], now: float) -> dict[str, Any]:
+    async def _stored(self) -> None:
+        """Wait until the recorded answers are safe, if the log promises that."""
+        if self._log is not None and (stored := self._log.stored()) is not None:
+            await stored
+
+    def _prediction(
+        self, text: str, row: list[float], now: float, timing: Timing, source: str | None
+    ) -> dict[str, Any]:
         probabilities = {label: round(p, 6) for label, p in zip(self._labels, row, strict=True)}
         sentiment = max(probabilities, key=probabilities.__getitem__)
         score = probabilities[sentiment]
@@ -265,15 +281,17 @@ class Contract:
         metrics.predicted(sentiment)
         if self._log is not None:
             self._log.add(
-                Row(
-                    id=own_id,
-                    at=now,
-                    characters=len(text),
-                    text=text if self._keep_texts else None,
-                    sentiment=sentiment,
-                    score=score,
-                    probabilities=probabilities,
-                    **self._identity,
+                Answer(
+                    own_id,
+                    now,
+                    text,
+                    sentiment,
+                    score,
+                    probabilities,
+                    source,
+                    timing.waited_s,
+                    timing.computed_s,
+                    *self._draw(score),
                 )
             )
         return {
@@ -300,6 +318,14 @@ def requested_language(headers: Headers) -> Language:
         if name == b"accept-language":
             return language_of(value.decode("latin-1"))
     return "fr"
+
+
+def _source(headers: Headers) -> str | None:
+    """The channel that the client named in `X-Source`, shortened to what the record keeps."""
+    for name, value in headers:
+        if name == b"x-source":
+            return value.decode("utf-8", "replace").strip()[:_MAX_SOURCE] or None
+    return None
 
 
 def _text(body: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from polarity.record.prediction_log import PredictionLog
 from polarity.serving.batcher import BatchDispatch
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -45,8 +46,16 @@ _batches = Counter(
 _batch_texts = Histogram("polarity_batch_texts", "Texts in a batch.", buckets=_TEXTS)
 _model_seconds = Histogram("polarity_model_seconds", "Time the model took for a batch.", buckets=_SECONDS)
 _log_rows = Gauge(
-    "polarity_log_rows", "Rows of the prediction log, written or dropped.", ["fate"], multiprocess_mode="livesum"
+    "polarity_log_rows",
+    "Rows of the prediction log: written, dropped before they were written, evicted to make room.",
+    ["fate"],
+    multiprocess_mode="livesum",
 )
+_spool_bytes = Gauge("polarity_log_spool_bytes", "Size of the local file's content.", multiprocess_mode="livemax")
+_unshipped = Gauge(
+    "polarity_log_unshipped_rows", "Rows that the database does not have yet.", multiprocess_mode="livemax"
+)
+_unshipped_seconds = Gauge("polarity_log_unshipped_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
 _model = Gauge(
     "polarity_model_info",
     "1 for the served model.",
@@ -93,10 +102,14 @@ def predicted(sentiment: str) -> None:
     _count(_child(_predictions, sentiment))
 
 
-def logged(written: int, dropped: int) -> None:
-    """Set the numbers of prediction log rows written and dropped so far."""
-    _log_rows.labels("written").set(written)
-    _log_rows.labels("dropped").set(dropped)
+def logged(log: PredictionLog) -> None:
+    """Set how far the prediction log is, from the recorder's last receipt."""
+    _log_rows.labels("written").set(log.written)
+    _log_rows.labels("dropped").set(log.dropped)
+    _log_rows.labels("evicted").set(log.receipt.evicted)
+    _spool_bytes.set(log.receipt.bytes_used)
+    _unshipped.set(log.receipt.unshipped)
+    _unshipped_seconds.set(log.receipt.unshipped_s)
 
 
 def serving(*, family: str, version: str, bento: str, precision: str) -> None:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from polarity.errors import ConfigurationError
-
-_PREFIX = "POLARITY_"
+from polarity.config.environment import read_options
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of one server process.
+    """The options of one server process; those of the record are `polarity.record.options.RecordOptions`.
 
     Attributes
     ----------
     api_key : str
         Accepted API keys, separated by commas. Default: empty, no key required.
-    prediction_log : str
-        Path of an SQLite file, a URL (`sqlite:///...`), or `off`. Default: `~/.polarity/predictions.db`.
-    log_texts : bool
-        Store the texts in the prediction log, not only their lengths.
     device : str
         `cpu`, `gpu` (a runner without a GPU does not become ready), or `auto`: a GPU if the machine has one and
         the model can use it.
@@ -53,8 +46,6 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     api_key: str = ""
-    prediction_log: str = ""
-    log_texts: bool = False
     device: Literal["cpu", "gpu", "auto"] = "auto"
     runner: Literal["process", "auto"] = "auto"
     gpu_memory_mib: Annotated[int, msgspec.Meta(ge=64)] = 4096
@@ -75,29 +66,9 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         ConfigurationError
             If a value is invalid.
         """
-        given = {
-            name: environment[variable]
-            for name in cls.__struct_fields__
-            if environment.get(variable := _PREFIX + name.upper())
-        }
-        try:
-            return msgspec.convert(given, cls, strict=False)
-        except msgspec.ValidationError as error:
-            reason, _, field = str(error).partition(" - at `$.")
-            name = field.rstrip("`")
-            raise ConfigurationError(f"Got {_PREFIX}{name.upper()}={given.get(name)!r}: {reason}.") from error
+        return read_options(cls, environment)
 
     @property
     def api_keys(self) -> tuple[str, ...]:
         """The API keys as a tuple."""
         return tuple(key for part in self.api_key.split(",") if (key := part.strip()))
-
-    @property
-    def prediction_log_url(self) -> str | None:
-        """URL of the prediction log, or `None` if it is off."""
-        if self.prediction_log.lower() == "off":
-            return None
-        if "://" in self.prediction_log:
-            return self.prediction_log
-        path = Path(self.prediction_log or "~/.polarity/predictions.db").expanduser().absolute()
-        return f"sqlite:///{path}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
-from polarity.record.log_store import SqliteStore
+from polarity.record.answer import Answer
 from polarity.record.prediction_log import PredictionLog
 from polarity.serving.batcher import Busy, ClientDisconnected, Rows, TooSlow, WaitForDisconnect
 from polarity.serving.contract import Contract, Reply, Served

@@ -1,0 +1,109 @@
+"""What the server tells the recorder: answers, and its traffic minute by minute."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["new", "same", "other", "unknown"]
+"""What became of a label: stored, known already, contradicting the stored one, or for no known prediction."""
+Origin = Literal["volunteered", "review", "import"]
+"""Where a label came from."""
+
+
+class Answer(msgspec.Struct, array_like=True, gc=False):
+    """One prediction as it was answered, with the text as the client sent it.
+
+    Attributes
+    ----------
+    at : float
+        Seconds since 1970 (UTC).
+    probabilities : dict
+        By label.
+    source : str or None
+        The channel that the client named.
+    waited_s, computed_s : float
+        Seconds until a batch took the text, and in the model.
+    draw_probability : float
+        Probability with which the answer was drawn for review.
+    """
+
+    id: str
+    at: float
+    text: str
+    sentiment: str
+    score: float
+    probabilities: dict[str, float]
+    source: str | None
+    waited_s: float
+    computed_s: float
+    draw_probability: float
+    drawn: bool
+
+
+class Traffic(msgspec.Struct, array_like=True):
+    """The requests of one server process in one minute.
+
+    Attributes
+    ----------
+    minute : int
+        Minutes since 1970 (UTC).
+    errors, refused, overloaded : int
+        Requests answered with a status from 500; from 400 to 499; with 429, which also count as refused.
+    seconds : list of int
+        Histogram of the durations without those answered with 429, see `polarity.record.durations`.
+    """
+
+    id: str
+    minute: int
+    requests: int
+    errors: int
+    refused: int
+    overloaded: int
+    seconds: list[int]
+
+
+class Served(msgspec.Struct, array_like=True, frozen=True):
+    """The served model: the fields that its answers have in common."""
+
+    family: str
+    version: str
+    bento: str
+    known_words: str | None = None
+    """Path of the checksums of the words that the model was trained on."""
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """A message to the recorder; the first one says which model is served."""
+
+    answers: list[Answer] = []
+    traffic: list[Traffic] = []
+    served: Served | None = None
+
+
+class Receipt(msgspec.Struct, array_like=True):
+    """The recorder's reply to one frame, in order.
+
+    Attributes
+    ----------
+    problem : str or None
+        Why the rows could not be stored; nothing of the frame has been stored then.
+    evicted : int
+        Rows that have been deleted to make room, since the recorder started.
+    bytes_used : int
+        Size of the local file's content.
+    unshipped : int
+        Rows that the database does not have yet; 0 without a database.
+    unshipped_s : float
+        Age of the oldest of them in seconds.
+    database_problem : str or None
+        Why the database cannot be reached.
+    """
+
+    problem: str | None = None
+    evicted: int = 0
+    bytes_used: int = 0
+    unshipped: int = 0
+    unshipped_s: float = 0.0
+    database_problem: str | None = None

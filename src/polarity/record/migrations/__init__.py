@@ -1,0 +1,1 @@
+"""Alembic's migrations of the record's tables, for SQLite and PostgreSQL."""

@@ -1,0 +1,89 @@
+"""The tables of the record, the same in SQLite and PostgreSQL.
+
+Changing them takes a migration in `migrations/versions`; `make lint` fails without one.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+HEAD = "0002"
+"""The revision of these tables: that of the newest migration."""
+
+metadata = MetaData()
+
+_seconds: Double[float] = Double().with_variant(REAL, "sqlite")
+_json = Text().with_variant(JSONB, "postgresql")
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", _seconds, nullable=False, comment="seconds since 1970, UTC"),
+    Column("characters", Integer, nullable=False),
+    Column("text", Text, comment="as POLARITY_LOG_TEXTS says"),
+    Column("sentiment", Text, nullable=False),
+    Column("score", _seconds, nullable=False, comment="probability of the sentiment"),
+    Column("probabilities", _json, nullable=False, comment="by label"),
+    Column("family", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("bento", Text, nullable=False),
+    Column("source", Text, comment="the channel that the client named"),
+    Column("waited_s", _seconds, comment="until a batch took the text"),
+    Column("computed_s", _seconds, comment="in the model, with the others of the batch"),
+    Column("words", Integer),
+    Column("unknown_share", _seconds, comment="of the words, those that no training tweet has"),
+    Column("links", Integer),
+    Column("mentions", Integer),
+    Column("hashtags", Integer),
+    Column("emoji", Integer),
+    Column("script", Text, comment="the script of most letters, as Unicode names it"),
+    Column("draw_probability", _seconds, comment="with which the answer was drawn for review"),
+    Column("drawn", Boolean, comment="whether it was drawn"),
+    sqlite_with_rowid=False,
+)
+Index("predictions_at", predictions.c.at)
+Index(
+    "predictions_drawn",
+    predictions.c.at,
+    sqlite_where=predictions.c.drawn,
+    postgresql_where=predictions.c.drawn,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("prediction_id", Text, ForeignKey("predictions.id"), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("at", _seconds, nullable=False),
+    Column("origin", Text, comment="volunteered, review or import"),
+    sqlite_with_rowid=False,
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("id", Text, primary_key=True, comment="server process and minute"),
+    Column("minute", BigInteger, nullable=False, comment="minutes since 1970, UTC"),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False, comment="answered with a status from 500"),
+    Column("refused", Integer, nullable=False, comment="answered with a status from 400 to 499, 429 among them"),
+    Column("overloaded", Integer, nullable=False, comment="answered with 429"),
+    Column("seconds", _json, nullable=False, comment="histogram of the durations, see polarity.record.durations"),
+    Column("bento", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("traffic_minute", traffic.c.minute)

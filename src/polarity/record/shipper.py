@@ -1,0 +1,208 @@
+"""Move rows from the local file to the database: each exactly once, after any outage or kill.
+
+A batch is committed in the database before it is deleted from the file. A kill between the two ships it again, and the
+primary keys make that harmless.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import sqlalchemy as sa
+
+from polarity.record.migration import migrate
+from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.spool import local_engine
+
+_logger = logging.getLogger("bentoml.polarity")
+
+_ROWS_PER_BATCH = 1_000
+_IDLE_S = 0.5
+_MAX_PAUSE_S = 10.0
+_LEASE_S = 1.0
+_CONNECT_TIMEOUT_S = 5
+# A peer that vanished without closing the connection is noticed within this time.
+_SILENCE_S = 20
+
+
+def database_engine(url: str) -> sa.Engine:
+    """An engine for the database at `url`, whose connections notice a peer that has gone."""
+    return sa.create_engine(
+        url,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 2,
+            "tcp_user_timeout": _SILENCE_S * 1000,
+            "application_name": "polarity",
+        },
+        pool_pre_ping=True,
+        pool_size=2,
+    )
+
+
+class Shipper:
+    """A thread that ships the rows of one local file; of several processes with the same file, one ships.
+
+    Parameters
+    ----------
+    path : Path
+        The local file.
+    url : str
+        SQLAlchemy URL of the database.
+
+    Attributes
+    ----------
+    problem : str or None
+        Why the database cannot be used, without its password.
+    unshipped, unshipped_s : int, float
+        Rows that the database does not have, and the age of the oldest in seconds.
+    """
+
+    def __init__(self, path: Path, url: str) -> None:
+        self._path = path
+        self._engine = database_engine(url)
+        self._stopping = threading.Event()
+        self.problem: str | None = None
+        self.unshipped = 0
+        self.unshipped_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ship what is left if the database answers, then stop."""
+        self._stopping.set()
+        self._thread.join(timeout=_MAX_PAUSE_S)
+
+    def _run(self) -> None:
+        with self._path.with_name(f"{self._path.name}.shipping").open("w") as lease:
+            while not _acquired(lease):
+                if self._stopping.wait(_LEASE_S):
+                    return
+            self._ship_until_stopped()
+
+    def _ship_until_stopped(self) -> None:
+        pause_s = _IDLE_S
+        migrated = False
+        local: sqlite3.Connection | None = None
+        while True:
+            try:
+                if local is None:
+                    local = _connect(self._path)
+                self._measure(local)
+                if not migrated:
+                    migrate(self._engine)
+                    migrated = True
+                more = self._ship(local)
+                if self.problem is not None:
+                    _logger.warning("The database takes rows of the record again; %d are waiting.", self.unshipped)
+                    self.problem = None
+                pause_s = 0.0 if more else _IDLE_S
+            except Exception as error:
+                if self.problem is None:
+                    _logger.warning(
+                        "The database does not take the record's rows (%s); they wait in '%s'.",
+                        _reason(error),
+                        self._path,
+                    )
+                self.problem = _reason(error)
+                self._engine.dispose()
+                if local is not None and isinstance(error, sqlite3.Error):
+                    with suppress(sqlite3.Error):
+                        local.close()
+                    local = None
+                pause_s = min(max(_IDLE_S, 2 * pause_s), _MAX_PAUSE_S)
+                if self._stopping.is_set():
+                    return
+            if self._stopping.wait(pause_s) and pause_s:
+                if local is not None:
+                    with suppress(Exception):
+                        while self._ship(local):
+                            pass
+                return
+
+    def _ship(self, local: sqlite3.Connection) -> bool:
+        """Ship one batch of each table; return whether there is more."""
+        batches = {table: local.execute(_select(table), (_ROWS_PER_BATCH,)).fetchone() for table in _TABLES}
+        if not any(count for count, _, _ in batches.values()):
+            return False
+        with self._engine.begin() as connection:
+            for table, (count, rows, _) in batches.items():
+                if count:
+                    connection.execute(_insert(table), {"rows": rows})
+        with local:
+            for table, (count, _, ids) in batches.items():
+                if count:
+                    local.execute(_delete(table), (ids,))
+        self._measure(local)
+        return any(count == _ROWS_PER_BATCH for count, _, _ in batches.values())
+
+    def _measure(self, local: sqlite3.Connection) -> None:
+        self.unshipped, oldest = local.execute("SELECT count(*), min(at) FROM predictions").fetchone()
+        self.unshipped_s = max(0.0, time.time() - oldest) if oldest is not None else 0.0
+
+
+# Feedback comes last: it refers to predictions.
+_TABLES = (predictions, traffic, feedback)
+
+
+def _select(table: sa.Table) -> str:
+    """The number of rows, the rows as a JSON array, and their ids: SQLite builds all of it without the GIL."""
+    key = table.primary_key.columns[0].name
+    fields = ", ".join(f"'{c.name}', {_as_json(c)}" for c in table.columns)
+    return (
+        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "  # noqa: S608  # names of the schema
+        f"FROM (SELECT * FROM {table.name} ORDER BY {key} LIMIT ?)"
+    )
+
+
+def _as_json(column: sa.Column[object]) -> str:
+    if column.name in ("probabilities", "seconds"):
+        return f"json({column.name})"
+    if isinstance(column.type, sa.Boolean):
+        return f"json(CASE {column.name} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"
+    return column.name
+
+
+def _insert(table: sa.Table) -> sa.TextClause:
+    # A prediction that has been forgotten takes no label any more.
+    known = "WHERE EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = r.prediction_id)" if table is feedback else ""
+    columns = ", ".join(table.columns.keys())
+    return sa.text(
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} "  # noqa: S608  # names of the schema
+        f"FROM json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS r {known} ON CONFLICT DO NOTHING"
+    )
+
+
+def _delete(table: sa.Table) -> str:
+    key = table.primary_key.columns[0].name
+    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"  # noqa: S608  # names of the schema
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = local_engine(path).raw_connection()
+    driver: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]
+    connection.detach()
+    return driver
+
+
+def _acquired(lease: IO[str]) -> bool:
+    try:
+        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    """The driver's message on one line; it names the host, never the password."""
+    original = getattr(error, "orig", None) or error
+    return " ".join(str(original).split())

@@ -1,0 +1,175 @@
+"""The local SQLite file: the log itself, or what a database does not have yet."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from polarity.errors import ServiceUnavailable
+from polarity.record.answer import Answer, Served, Traffic
+from polarity.record.descriptors import describe, mask
+from polarity.record.migration import migrate
+from polarity.record.options import Texts
+from polarity.record.schema import predictions, traffic
+from polarity.text.words import KnownWords
+
+# Several processes write to the same file, each for a few milliseconds at a time.
+BUSY_TIMEOUT_S = 10.0
+_MODE = 0o600
+# Of a full log without a database, the part that goes to make room for the next rows.
+_EVICTED_SHARE = 0.02
+
+
+def local_engine(path: Path) -> sa.Engine:
+    """An engine for the file at `path`, which is created for its owner only and migrated.
+
+    Raises
+    ------
+    OSError, sqlalchemy.exc.SQLAlchemyError
+        If the file cannot be opened or migrated.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(_MODE, exist_ok=True)
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        poolclass=sa.NullPool,
+    )
+    sa.event.listen(engine, "connect", _configure)
+    migrate(engine)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    # A committed row survives any end of the processes; NORMAL does not wait for the disk, so a power failure may take
+    # the last moments.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+class Spool:
+    """The local file, used by a single thread.
+
+    Parameters
+    ----------
+    path : Path
+    served : Served
+        The model that gives the answers.
+    texts : str
+        Which texts are kept: `off`, `masked` or `full`.
+    limit_bytes : int
+        Maximum size of the file, without its write-ahead log.
+    evict : bool
+        Whether a full file lets its oldest rows go; otherwise it accepts no more.
+    """
+
+    def __init__(self, path: Path, *, served: Served, texts: Texts, limit_bytes: int, evict: bool) -> None:
+        self.path = path
+        self._served = (served.family, served.version, served.bento)
+        self._known = KnownWords.read(Path(served.known_words)) if served.known_words else None
+        kept: dict[Texts, Callable[[str], str | None]] = {"off": _no_text, "masked": mask, "full": str}
+        self._text = kept[texts]
+        self._evict = evict
+        self.evicted = 0
+        engine = local_engine(path)
+        connection = engine.raw_connection()
+        self._connection: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]
+        connection.detach()
+        (self._page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
+        self._max_pages = max(64, limit_bytes // self._page_bytes)
+        self._connection.execute(f"PRAGMA max_page_count={self._max_pages}")
+
+    def write(self, answers: Sequence[Answer], minutes: Sequence[Traffic] = ()) -> None:
+        """Store all rows in one transaction, or none; those whose id already exists are left unchanged.
+
+        Raises
+        ------
+        ServiceUnavailable
+            If they cannot be stored; the message says why.
+        """
+        rows = [self._row(answer) for answer in answers]
+        counts = [
+            (*msgspec.structs.astuple(m)[:-1], msgspec.json.encode(m.seconds).decode(), self._served[2])
+            for m in minutes
+        ]
+        try:
+            try:
+                self._insert(rows, counts)
+            except sqlite3.OperationalError as error:
+                if not (self._evict and self._is_full(error)):
+                    raise
+                self._make_room(len(rows))
+                self._insert(rows, counts)
+        except sqlite3.Error as error:
+            raise ServiceUnavailable(f"{self.path}: {error}") from error
+
+    def _insert(self, rows: list[tuple[object, ...]], counts: list[tuple[object, ...]]) -> None:
+        with self._connection:
+            self._connection.executemany(_INSERT_PREDICTION, rows)
+            if counts:
+                self._connection.executemany(_INSERT_TRAFFIC, counts)
+
+    def _row(self, answer: Answer) -> tuple[object, ...]:
+        text = answer.text
+        described = describe(text, self._known)
+        return (
+            answer.id,
+            answer.at,
+            described.characters,
+            self._text(text),
+            answer.sentiment,
+            answer.score,
+            msgspec.json.encode(answer.probabilities).decode(),
+            *self._served,
+            answer.source,
+            answer.waited_s,
+            answer.computed_s,
+            *described[1:],
+            answer.draw_probability,
+            answer.drawn,
+        )
+
+    @property
+    def bytes_used(self) -> int:
+        """Size of the file's content; freed pages are reused and do not count."""
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return int((pages - free) * self._page_bytes)
+
+    def _is_full(self, error: sqlite3.OperationalError) -> bool:
+        """Whether the file has reached its limit; SQLite reports a full disk by the same error."""
+        return (
+            error.sqlite_errorcode == sqlite3.SQLITE_FULL and self.bytes_used > 0.9 * self._max_pages * self._page_bytes
+        )
+
+    def _make_room(self, incoming: int) -> None:
+        (rows,) = self._connection.execute("SELECT count(*) FROM predictions").fetchone()
+        count = min(rows, max(incoming, int(_EVICTED_SHARE * rows), 1))
+        with self._connection:
+            # Ids begin with the time.
+            (last,) = self._connection.execute(
+                "SELECT max(id) FROM (SELECT id FROM predictions ORDER BY id LIMIT ?)", (count,)
+            ).fetchone()
+            self._connection.execute("DELETE FROM feedback WHERE prediction_id <= ?", (last,))
+            self._connection.execute("DELETE FROM predictions WHERE id <= ?", (last,))
+        self.evicted += count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _no_text(_text: str) -> None:
+    return None
+
+
+def _insert_into(table: sa.Table) -> str:
+    marks = ", ".join("?" * len(table.columns))
+    return f"INSERT OR IGNORE INTO {table.name} ({', '.join(table.columns.keys())}) VALUES ({marks})"  # noqa: S608  # names of the schema
+
+
+_INSERT_PREDICTION, _INSERT_TRAFFIC = _insert_into(predictions), _insert_into(traffic)

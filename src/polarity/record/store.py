@@ -1,0 +1,145 @@
+"""The stored record as one: rows that are still in the local file, and those that the database has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from polarity.record.answer import Origin, Outcome
+from polarity.record.migration import migrate
+from polarity.record.options import RecordOptions
+from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.shipper import database_engine
+from polarity.record.spool import local_engine
+
+_IDS_PER_STATEMENT = 500
+_SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Rows that have been deleted: predictions, labels, and minutes of traffic."""
+
+    predictions: int = 0
+    labels: int = 0
+    minutes: int = 0
+
+    def __add__(self, other: Forgotten) -> Forgotten:
+        return Forgotten(self.predictions + other.predictions, self.labels + other.labels, self.minutes + other.minutes)
+
+
+class RecordStore:
+    """Reads and changes what has been recorded; thread-safe.
+
+    Parameters
+    ----------
+    options : RecordOptions
+
+    Raises
+    ------
+    OSError, sqlalchemy.exc.SQLAlchemyError
+        If a store cannot be opened; so do the methods if it cannot be used.
+    """
+
+    def __init__(self, options: RecordOptions) -> None:
+        # Rows move from the local file to the database: looked for in this order, none is missed.
+        self.engines: tuple[sa.Engine, ...] = (local_engine(options.local_file),)
+        if options.database:
+            database = database_engine(options.database)
+            migrate(database)
+            self.engines = (*self.engines, database)
+
+    @property
+    def main(self) -> sa.Engine:
+        """The store that holds the record for long: the database, or the local file."""
+        return self.engines[-1]
+
+    def add_feedback(self, prediction_id: str, label: str, at: float, origin: Origin = "volunteered") -> Outcome:
+        """Store the true label of a prediction unless it already has one."""
+        for engine in self.engines:
+            with engine.begin() as connection:
+                outcome = _add_feedback(connection, prediction_id, label, at, origin)
+            if outcome != "unknown":
+                return outcome
+        return "unknown"
+
+    def forget_predictions(self, ids: Sequence[str]) -> Forgotten:
+        """Delete predictions with their labels."""
+        return self._forget(lambda: (predictions.c.id.in_(part) for part in _parts(ids)))
+
+    def forget_before(self, at: float) -> Forgotten:
+        """Delete everything from before `at` seconds since 1970."""
+        done = self._forget(lambda: [predictions.c.at < at])
+        for engine in self.engines:
+            with engine.begin() as connection:
+                old = sa.delete(traffic).where(traffic.c.minute < at // _SECONDS_PER_MINUTE)
+                done += Forgotten(minutes=connection.execute(old).rowcount)
+        return done
+
+    def forget_mention(self, name: str) -> Forgotten:
+        """Delete the predictions whose stored text mentions a user.
+
+        Parameters
+        ----------
+        name : str
+            With or without `@`; case does not matter. Masked texts mention nobody.
+        """
+        mention = re.compile(rf"(?<![\w@])@{re.escape(name.removeprefix('@'))}(?!\w)", re.IGNORECASE)
+        done = Forgotten()
+        for engine in self.engines:
+            with engine.connect() as connection:
+                like = predictions.c.text.icontains(f"@{name.removeprefix('@')}", autoescape=True)
+                rows = connection.execute(sa.select(predictions.c.id, predictions.c.text).where(like))
+                ids = [row.id for row in rows if mention.search(row.text)]
+            done += self.forget_predictions(ids)
+        return done
+
+    def _forget(self, conditions: Any) -> Forgotten:
+        done = Forgotten()
+        for engine in self.engines:
+            for condition in conditions():
+                with engine.begin() as connection:
+                    labelled = sa.select(predictions.c.id).where(condition)
+                    labels = connection.execute(sa.delete(feedback).where(feedback.c.prediction_id.in_(labelled)))
+                    rows = connection.execute(sa.delete(predictions).where(condition))
+                    done += Forgotten(rows.rowcount, labels.rowcount)
+        return done
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to the main store."""
+        with self.main.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        for engine in self.engines:
+            engine.dispose()
+
+
+def _add_feedback(connection: sa.Connection, prediction_id: str, label: str, at: float, origin: Origin) -> Outcome:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    values = sa.select(predictions.c.id, sa.literal(label), sa.literal(at), sa.literal(origin)).where(
+        predictions.c.id == prediction_id
+    )
+    columns = ["prediction_id", "label", "at", "origin"]
+    # A label may still be in the local file when its prediction has been shipped.
+    known = sa.select(feedback.c.label).where(feedback.c.prediction_id == prediction_id)
+    if (found := connection.scalar(known)) is None:
+        if connection.execute(insert(feedback).from_select(columns, values).on_conflict_do_nothing()).rowcount > 0:
+            return "new"
+        found = connection.scalar(known)
+    if found is None:
+        return "unknown"
+    return "same" if found == label else "other"
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield ids[start : start + _IDS_PER_STATEMENT]
