@@ -245,7 +245,12 @@ async def explain(request: Request) -> Response:
     summary="The true label of a prediction",
     status_code=201,
     responses=_responses(404, 409, 503, s201=_json("Stored.", _FEEDBACK), s200=_json("Already stored.", _FEEDBACK)),
-    openapi_extra=_body(FeedbackRequest, prediction_id={}, label={"description": "One of the model's labels."}),
+    openapi_extra=_body(
+        FeedbackRequest,
+        prediction_id={},
+        label={"description": "One of the model's labels."},
+        review={"description": "The label answers an item of /review."},
+    ),
 )
 async def feedback(request: Request) -> Response:
     return await _answer(request, "feedback")

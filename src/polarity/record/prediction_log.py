@@ -115,6 +115,11 @@ class PredictionLog(asyncio.Protocol):
         self._feedback_thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
         self._store: RecordStore | None = None
 
+    @property
+    def recorder(self) -> int | None:
+        """Process id of the recorder."""
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> None:
         """Start the recorder; it is not waited for."""
         self._loop = asyncio.get_running_loop()

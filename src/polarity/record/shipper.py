@@ -159,7 +159,7 @@ def _select(table: sa.Table) -> str:
     key = table.primary_key.columns[0].name
     fields = ", ".join(f"'{c.name}', {_as_json(c)}" for c in table.columns)
     return (
-        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "  # noqa: S608  # names of the schema
+        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "  # names of the schema
         f"FROM (SELECT * FROM {table.name} ORDER BY {key} LIMIT ?)"
     )
 
@@ -177,14 +177,14 @@ def _insert(table: sa.Table) -> sa.TextClause:
     known = "WHERE EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = r.prediction_id)" if table is feedback else ""
     columns = ", ".join(table.columns.keys())
     return sa.text(
-        f"INSERT INTO {table.name} ({columns}) SELECT {columns} "  # noqa: S608  # names of the schema
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} "  # names of the schema
         f"FROM json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS r {known} ON CONFLICT DO NOTHING"
     )
 
 
 def _delete(table: sa.Table) -> str:
     key = table.primary_key.columns[0].name
-    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"  # noqa: S608  # names of the schema
+    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"  # names of the schema
 
 
 def _connect(path: Path) -> sqlite3.Connection:

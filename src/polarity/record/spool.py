@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +21,8 @@ from polarity.text.words import KnownWords
 # Several processes write to the same file, each for a few milliseconds at a time.
 BUSY_TIMEOUT_S = 10.0
 _MODE = 0o600
-# Of a full log without a database, the part that goes to make room for the next rows.
-_EVICTED_SHARE = 0.02
+# Of a full log without a database, the parts that go to make room for the next rows, until these fit.
+_EVICTED_SHARES = (0.02, 0.05, 0.1, 0.5)
 
 
 def local_engine(path: Path) -> sa.Engine:
@@ -97,13 +98,15 @@ class Spool:
             for m in minutes
         ]
         try:
-            try:
-                self._insert(rows, counts)
-            except sqlite3.OperationalError as error:
-                if not (self._evict and self._is_full(error)):
-                    raise
-                self._make_room(len(rows))
-                self._insert(rows, counts)
+            for share in (*(_EVICTED_SHARES if self._evict else ()), 0.0):
+                try:
+                    self._insert(rows, counts)
+                except sqlite3.OperationalError as error:
+                    if not (share and self._is_full(error)):
+                        raise
+                    self._make_room(share)
+                else:
+                    return
         except sqlite3.Error as error:
             raise ServiceUnavailable(f"{self.path}: {error}") from error
 
@@ -120,7 +123,8 @@ class Spool:
             answer.id,
             answer.at,
             described.characters,
-            self._text(text),
+            # PostgreSQL stores no NUL.
+            kept.replace("\0", "\ufffd") if (kept := self._text(text)) else kept,
             answer.sentiment,
             answer.score,
             msgspec.json.encode(answer.probabilities).decode(),
@@ -146,9 +150,9 @@ class Spool:
             error.sqlite_errorcode == sqlite3.SQLITE_FULL and self.bytes_used > 0.9 * self._max_pages * self._page_bytes
         )
 
-    def _make_room(self, incoming: int) -> None:
+    def _make_room(self, share: float) -> None:
         (rows,) = self._connection.execute("SELECT count(*) FROM predictions").fetchone()
-        count = min(rows, max(incoming, int(_EVICTED_SHARE * rows), 1))
+        count = math.ceil(share * rows)
         with self._connection:
             # Ids begin with the time.
             (last,) = self._connection.execute(
@@ -169,7 +173,7 @@ def _no_text(_text: str) -> None:
 
 def _insert_into(table: sa.Table) -> str:
     marks = ", ".join("?" * len(table.columns))
-    return f"INSERT OR IGNORE INTO {table.name} ({', '.join(table.columns.keys())}) VALUES ({marks})"  # noqa: S608  # names of the schema
+    return f"INSERT OR IGNORE INTO {table.name} ({', '.join(table.columns.keys())}) VALUES ({marks})"
 
 
 _INSERT_PREDICTION, _INSERT_TRAFFIC = _insert_into(predictions), _insert_into(traffic)

@@ -10,16 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.inference.explanation import explain
 from polarity.inference.package import ModelManifest
-from polarity.record.answer import Answer
+from polarity.record.answer import Answer, Origin, Outcome
 from polarity.record.prediction_id import prediction_id
-from polarity.record.prediction_log import PredictionLog, RecordUnavailable
+from polarity.record.prediction_log import RecordUnavailable
 from polarity.record.review import ReviewDraw
 from polarity.serving import metrics
 from polarity.serving.batcher import Backend, Busy, ClientDisconnected, Timing, TooSlow, WaitForDisconnect, retry_after
@@ -48,10 +48,11 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FeedbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /feedback."""
+    """Body of POST /feedback; `review` says that the label answers an item of GET /review."""
 
     prediction_id: str
     label: str
+    review: bool = False
 
 
 class Reply(NamedTuple):
@@ -110,6 +111,14 @@ class Served:
 Handler = Callable[[bytes, Headers, WaitForDisconnect | None], Awaitable[Reply]]
 
 
+class Log(Protocol):
+    """Where answers and labels are recorded; see `polarity.record.prediction_log.PredictionLog`."""
+
+    def add(self, answer: Answer) -> None: ...
+    def stored(self) -> Awaitable[None] | None: ...
+    async def feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome: ...
+
+
 class Contract:
     """The handlers of the contract's routes.
 
@@ -122,7 +131,7 @@ class Contract:
     explainer : Backend or None
         Returns each word's contribution to the logits, as `Predictor.explain` does. If `None`, explanations use
         occlusion with `backend`.
-    log : PredictionLog or None
+    log : Log or None
         Stores predictions and feedback. If `None`, nothing is stored, and feedback is refused with 503.
     review_share : float
         Expected share of the answers that is drawn for labelling by people.
@@ -132,7 +141,7 @@ class Contract:
         self,
         served: Served,
         backend: Backend,
-        log: PredictionLog | None,
+        log: Log | None,
         *,
         explainer: Backend | None = None,
         review_share: float = 0.0,
@@ -226,8 +235,9 @@ class Contract:
             raise invalid("label_unknown", "label")
         if self._log is None:
             raise Refused(503, "no_log")
+        origin: Origin = "review" if given.review else "volunteered"
         try:
-            outcome = await self._log.feedback(given.prediction_id, given.label)
+            outcome = await self._log.feedback(given.prediction_id, given.label, origin)
         except ServiceUnavailable as error:
             _logger.warning("The label could not be stored: %s", error)
             raise Refused(503, "log_away", (b"retry-after", b"1")) from error
@@ -371,10 +381,13 @@ def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, 
     if not isinstance(given, dict):
         yield "object_type", ()
         return
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    described = msgspec.structs.fields(kind)
+    fields = {field.name: field.type for field in described}
+    optional = {field.name for field in described if not field.required}
     for name, expected in fields.items():
         if name not in given:
-            yield "missing", (name,)
+            if name not in optional:
+                yield "missing", (name,)
             continue
         value = given[name]
         try:
@@ -382,6 +395,8 @@ def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, 
         except msgspec.ValidationError:
             if expected is str:
                 yield "string_type", (name,)
+            elif expected is bool:
+                yield "bool_type", (name,)
             elif isinstance(value, list):
                 yield ("too_long" if value else "too_short"), (name,)
             else:

@@ -36,6 +36,10 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "Le texte doit être une chaîne de caractères.",
         "en": "The text must be a string.",
     },
+    "bool_type": {
+        "fr": "La valeur doit être true ou false.",
+        "en": "The value must be true or false.",
+    },
     "list_type": {"fr": "Une liste est attendue.", "en": "A list is expected."},
     "too_short": {
         "fr": "La liste ne peut pas être vide.",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +13,9 @@ from hypothesis import strategies as st
 
 from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
-from polarity.record.answer import Answer
-from polarity.record.prediction_log import PredictionLog
-from polarity.serving.batcher import Busy, ClientDisconnected, Rows, TooSlow, WaitForDisconnect
+from polarity.record.answer import Answer, Origin, Outcome
+from polarity.record.prediction_log import RecordUnavailable
+from polarity.serving.batcher import Busy, ClientDisconnected, Rows, Timing, TooSlow, WaitForDisconnect
 from polarity.serving.contract import Contract, Reply, Served
 
 LABELS = ("negative", "neutral", "positive")
@@ -30,14 +28,46 @@ class Model:
         self.error = error
         self.seen: list[str] = []
 
-    async def predict(self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None) -> Rows:
+    async def predict(
+        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
+    ) -> Rows:
+        if timing is not None:
+            timing.waited_s, timing.computed_s = 0.25, 0.5
         if self.error is not None:
             raise self.error
         self.seen += texts
         return [[0.25, 0.5, 0.25] for _ in texts]
 
 
-def contract(model: Model | None = None, log: PredictionLog | None = None, *, keep_texts: bool = False) -> Contract:
+class Log:
+    """Keeps what it is given, or fails; the real one is tested with its recorder in tests/unit/record."""
+
+    def __init__(self, problem: str = "") -> None:
+        self.problem = problem
+        self.answers: list[Answer] = []
+        self.labels: list[tuple[str, str, Origin]] = []
+        self.waits = 0
+
+    def add(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+    def stored(self) -> asyncio.Future[None]:
+        self.waits += 1
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.problem:
+            stored.set_exception(RecordUnavailable(self.problem))
+        else:
+            stored.set_result(None)
+        return stored
+
+    async def feedback(self, prediction_id: str, label: str, origin: Origin = "volunteered") -> Outcome:
+        if self.problem:
+            raise RecordUnavailable(self.problem)
+        self.labels.append((prediction_id, label, origin))
+        return "new"
+
+
+def contract(model: Model | None = None, log: Log | None = None, *, review_share: float = 0.0) -> Contract:
     manifest = ModelManifest(
         family="logistic",
         name="logistic",
@@ -48,7 +78,7 @@ def contract(model: Model | None = None, log: PredictionLog | None = None, *, ke
         files={},
         created="2026-01-01T00:00:00+00:00",
     )
-    return Contract(Served(manifest, "3", "sentiment:3"), model or Model(), log, keep_texts=keep_texts)
+    return Contract(Served(manifest, "3", "sentiment:3"), model or Model(), log, review_share=review_share)
 
 
 def ask(served: Contract, route: str, body: Any, *headers: tuple[bytes, bytes]) -> Reply:
@@ -150,24 +180,44 @@ def test_no_json_causes_an_internal_error(value: Any) -> None:
         json.loads(reply.body)
 
 
-@pytest.mark.parametrize("keep_texts", [False, True])
-def test_predictions_are_stored_and_feedback_finds_them(tmp_path: Path, keep_texts: bool) -> None:
-    log = PredictionLog(lambda: SqliteStore(tmp_path / "log.db"))
-    served = contract(log=log, keep_texts=keep_texts)
-    predictions = json.loads(ask(served, "predict_batch", {"texts": ["one", "", "two"]}).body)["predictions"]
-    ids = [item["prediction_id"] for item in predictions if "error" not in item]
-    statuses = [
-        ask(served, "feedback", {"prediction_id": prediction_id, "label": label}).status
-        for prediction_id, label in ((ids[0], "neutral"), (ids[0], "neutral"), (ids[0], "negative"), ("?", "neutral"))
-    ]
-    assert statuses == [201, 200, 409, 404]
-    assert ask(served, "feedback", {"prediction_id": ids[1], "label": "happy"}).status == 422
-    log.close()
-    with sqlite3.connect(tmp_path / "log.db") as connection:
-        kept = connection.execute("SELECT id, text, characters, version FROM predictions ORDER BY id").fetchall()
-    assert sorted(kept) == sorted(
-        (name, text if keep_texts else None, 3, "3") for name, text in zip(ids, ("one", "two"))
-    )
+def test_answers_are_recorded_with_their_source_and_timing() -> None:
+    log = Log()
+    served = contract(log=log)
+    body = {"texts": ["one", "", "two"]}
+    reply = ask(served, "predict_batch", body, (b"x-source", b"  shop " + b"x" * 80))
+    ids = [item["prediction_id"] for item in json.loads(reply.body)["predictions"] if "error" not in item]
+    assert [(answer.id, answer.text) for answer in log.answers] == list(zip(ids, ("one", "two"), strict=True))
+    assert all(answer.source == "shop " + "x" * 59 for answer in log.answers), "at most 64 characters"
+    assert all((answer.waited_s, answer.computed_s) == (0.25, 0.5) for answer in log.answers)
+    assert log.waits == 1, "one wait for all of a request"
+
+
+def test_drawn_answers_carry_the_probability_of_the_draw() -> None:
+    log = Log()
+    served = contract(log=log, review_share=0.5)
+    for _ in range(200):
+        ask(served, "predict", {"text": "so so"})
+    drawn = [answer.drawn for answer in log.answers]
+    assert {answer.draw_probability for answer in log.answers} != {0.0}
+    expected = sum(answer.draw_probability for answer in log.answers)
+    assert abs(sum(drawn) - expected) < 50, "seven standard deviations"
+
+
+def test_an_answer_that_cannot_be_recorded_is_a_503_of_its_own() -> None:
+    reply = ask(contract(log=Log(problem="disk full")), "predict", {"text": "so so"}, (b"accept-language", b"en"))
+    assert reply.status == 503 and dict(reply.headers) == {b"retry-after": b"1"}
+    assert json.loads(reply.body) == {"detail": "The answer could not be recorded; try again."}
+
+
+def test_feedback_is_stored_with_its_origin() -> None:
+    log = Log()
+    served = contract(log=log)
+    given = {"prediction_id": "a", "label": "neutral"}
+    assert ask(served, "feedback", given).status == 201
+    assert ask(served, "feedback", {**given, "review": True}).status == 201
+    assert ask(served, "feedback", {**given, "review": "yes"}).status == 422
+    assert log.labels == [("a", "neutral", "volunteered"), ("a", "neutral", "review")]
+    assert ask(served, "feedback", {"prediction_id": "a", "label": "happy"}).status == 422
 
 
 def test_ids_are_unique_and_sort_by_age() -> None:
@@ -177,16 +227,12 @@ def test_ids_are_unique_and_sort_by_age() -> None:
     assert [name[:14] for name in ids] == sorted(name[:14] for name in ids)
 
 
-def test_feedback_distinguishes_an_unavailable_log_from_an_unavailable_model(tmp_path: Path) -> None:
-    def read_only() -> SqliteStore:
-        raise sqlite3.OperationalError("attempt to write a readonly database")
-
-    log = PredictionLog(read_only)
-    try:
-        reply = ask(
-            contract(log=log), "feedback", {"prediction_id": "x", "label": "positive"}, (b"accept-language", b"en")
-        )
-    finally:
-        log.close()
+def test_feedback_distinguishes_an_unavailable_log_from_an_unavailable_model() -> None:
+    reply = ask(
+        contract(log=Log(problem="read only")),
+        "feedback",
+        {"prediction_id": "x", "label": "positive"},
+        (b"accept-language", b"en"),
+    )
     assert reply.status == 503 and dict(reply.headers) == {b"retry-after": b"1"}
     assert json.loads(reply.body) == {"detail": "The label could not be stored: the prediction log does not respond."}
