@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 OPSET = 17
-EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class TransformerWeights:
     words : array of shape (vocabulary, width)
         Word embeddings.
     positions : array of shape (positions, width)
-        Position embeddings, with the first token type's vector added where the layout has token types.
+        Embeddings of the positions of the tokens, from the first on, with the first token type's vector added where
+        the layout has token types.
     norm : Norm
         Normalisation of the summed embeddings.
     layers : sequence of Layer
@@ -74,9 +74,11 @@ class TransformerWeights:
     head : Dense
         First layer of the classification head, which reads the first token's state.
     head_activation : {'Relu', 'Tanh'}
-        Activation after `head`: Relu for DistilBERT, Tanh for BERT.
+        Activation after `head`: Relu for DistilBERT, Tanh for BERT and RoBERTa.
     output : Dense
         Output layer, which computes the logits.
+    epsilon : float
+        Added to the variance by every layer normalisation.
     """
 
     words: FloatArray
@@ -87,13 +89,14 @@ class TransformerWeights:
     head: Dense
     head_activation: Literal["Relu", "Tanh"]
     output: Dense
+    epsilon: float = 1e-12
 
 
 def write_transformer(weights: TransformerWeights, path: Path) -> None:
     """Write a graph from `ids` (batch, tokens) and `lengths` (batch,), both int32, to `logits` (batch, n_labels)."""
     from onnx import save
 
-    save(_Writer().model(weights, embed=_Writer.embed), path)
+    save(_Writer(weights.epsilon).model(weights, embed=_Writer.embed), path)
 
 
 def write_quantised(weights: TransformerWeights, path: Path) -> None:
@@ -107,7 +110,7 @@ def write_quantised(weights: TransformerWeights, path: Path) -> None:
 
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.onnx"
-        save(_Writer().model(weights, embed=_Writer.embed_quantised), draft)
+        save(_Writer(weights.epsilon).model(weights, embed=_Writer.embed_quantised), draft)
         quantize_dynamic(
             draft,
             path,
@@ -121,7 +124,8 @@ def write_quantised(weights: TransformerWeights, path: Path) -> None:
 class _Writer:
     """Collects the nodes and constants of one graph."""
 
-    def __init__(self) -> None:
+    def __init__(self, epsilon: float) -> None:
+        self._epsilon = epsilon
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, npt.NDArray[Any]] = {}
 
@@ -152,7 +156,7 @@ class _Writer:
         words, positions = self._constant("words", weights.words), self._constant("positions", weights.positions)
         norm = self._norm("embeddings", weights.norm)
         return self._node(
-            "EmbedLayerNormalization", ["ids", "", words, positions, "", *norm], n_outputs=2, epsilon=EPSILON
+            "EmbedLayerNormalization", ["ids", "", words, positions, "", *norm], n_outputs=2, epsilon=self._epsilon
         )
 
     def embed_quantised(self, weights: TransformerWeights) -> str:
@@ -168,7 +172,7 @@ class _Writer:
         positions = self._node("Slice", [self._constant("positions", weights.positions), start, shape, axes], domain="")
         summed = self._node("Add", [words, positions], domain="")
         return self._node(
-            "LayerNormalization", [summed, *self._norm("embeddings", weights.norm)], domain="", epsilon=EPSILON
+            "LayerNormalization", [summed, *self._norm("embeddings", weights.norm)], domain="", epsilon=self._epsilon
         )
 
     def _layer(self, state: str, layer: Layer, name: str, heads: int, *, last: bool) -> str:
@@ -207,7 +211,7 @@ class _Writer:
         return self._node(
             "SkipLayerNormalization",
             [value, skip, *self._norm(name, norm), self._constant(f"{name}.bias", dense.bias)],
-            epsilon=EPSILON,
+            epsilon=self._epsilon,
         )
 
     def _norm(self, name: str, norm: Norm) -> list[str]:

@@ -23,6 +23,7 @@ _BUILT_IN = {
     "bilstm": "polarity.families.bilstm:Bilstm",
     "distilbert": "polarity.families.transformer:Distilbert",
     "bert": "polarity.families.transformer:Bert",
+    "roberta": "polarity.families.transformer:Roberta",
 }
 
 _logger = logging.getLogger(__name__)

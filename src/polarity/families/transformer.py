@@ -1,16 +1,14 @@
-"""DistilBERT and BERT, fine-tuned through ktrain from a pretrained encoder."""
+"""DistilBERT, BERT and RoBERTa, fine-tuned through ktrain from a pretrained encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import numpy as np
 from pydantic import Field
 
 from polarity.config.sections import BehaviourLimits, Range
@@ -37,18 +35,12 @@ from polarity.inference.placement import Placement
 from polarity.inference.scorers import GRAPH, graph_of
 from polarity.inference.session import Session
 from polarity.inference.softmax import softmax
+from polarity.inference.subwords import SubwordTokenizer
 from polarity.inference.traits import Traits
 from polarity.text.tweets import FloatArray, Tweets
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-    from tokenizers import Tokenizer
-
-    from polarity.families.encoders import Encoder, EncoderShape, Layout
-    from polarity.families.onnx_transformer import TransformerWeights
-
-TOKENIZER = "tokenizer.json"
-FILES = (GRAPH, TOKENIZER)
+    from polarity.families.layouts import EncoderShape, Layout
 
 
 class TransformerConfig(ModelSection):
@@ -63,13 +55,22 @@ class TransformerConfig(ModelSection):
     learning_rate: float = Field(1e-4, gt=0)
     """Peak learning rate of the one-cycle schedule."""
     max_tokens: int = Field(64, ge=8)
-    """Truncate tweets to this many WordPieces."""
+    """Truncate tweets to this many tokens, special ones included; at most as many as the encoder can read."""
     class_weight: Literal["balanced"] | None = None
     """`balanced` weights classes by their inverse frequency."""
     calibrate: bool = True
     """Scale the logits by a temperature fitted on validation."""
     quantise: bool = True
     """Package int8 weights if they pass the parity check, fp32 otherwise."""
+
+
+# Encoders of RoBERTa's layout, by the name of the model that is fine-tuned from them.
+ROBERTA_ENCODERS = {
+    "roberta": "cardiffnlp/twitter-roberta-base",
+    "bertweet": "vinai/bertweet-base",
+    "xlm-t": "cardiffnlp/twitter-xlm-roberta-base",
+    "camembert": "almanach/camembert-base",
+}
 
 
 class DistilbertConfig(TransformerConfig):
@@ -80,13 +81,22 @@ class BertConfig(TransformerConfig):
     """A BERT, fine-tuned through ktrain."""
 
 
+class RobertaConfig(TransformerConfig):
+    """A RoBERTa, XLM-RoBERTa or CamemBERT, fine-tuned through ktrain."""
+
+    encoder: str = "cardiffnlp/twitter-roberta-base"
+    """A hub name, a folder, or `random` (tests)."""
+    learning_rate: float = Field(3e-5, gt=0)
+    """Peak learning rate of the one-cycle schedule."""
+
+
 C = TypeVar("C", bound=TransformerConfig)
 
 
 class _Transformer(Family[C]):
-    """Common base of the two families, which differ only in the layout of their weights."""
+    """Common base of the families, which differ only in the layout of their weights."""
 
-    layout: ClassVar[Layout]
+    layout: ClassVar[str]
     traits = Traits(gpu=True, shard_rows=2_000)
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(low=2e-5, high=3e-4, log=True),
@@ -116,9 +126,8 @@ class _Transformer(Family[C]):
         from polarity.families.encoders import resolve_encoder
 
         encoder = resolve_encoder(section.encoder, self.layout)
-        files = [encoder.tokenizer_file, *(sorted(encoder.folder.glob("*.safetensors")) if encoder.folder else [])]
         kind = "random" if section.encoder == "random" else "pretrained"
-        return {"encoder": ExternalInput("-".join(file_digest(path) for path in files), kind)}
+        return {"encoder": ExternalInput("-".join(file_digest(path) for path in encoder.files), kind)}
 
     def check(self, model: str, section: C) -> list[str]:
         from polarity.families.encoders import check_encoder
@@ -156,18 +165,34 @@ class Bert(_Transformer[BertConfig]):
     }
 
 
+class Roberta(_Transformer[RobertaConfig]):
+    """A RoBERTa with a classification head: one model for each of the encoders for tweets, and CamemBERT for French."""
+
+    name = layout = "roberta"
+    section = RobertaConfig
+    profiles: ClassVar[Profiles] = {
+        profile: dict.fromkeys(ROBERTA_ENCODERS, options)
+        for profile, options in {
+            "demo": {"train_rows": 1500, "max_tokens": 32},
+            "standard": {"train_rows": 20_000},
+            "full": {"epochs": 2},
+        }.items()
+    }
+
+    def models(self) -> Mapping[str, RobertaConfig]:
+        return {model: RobertaConfig(encoder=encoder) for model, encoder in ROBERTA_ENCODERS.items()}
+
+
 class TransformerScorer:
-    """An ONNX graph that reads WordPieces; the tokenizer file defines the truncation."""
+    """An ONNX graph that reads subwords; the tokenizer's file defines the truncation."""
 
     def __init__(self, folder: Path, manifest: ModelManifest, *, placement: Placement) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._tokenizer = SubwordTokenizer.read(folder)
         self._session = Session(folder / graph_of(manifest, placement), placement=placement)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Logits of shape (n_texts, n_labels) for at least one repaired text."""
-        return self._session.logits([encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))])
+        return self._session.logits(self._tokenizer.ids(texts))
 
 
 class TransformerClassifier:
@@ -201,11 +226,12 @@ class TransformerClassifier:
         import ktrain
         import tensorflow as tf
         from ktrain.dataset import TFDataset
-        from tokenizers import Tokenizer
+
+        from polarity.families.keras_transformer import build_network, network_ids
 
         progress(0.03, f"loading the encoder {config.encoder}")
-        tokenizer = Tokenizer.from_str(encoder.tokenizer(max_tokens=config.max_tokens))
-        build = partial(_model, encoder, n_labels=len(train.label_names))
+        tokenizer = encoder.tokenizer(max_tokens=config.max_tokens)
+        build = partial(build_network, encoder, n_labels=len(train.label_names))
         network = Network(build())
         network.keras.compile(
             # ktrain's one-cycle schedule sets the learning rate and momentum of the legacy Adam
@@ -213,14 +239,14 @@ class TransformerClassifier:
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        ids = _ids(tokenizer, train.texts)
+        ids = network_ids(encoder.layout, tokenizer, train.texts)
         data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed)
         learner = ktrain.get_learner(
             network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
         )
         curve = LearningCurve(
             network,
-            _ids(tokenizer, validation.texts),
+            network_ids(encoder.layout, tokenizer, validation.texts),
             validation.labels,
             progress,
             epochs=config.epochs,
@@ -247,6 +273,7 @@ class TransformerClassifier:
         return FittedTransformer(
             family=self._family,
             network=network,
+            layout=encoder.layout,
             shape=encoder.shape,
             tokenizer=tokenizer,
             max_tokens=config.max_tokens,
@@ -265,8 +292,9 @@ class FittedTransformer:
 
     family: _Transformer[Any]
     network: Network
+    layout: Layout
     shape: EncoderShape
-    tokenizer: Tokenizer
+    tokenizer: SubwordTokenizer
     max_tokens: int
     quantise: bool
     temperature: float
@@ -277,7 +305,10 @@ class FittedTransformer:
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
-        return softmax(self.network.logits(_ids(self.tokenizer, texts)), temperature=self.temperature)
+        from polarity.families.keras_transformer import network_ids
+
+        logits = self.network.logits(network_ids(self.layout, self.tokenizer, texts))
+        return softmax(logits, temperature=self.temperature)
 
     def export(self, folder: Path) -> PackagedModel:
         """Write an ONNX graph and the tokenizer, with int8 weights if enabled and accurate enough.
@@ -287,10 +318,11 @@ class FittedTransformer:
         ArtifactError
             If the graph in full precision does not agree with the network on the validation tweets.
         """
+        from polarity.families.keras_transformer import graph_weights
         from polarity.families.onnx_transformer import write_quantised, write_transformer
 
         folder.mkdir(parents=True, exist_ok=True)
-        weights = _weights(self.network.keras, self.family.layout, self.shape)
+        weights = graph_weights(self.network.keras, self.layout, self.shape)
         write_transformer(weights, folder / GRAPH)
         probabilities, manifest = self._packaged(folder, "fp32")
         parity = require_parity(self.validation_proba, probabilities, what=f"'{self.name}' as packaged in '{folder}'")
@@ -309,11 +341,11 @@ class FittedTransformer:
 
     def _packaged(self, folder: Path, precision: Precision) -> tuple[FloatArray, ModelManifest]:
         """Complete the package from the graph in `folder`, and return its probabilities for the validation tweets."""
-        (folder / TOKENIZER).write_text(self.tokenizer.to_str(), encoding="utf-8")
+        files = self.tokenizer.write(folder)
         manifest, predictor = describe_package(
             self.family,
             folder,
-            FILES,
+            (GRAPH, *files),
             name=self.name,
             labels=self.validation.label_names,
             precision=precision,
@@ -321,115 +353,3 @@ class FittedTransformer:
             max_tokens=self.max_tokens,
         )
         return predictor(self.validation.texts), manifest
-
-
-def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-
-
-def _model(encoder: Encoder, *, n_labels: int) -> tf.keras.Model:
-    """A Keras model from token ids, padded with 0, to logits."""
-    import tensorflow as tf
-
-    transformers: Any = import_module("transformers")
-    loading: Any = import_module("transformers.modeling_tf_pytorch_utils")
-    shape = encoder.shape
-    if encoder.layout == "distilbert":
-        network = transformers.TFDistilBertForSequenceClassification(
-            transformers.DistilBertConfig(
-                vocab_size=shape.vocabulary,
-                max_position_embeddings=shape.positions,
-                dim=shape.width,
-                hidden_dim=shape.inner_width,
-                n_layers=shape.layers,
-                n_heads=shape.heads,
-                dropout=shape.dropout,
-                attention_dropout=shape.attention_dropout,
-                num_labels=n_labels,
-            )
-        )
-    else:
-        network = transformers.TFBertForSequenceClassification(
-            transformers.BertConfig(
-                vocab_size=shape.vocabulary,
-                max_position_embeddings=shape.positions,
-                hidden_size=shape.width,
-                intermediate_size=shape.inner_width,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                hidden_dropout_prob=shape.dropout,
-                attention_probs_dropout_prob=shape.attention_dropout,
-                num_labels=n_labels,
-            )
-        )
-    ids = tf.keras.Input((None,), dtype="int32")
-    mask = tf.cast(tf.not_equal(ids, 0), tf.int32)
-    logits = network(input_ids=ids, attention_mask=mask).logits
-    weights = encoder.weights()
-    if weights:
-        loading.load_pytorch_state_dict_in_tf2_model(
-            network, weights, allow_missing_keys=True, skip_logger_warnings=True
-        )
-    return tf.keras.Model(ids, tf.cast(logits, tf.float32))
-
-
-# Variable name of each part of a layer in the TensorFlow model, by field of `Layer`.
-_LAYER_PREFIX = {"distilbert": "transformer/layer_._{}/", "bert": "encoder/layer_._{}/"}
-_LAYER_DENSE = {
-    "distilbert": {
-        "query": "attention/q_lin",
-        "key": "attention/k_lin",
-        "value": "attention/v_lin",
-        "attended": "attention/out_lin",
-        "inner": "ffn/lin1",
-        "outer": "ffn/lin2",
-    },
-    "bert": {
-        "query": "attention/self/query",
-        "key": "attention/self/key",
-        "value": "attention/self/value",
-        "attended": "attention/output/dense",
-        "inner": "intermediate/dense",
-        "outer": "output/dense",
-    },
-}
-_LAYER_NORMS = {
-    "distilbert": {"attended_norm": "sa_layer_norm", "outer_norm": "output_layer_norm"},
-    "bert": {"attended_norm": "attention/output/LayerNorm", "outer_norm": "output/LayerNorm"},
-}
-
-
-def _weights(model: tf.keras.Model, layout: Layout, shape: EncoderShape) -> TransformerWeights:
-    from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights
-
-    variables: dict[str, FloatArray] = {}
-    for variable in model.variables:
-        # "tf_..._classification/distilbert/embeddings/...:0" and "tf_..._classification/classifier/...:0"
-        _, name = variable.name.removesuffix(":0").split("/", 1)
-        variables[name.removeprefix(f"{layout}/")] = variable.numpy().astype(np.float32)
-
-    def dense(name: str) -> Dense:
-        return Dense(variables[f"{name}/kernel"], variables[f"{name}/bias"])
-
-    def norm(name: str) -> Norm:
-        return Norm(variables[f"{name}/gamma"], variables[f"{name}/beta"])
-
-    def layer(number: int) -> Layer:
-        prefix = _LAYER_PREFIX[layout].format(number)
-        parts: dict[str, Any] = {field: dense(prefix + name) for field, name in _LAYER_DENSE[layout].items()}
-        parts |= {field: norm(prefix + name) for field, name in _LAYER_NORMS[layout].items()}
-        return Layer(**parts)
-
-    positions = variables["embeddings/position_embeddings/embeddings"]
-    if layout == "bert":
-        positions = positions + variables["embeddings/token_type_embeddings/embeddings"][0]
-    return TransformerWeights(
-        words=variables["embeddings/word_embeddings/weight"],
-        positions=positions,
-        norm=norm("embeddings/LayerNorm"),
-        layers=[layer(number) for number in range(shape.layers)],
-        heads=shape.heads,
-        head=dense("pre_classifier" if layout == "distilbert" else "pooler/dense"),
-        head_activation="Relu" if layout == "distilbert" else "Tanh",
-        output=dense("classifier"),
-    )

@@ -309,11 +309,17 @@ class ScoreConfig(_StoredModelOptions):
 
 
 def _profile(name: str) -> dict[str, Any]:
-    """The options set by a profile, including those that the families set for their models."""
-    options: dict[str, Any] = dict(PROFILES.get(name, {}))
+    """The options set by a profile, including those that the families set for their models.
+
+    A model's own options come first, so that changing one of them keeps the others.
+    """
+    options: dict[str, Any] = {
+        section_name(model): family.models()[model].model_dump(exclude_unset=True) for model, family in models().items()
+    }
+    options = merged(options, PROFILES.get(name, {}))
     for family in families().values():
-        for model, of_model in family.profiles.get(name, {}).items():
-            options[section_name(model)] = of_model
+        of_models = family.profiles.get(name, {})
+        options = merged(options, {section_name(model): given for model, given in of_models.items()})
     return options
 
 
