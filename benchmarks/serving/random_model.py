@@ -8,7 +8,6 @@ import numpy as np
 
 from polarity.families.encoders import resolve_encoder
 from polarity.families.onnx_transformer import Dense, Layer, Norm, TransformerWeights, write_quantised
-from polarity.families.transformer import FILES, TOKENIZER
 from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import GRAPH
 from polarity.text.tweets import FloatArray
@@ -48,10 +47,9 @@ def write_random_distilbert(folder: Path, labels: tuple[str, ...] = ("negative",
     )
     write_quantised(network, folder / GRAPH)
     tokenizer = resolve_encoder("minilm", "distilbert").tokenizer(max_tokens=MAX_TOKENS)
-    (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     ModelManifest.describe(
         folder,
-        FILES,
+        (GRAPH, *tokenizer.write(folder)),
         family="distilbert",
         name="distilbert-base-random",
         labels=labels,

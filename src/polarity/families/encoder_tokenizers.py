@@ -183,7 +183,6 @@ def _bertweet(files: TokenizerFiles, vocabulary: int) -> tuple[Tokenizer, TweetR
     Its files are those of fastBPE: a vocabulary whose entries inside a word end in `@@`, and merges. A merge may lead
     to a piece that the vocabulary lacks; such a piece gets an id behind the vocabulary, which means "unknown".
     """
-    import emoji
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     config = files.config
@@ -206,15 +205,23 @@ def _bertweet(files: TokenizerFiles, vocabulary: int) -> tuple[Tokenizer, TweetR
     ids.setdefault(mask, number)
     lines = (files.folder / BPE_CODES).read_text(encoding="utf-8").split("\n")
     merges = [(left, right) for left, right, *_ in (line.split(" ") for line in lines if line.count(" ") >= 1)]
-    beyond = max(vocabulary, number + 1)
-    for left, right in merges:
-        for piece in (left, right, left + right):
-            ids.setdefault(piece, beyond + len(ids))
+    number = max(vocabulary, number + 1)
+    for piece in (piece for left, right in merges for piece in (left, right, left + right)):
+        if piece not in ids:
+            ids[piece] = number
+            number += 1
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, unk_token=unknown, end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.BertProcessing((last, ids[last]), (first, ids[first]))
-    names = {char: emoji.demojize(char) for char in emoji.EMOJI_DATA if len(char) == 1}
     normalise = bool(config.get("normalization", True))
     return tokenizer, TweetRules(
-        emoji=names if normalise else {}, normalise=normalise, vocabulary=vocabulary, unknown=ids[unknown]
+        emoji=emoji_names() if normalise else {}, normalise=normalise, vocabulary=vocabulary, unknown=ids[unknown]
     )
+
+
+def emoji_names() -> dict[str, str]:
+    """The name of each emoji of one character, e.g. `:red_heart:`; variation selectors have none and vanish."""
+    import emoji
+
+    characters = [*(known for known in emoji.EMOJI_DATA if len(known) == 1), "\ufe0e", "\ufe0f"]
+    return {character: emoji.demojize(character) for character in characters}

@@ -225,9 +225,10 @@ def pytorch_name(variable: str) -> tuple[str, bool]:
     """
     levels = variable.partition(":")[0].split("/")
     prefixes = {layout.prefix for layout in LAYOUTS.values()}
-    start = next((at for at, level in enumerate(levels) if level in prefixes), None)
-    if start is None:
-        start = 1 if levels[0].startswith("tf_") else 0
+    # HDF5 files have the names twice: `bert/tf_bert_model/bert/encoder/...`
+    starts = [at for at, level in enumerate(levels) if level in prefixes]
+    models = [at + 1 for at, level in enumerate(levels) if level.startswith("tf_")]
+    start = max(starts or models, default=0)
     *path, leaf = levels[start:]
     name = ".".join([*path, _LEAVES.get(leaf, leaf)]).replace("layer_._", "layer.")
     return name, leaf == "kernel"

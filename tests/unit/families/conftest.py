@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bilstm": {"units": 6, "vector_size": 12, "epochs": 12, "learning_rate": 0.02, "patience": 3},
     "distilbert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
     "bert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
+    "roberta": {"encoder": "random", "epochs": 12, "learning_rate": 5e-3},
 }
 
 

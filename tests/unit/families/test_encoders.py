@@ -10,7 +10,9 @@ from safetensors.numpy import save_file
 
 from polarity.errors import ConfigurationError
 from polarity.families import encoders
+from polarity.families.encoder_weights import expected_shapes
 from polarity.families.encoders import check_encoder, resolve_encoder
+from polarity.families.layouts import BERT, DISTILBERT, EncoderShape
 
 
 @pytest.fixture
@@ -37,22 +39,19 @@ def tiny_bert(tmp_path: Path) -> Path:
     )
     random = np.random.default_rng(0)
     shape = resolve_shape(folder)
-    names = {
-        name: random.normal(size=size).astype(np.float32)
-        for name, size in encoders._expected_shapes(shape, "bert").items()
-    }
+    names = {name: random.normal(size=size).astype(np.float32) for name, size in expected_shapes(shape, BERT).items()}
     renamed = {f"bert.{name}".replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in names.items()}
     save_file(renamed | {"cls.predictions.bias": np.zeros(len(words), np.float32)}, folder / "model.safetensors")
     return folder
 
 
-def resolve_shape(folder: Path) -> encoders.EncoderShape:
+def resolve_shape(folder: Path) -> EncoderShape:
     shape, _ = encoders._read_config("tiny", folder)
     return shape
 
 
 def test_minilm_is_found_verified_and_complete_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "_download", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(encoders, "download_encoder", lambda *given: pytest.fail("the hub was asked"))
     encoder = resolve_encoder("minilm", "distilbert")
     weights = encoder.weights()
     assert (encoder.shape.width, encoder.shape.layers, encoder.shape.heads) == (384, 6, 12)
@@ -88,13 +87,13 @@ def test_a_bert_in_a_folder_fits_distilberts_layout(tiny_bert: Path) -> None:
         as_distilbert["embeddings.position_embeddings.weight"],
         as_bert["embeddings.position_embeddings.weight"] + as_bert["embeddings.token_type_embeddings.weight"][0],
     )
-    assert set(as_distilbert) == set(encoders._expected_shapes(resolve_shape(tiny_bert), "distilbert"))
+    assert set(as_distilbert) == set(expected_shapes(resolve_shape(tiny_bert), DISTILBERT))
 
 
 def test_a_plain_vocabulary_makes_a_tokenizer_that_cuts_and_does_not_pad(tiny_bert: Path) -> None:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(resolve_encoder(str(tiny_bert), "bert").tokenizer(max_tokens=4))
+    tokenizer = Tokenizer.from_str(resolve_encoder(str(tiny_bert), "bert").tokenizer(max_tokens=4).definition)
     assert tokenizer.encode("Badly good good!").tokens == ["[CLS]", "bad", "##ly", "[SEP]"]
     assert tokenizer.encode("good").tokens == ["[CLS]", "good", "[SEP]"]
 
@@ -133,7 +132,10 @@ def test_a_distilbert_does_not_serve_as_bert(tiny_bert: Path, tmp_path: Path) ->
         (lambda folder: (folder / "model.safetensors").unlink(), r"no readable model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), r"no readable model\.safetensors"),
         (lambda folder: (folder / "vocab.txt").unlink(), r"neither tokenizer\.json nor vocab\.txt"),
-        (lambda folder: edit(folder, model_type="gpt2"), "is of type 'gpt2'; it must be a BERT or a DistilBERT"),
+        (
+            lambda folder: edit(folder, model_type="gpt2"),
+            "is of type 'gpt2'; it must be a BERT, a DistilBERT or a RoBERTa",
+        ),
         (lambda folder: edit(folder, hidden_size=None), "has no number for hidden_size"),
         (lambda folder: edit(folder, hidden_act="relu"), "has the activation 'relu'"),
         (lambda folder: edit(folder, num_hidden_layers=2), "expected 'encoder.layer.1.*found nothing"),
@@ -152,23 +154,12 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 def test_a_missing_folder_is_not_looked_up_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "_download", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(encoders, "download_encoder", lambda *given: pytest.fail("the hub was asked"))
     with pytest.raises(ConfigurationError, match=r"The encoder folder '\./nowhere' does not exist"):
         check_encoder("./nowhere", "distilbert")
 
 
-def test_an_encoder_missing_from_the_hub_is_an_error_without_fallback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        ConfigurationError, match="'polarity/no-such-encoder' cannot be loaded from the Hugging Face hub"
-    ):
-        check_encoder("polarity/no-such-encoder", "distilbert")
-
-
 def test_random_weights_are_used_only_on_request() -> None:
     encoder = resolve_encoder("random", "bert")
-    assert encoder.folder is None
+    assert encoder.weights_file is None
     assert encoder.weights() == {}

@@ -19,7 +19,7 @@ from polarity.pipeline.config import TrainConfig
 from polarity.text.tweets import Tweets
 from tests.unit.families.conftest import Fit, make_tweets, silent
 
-NAMES: list[str] = ["logistic", "bilstm", "distilbert", "bert"]
+NAMES: list[str] = ["logistic", "bilstm", "distilbert", "bert", "roberta"]
 Fitted = Callable[[str], Fit]
 
 HOSTILE = [
@@ -59,7 +59,7 @@ def test_the_package_predicts_the_same_as_the_trained_model(
         np.testing.assert_allclose(packaged, trained, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["logistic", "bilstm", "distilbert", "bert"])
+@pytest.mark.parametrize("name", ["logistic", "bilstm", "distilbert", "bert", "roberta"])
 def test_a_learnable_task_is_learnt(fitted: Fitted, name: str) -> None:
     predictor = fitted(name).predictor
     unseen = make_tweets(200, seed=9)
