@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from polarity.bento.store import promoted_tag
 from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, PolarityError
+from polarity.families.exports import formats_of
+from polarity.families.registry import families
 from polarity.pipeline.remote_store import open_store
 from polarity.registry import promotion, tasks
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
+from polarity.upkeep.export import export_model
 from polarity.upkeep.retention import Removed, Retention, prune, reclaimable_bytes, removals
 
 
@@ -38,6 +42,16 @@ def main() -> int:
     commands.add_parser("tasks", help="list the tasks with their champions, and which one is served")
     served = commands.add_parser("serve", help="make sentiment:latest the champion of another task")
     served.add_argument("task", metavar="TASK", help="name of the task")
+    taken = commands.add_parser("export", help="write a model into a folder, to be used elsewhere")
+    taken.add_argument("--model", default="champion", metavar="MODEL", help="champion, a version, or a folder")
+    taken.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder to write; absent or empty")
+    taken.add_argument(
+        "--format",
+        required=True,
+        metavar="FORMAT",
+        help=f"bento, onnx, or one of the model's family: {', '.join(_family_formats())}",
+    )
+    taken.add_argument("--task", help="task of the champion or version; default: the one that sentiment:latest serves")
     pruned = commands.add_parser("prune", help="remove old runs, versions, Bentos and results, never the champion's")
     pruned.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     for name, field in Retention.model_fields.items():
@@ -49,6 +63,8 @@ def main() -> int:
             return _prune(_retention(options), dry_run=options.dry_run)
         if options.command == "doctor":
             return _doctor(repair=options.mend)
+        if options.command == "export":
+            return _export(options)
         return _tasks() if options.command == "tasks" else _change_champion(options)
     except PolarityError as error:
         print(f"python -m polarity {options.command}: {error}", file=sys.stderr)
@@ -83,6 +99,16 @@ def _change_champion(options: argparse.Namespace) -> int:
     print(f"{done.champion} is the champion of the task {registry.task}; {served} {done.bento}.")
     print(f"It replaces {done.before}." if done.before else "There was none before.")
     return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    done = export_model(options.model, options.format, options.to, store=open_store(), task=options.task)
+    print(f"{done.title} is in '{done.path}': {', '.join(done.files)}.")
+    return 0
+
+
+def _family_formats() -> list[str]:
+    return sorted({format for family in families().values() for format in formats_of(family)})
 
 
 def _tasks() -> int:

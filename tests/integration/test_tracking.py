@@ -232,7 +232,9 @@ def test_mlflow_loads_champion_by_alias_without_training_framework(tracker: Trac
     script = (
         "import json, sys, mlflow.pyfunc, pandas as pd\n"
         "model = mlflow.pyfunc.load_model('models:/sentiment@champion')\n"
-        "answer = model.predict(pd.DataFrame({'text': ['love this great day', 'awful \U0001f622']}))\n"
+        "texts = ['love this great day', 'awful \U0001f622']\n"
+        "answer = model.predict(pd.DataFrame({'id': [1, 2], 'text': texts}))\n"
+        "assert answer.equals(model.predict(texts)) and answer.equals(model.predict(pd.Series(texts)))\n"
         "heavy = [name for name in ('tensorflow', 'torch', 'transformers') if name in sys.modules]\n"
         "print(json.dumps({'sentiment': list(answer.sentiment), 'columns': list(answer), 'heavy': heavy}))\n"
     )

@@ -57,6 +57,11 @@ def describe_as(bento: Bento, path: Path, tag: str, created: datetime, labels: M
         info.dump(file)
 
 
+def export(home: Path, tag: str, path: Path) -> None:
+    """Write a Bento into one file, which `bentoml import` reads."""
+    bentoml.bentos.export_bento(tag, str(path), _bento_store=_store(home))
+
+
 def latest_pointer(home: Path, name: str) -> Path:
     """The file that stores the latest version of a name."""
     return home / "bentos" / bentoml.Tag(name, None).latest_path()

@@ -116,6 +116,18 @@ def delete(tag: str) -> None:
         shutil.rmtree(bento_folder(tag), ignore_errors=True)
 
 
+def export_bento(tag: str, path: Path) -> None:
+    """Write a Bento into one file, which `bentoml import` reads.
+
+    Raises
+    ------
+    ArtifactError
+        If the Bento does not exist.
+    """
+    _get(tag)
+    bentoml_store.export(home(), tag, path)
+
+
 def model_folder(tag: str) -> Path:
     """The packaged model inside a Bento."""
     return bento_folder(tag) / "src" / MODEL_FOLDER

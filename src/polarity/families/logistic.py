@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -66,6 +66,7 @@ class Logistic(Family[LogisticConfig]):
     section = LogisticConfig
     # the problem is convex and solved to convergence, so the seed does not change the weights
     traits = Traits(additive=True, exact=True, exhaustive_search=True, shard_rows=20_000, execution=INLINE)
+    exports: ClassVar[Mapping[str, str]] = {"sklearn": "polarity.families.sklearn_export:write_sklearn"}
     search_space: ClassVar[SearchSpace] = {
         "c": [0.5, 1.0, 2.0, 4.0],
         "word_ngrams": [[1, 1], [1, 2]],

@@ -14,6 +14,7 @@ from pydantic import Field
 from polarity.config.sections import BehaviourLimits, Range
 from polarity.families.batches import training_dataset
 from polarity.families.calibration import fit_temperature
+from polarity.families.exports import UNQUANTISED, Exports
 from polarity.families.learning_curve import LearningCurve
 from polarity.families.network import Network, start_tensorflow
 from polarity.families.packaging import describe_package
@@ -98,6 +99,7 @@ class _Transformer(Family[C]):
 
     layout: ClassVar[str]
     traits = Traits(gpu=True, shard_rows=2_000)
+    exports: ClassVar[Exports] = {"hf": "polarity.families.hf_export:write_hf"}
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(low=2e-5, high=3e-4, log=True),
         "batch_size": [16, 32, 64],
@@ -313,6 +315,9 @@ class FittedTransformer:
     def export(self, folder: Path) -> PackagedModel:
         """Write an ONNX graph and the tokenizer, with int8 weights if enabled and accurate enough.
 
+        The graph in full precision stays beside the package (`polarity.families.exports.UNQUANTISED`), for those who
+        take the model elsewhere.
+
         Raises
         ------
         ArtifactError
@@ -334,6 +339,9 @@ class FittedTransformer:
                 loss = accuracy_loss(self.validation_proba, probabilities, self.validation.labels)
                 parity["int8_accuracy_loss"] = loss
                 if parity["int8_accuracy_loss"] <= MAX_ACCURACY_LOSS:
+                    unquantised = folder.with_name(UNQUANTISED)
+                    unquantised.mkdir(exist_ok=True)
+                    (folder / GRAPH).replace(unquantised / GRAPH)
                     (draft / GRAPH).replace(folder / GRAPH)
                     manifest = quantised
         manifest.with_card({"parity": parity}).write(folder)

@@ -230,6 +230,8 @@ class Tracker:
     def log_model(self, run_id: str, folder: Path, *, name: str, tags: Mapping[str, str] | None = None) -> str:
         """Store the packaged model in `folder` as an MLflow model of the run, loadable as a pyfunc.
 
+        It has no signature: with one, MLflow would refuse a list of texts, and `polarity.pyfunc` checks its input.
+
         Returns
         -------
         str
@@ -237,8 +239,6 @@ class Tracker:
         """
         import mlflow.pyfunc
         from mlflow.entities import LoggedModelOutput
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, Schema
 
         client = connect(self.uri)
         with tempfile.TemporaryDirectory() as scratch:
@@ -249,7 +249,6 @@ class Tracker:
                 data_path=str(folder),
                 # Given explicitly, or MLflow loads the model in a new process to infer them.
                 pip_requirements=[f"{library}=={version(library)}" for library in SERVING_LIBRARIES],
-                signature=ModelSignature(inputs=Schema([ColSpec("string", "text")])),
             )
             model = client.create_logged_model(
                 self.experiment_id, name=name, source_run_id=run_id, tags=dict(tags or {}), model_type="classifier"
