@@ -16,14 +16,23 @@ from polarity.config.sections import DataConfig
 from polarity.config.settings import PROJECT
 from polarity.data.corpus import generate_tweets
 from polarity.data.ingest import ingest
+from polarity.families.exports import UNQUANTISED
 from polarity.families.fit import PACKAGED, fit_model
 from polarity.families.packaging import load_predictor
 from polarity.families.registry import family_of
 from polarity.inference.package import ModelManifest
+from polarity.inference.placement import Placement
+from polarity.inference.scorers import GRAPH
+from polarity.inference.session import Session
+from polarity.inference.softmax import softmax
+from polarity.inference.subwords import SubwordTokenizer
+from polarity.pipeline.store import Store
 from polarity.text.cleaning import repair
+from polarity.upkeep.export import export_model
 from tests.encoders import write_encoder
 
 LABELS = ("negative", "positive")
+TRICKY = ["", "naïve café, 日本 \U0001f602", "a very long tweet " * 30]
 TEXT = "@ann I can't wait, what a lovely day http://t.co/x ❤"
 
 # What a server does, in a process that reports which libraries it has loaded.
@@ -83,6 +92,7 @@ def test_an_encoder_of_each_kind_is_trained_packaged_served_and_explained(
     assert (manifest.family, manifest.name, manifest.precision) == ("roberta", model, "int8")
     assert manifest.card["parity"]["max_difference"] < 1e-4
     assert manifest.card["parity"]["int8_accuracy_loss"] <= 0.003
+    assert_taken_away(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(tmp_path / PACKAGED), TEXT],
         env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
@@ -96,3 +106,17 @@ def test_an_encoder_of_each_kind_is_trained_packaged_served_and_explained(
     assert any(word["share"] for word in served["answer"]["words"])
     expected = load_predictor(tmp_path / PACKAGED)([TEXT])[0]
     np.testing.assert_allclose([served["answer"]["probabilities"][label] for label in LABELS], expected, atol=2e-3)
+
+
+def assert_taken_away(folder: Path) -> None:
+    """The exported folder gives, in a pipeline of `transformers`, the probabilities of the graph in full precision."""
+    from transformers import pipeline
+
+    export_model(str(folder / PACKAGED), "hf", folder / "taken", store=Store(folder / "store"))
+    texts = [TEXT, *TRICKY]
+    classify = pipeline("text-classification", str(folder / "taken"), top_k=None)
+    found = [{row["label"]: row["score"] for row in answer} for answer in classify(texts, truncation=True)]
+    ids = SubwordTokenizer.read(folder / PACKAGED).ids(texts)
+    logits = Session(folder / UNQUANTISED / GRAPH, placement=Placement()).logits(ids)
+    expected = softmax(logits, temperature=ModelManifest.read(folder / PACKAGED).temperature)
+    np.testing.assert_allclose([[row[label] for label in LABELS] for row in found], expected, atol=1e-4)
