@@ -7,9 +7,9 @@ Packaging checks that both give the same results.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polarity.text.ngrams import ngrams_of_word, word_ngrams, word_ngrams_with_parts
+from polarity.text.word_cache import MIB, WordCache
 
 FloatArray = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -25,7 +26,8 @@ Ids = npt.NDArray[np.int64]
 VOCABULARY = "ngrams.json"
 WEIGHTS = "weights.npz"
 TFIDF_FILES = (VOCABULARY, WEIGHTS)
-CACHED_WORDS = 2**16
+# Of each block of character n-grams: some 70,000 words.
+CACHE_BYTES = 32 * MIB
 
 
 class NgramBlock(msgspec.Struct, frozen=True):
@@ -175,8 +177,10 @@ def _reader(block: NgramBlock, column: Mapping[str, int]) -> Callable[[str], Ids
     if block.kind == "words":
         return lambda text: columns(word_ngrams(text, shortest=block.shortest, longest=block.longest))
 
-    @lru_cache(maxsize=CACHED_WORDS)
-    def columns_of_word(word: str) -> Ids:
-        return columns(ngrams_of_word(word, shortest=block.shortest, longest=block.longest))
-
+    cached: WordCache[Ids] = WordCache(
+        lambda word: columns(ngrams_of_word(word, shortest=block.shortest, longest=block.longest)),
+        sys.getsizeof,
+        max_bytes=CACHE_BYTES,
+    )
+    columns_of_word = cached.__getitem__
     return lambda text: np.concatenate([nothing, *map(columns_of_word, text.lower().split())])

@@ -8,9 +8,11 @@ contractions as the vectors do: "don't" is "do n't".
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import chain
+
+from polarity.text.word_cache import MIB, WordCache
 
 _EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
 # context that rules out an emoticon: "8)" in a list, "x(" in a formula, "http:/"
@@ -64,13 +66,7 @@ def tokenize(text: str) -> list[str]:
     ['<user>', 'i', 'do', "n't", 'like', '<allcaps>', 'it', ',', 'so', '<elong>', 'sad', '!', '<repeat>', \
 '<sadface>', '<url>', '<hashtag>', 'monday', 'blues']
     """
-    return list(chain.from_iterable(map(_cached_tokens, text.split())))
-
-
-# No token spans white space, and words recur across tweets.
-@lru_cache(maxsize=2**16)
-def _cached_tokens(part: str) -> tuple[str, ...]:
-    return tuple(_tokens(part))
+    return list(chain.from_iterable(map(_tokens_of_word, text.split())))
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -115,3 +111,12 @@ def _word(word: str) -> Iterator[str]:
 def _shorten(run: re.Match[str]) -> str:
     letter: str = run[1]
     return letter * 2 if run["end"] is None and letter in _DOUBLED else letter
+
+
+def _size_bytes(tokens: tuple[str, ...]) -> int:
+    return sys.getsizeof(tokens) + sum(map(sys.getsizeof, tokens))
+
+
+# No token spans white space, and words recur across tweets: this holds some 100,000 of them.
+_cache: WordCache[tuple[str, ...]] = WordCache(lambda word: tuple(_tokens(word)), _size_bytes, max_bytes=32 * MIB)
+_tokens_of_word = _cache.__getitem__
