@@ -13,17 +13,20 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bentos.connection import Connection
 from bentos.door import App, Door
+from bentos.limits import ConnectionLimits, OpenConnections
 
 BENTOML = "1.4.39"
 
 
-def service_behind(door: Door, *, exclude: Collection[str]) -> type[bentoml.Service[Any]]:
+def service_behind(door: Door, *, limits: ConnectionLimits, exclude: Collection[str]) -> type[bentoml.Service[Any]]:
     """A service class whose application has the door in front of everything that BentoML adds.
 
     Parameters
     ----------
     door : Door
         Answers the requests that it handles and passes the others on.
+    limits : ConnectionLimits
+        Limits of each process's connections.
     exclude : collection of str
         Services of the Bento that are not started. A dependency that is not started is an object in the gateway's own
         process.
@@ -38,6 +41,7 @@ def service_behind(door: Door, *, exclude: Collection[str]) -> type[bentoml.Serv
         def to_asgi(self, is_main: bool = True) -> App:
             Connection.install()
             Connection.gate = door
+            Connection.opened = OpenConnections(limits.within_descriptors())
             application = super().to_asgi(is_main)
             outermost: App = door.wrap(application)
             # If BentoML's configuration enables CORS, the middleware must also apply to the door's responses.

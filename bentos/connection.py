@@ -1,4 +1,4 @@
-"""uvicorn's HTTP connection, changed for a busy server: one write per response, and cheap refusals under overload.
+"""uvicorn's HTTP connection, changed for a busy server in the open: one write per response, cheap refusals, limits.
 
 uvicorn writes the head and the body of a response separately, which costs two
 system calls, two packets and two wake-ups of the client. It also creates a task,
@@ -7,6 +7,11 @@ server that refuses half of its requests would do little else. Under overload, a
 request that would be refused whatever its body is therefore answered as soon as
 its bytes arrive. An offer to upgrade the protocol, which stops uvicorn's parser,
 is ignored.
+
+uvicorn bounds neither what a client sends before its request is complete, nor
+how long it takes. Here heads are bounded in bytes and headers, also those after
+a chunked body, and so are pipelined requests, the number of connections and the
+time that each keeps the server waiting.
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ from typing import Any, ClassVar, Protocol, cast
 
 import httptools
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from bentos.limits import ConnectionLimits, OpenConnections, Wait
 from polarity.serving.contract import Reply
 
 # Only unambiguous requests are answered without the parser; all others take the normal path.
@@ -31,7 +37,13 @@ _SPECIAL = re.compile(
     rb"^(?:accept-language|origin|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
 UVICORN = "0.54.0"
-_MAX_HEAD_BYTES = 2048
+_MAX_SIMPLE_HEAD_BYTES = 2048
+# Of a request's first line and headers, and of everything in a chunked body that is not content.
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 128
+MAX_PIPELINED = 64
+# Fed to the parser at once: a bound on what it can produce before the limits are checked.
+_PIECE_BYTES = 8 * 1024
 _UVICORN_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
 
 
@@ -98,6 +110,14 @@ class Gate(Protocol):
         """Count a refused request."""
         ...
 
+    def turned_away(self, status: int, code: str) -> Reply:
+        """Count a client whose connection is closed, and return the refusal for it."""
+        ...
+
+
+class _TooMuchError(Exception):
+    """Raised in the parser to stop it: the client has sent too much before its request is complete."""
+
 
 class Connection(HttpToolsProtocol):
     """One client's connection to the gateway."""
@@ -105,16 +125,24 @@ class Connection(HttpToolsProtocol):
     gate: ClassVar[Gate | None] = None
     """Refuses requests early that would be refused whatever their body."""
 
+    opened: ClassVar[OpenConnections] = OpenConnections(ConnectionLimits())
+    """All connections of this process, and their limits."""
+
     _incoming: ClassVar[int] = 0
     """Requests read in this event loop iteration: all are counted here before the first of them is handled."""
     _out: _Transport
     _between_requests = True
+    _in_body = False
+    _stopped = False
+    """The parser was stopped because of a limit."""
     _upgrade_ignored = False
     _refused_at = float("-inf")
+    _unfinished_bytes = 0
+    """Bytes fed to the parser since it last completed a head, a request or a part of a body."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.parser = _Parser(self)
+        self.parser, self.headers = _Parser(self), []
         # As in uvicorn: data after `Connection: close` is not an error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         if self.timeout_keep_alive == _UVICORN_KEEP_ALIVE_S:
@@ -130,19 +158,90 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._out = _Transport(transport)
         super().connection_made(cast(asyncio.Transport, self._out))
+        if not self.opened.admit(self, self.client[0] if self.client else None):
+            self._turn_away(503, "too_many_connections")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.opened.leave(self)
+        super().connection_lost(exc)
+
+    def waits(self) -> Wait | None:
+        """What this connection waits for from its client, except for the next request, which has a timer."""
+        limits = self.opened.limits
+        if self.transport.get_write_buffer_size():
+            return Wait("reading", None, limits.send_timeout_s)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            return None
+        # A client whose requests were all refused early has no cycle, but a timer.
+        if self._unfinished_bytes or (cycle is None and self.timeout_keep_alive_task is None):
+            return Wait("head", cycle, limits.head_timeout_s)
+        return None if self._between_requests else Wait("body", cycle, limits.body_timeout_s)
+
+    def expire(self, wait: Wait) -> None:
+        """Close the connection: its client is too slow."""
+        if wait.what == "reading":
+            self.transport.abort()
+        elif wait.what == "head" and self._unfinished_bytes:
+            self._turn_away(408, "body_too_slow")
+        else:
+            self.transport.close()
+
+    def _turn_away(self, status: int, code: str) -> None:
+        """Close the connection; say why if the client would take it for the response to its unfinished request."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and self._in_body:
+            unanswered = not self.pipeline and not cycle.response_started
+        else:
+            unanswered = cycle is None or cycle.response_complete
+        if self.gate is not None and unanswered:
+            self._out.write(self._refusal(self.gate.turned_away(status, code)))
+            if cycle is not None:
+                cycle.disconnected = True
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._between_requests and data.startswith(b"POST /predict"):
             if answer := self._early_refusal(data):
                 self._out.write(answer)
                 self._refused_at = self.loop.time()
+                self._unfinished_bytes = 0
                 if self.timeout_keep_alive_task is None:
                     self._schedule_keep_alive(self.timeout_keep_alive)
                 return
             if not Connection._incoming:
                 self.loop.call_soon(self._reset_incoming)
             Connection._incoming += 1
-        super().data_received(data)
+        if len(data) <= _PIECE_BYTES:
+            self._parse(data)
+            return
+        whole = memoryview(data)
+        for start in range(0, len(whole), _PIECE_BYTES):
+            self._parse(whole[start : start + _PIECE_BYTES])
+            if self.transport.is_closing():
+                return
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        self._unfinished_bytes += len(data)
+        super().data_received(data)  # type: ignore[arg-type]  # it is only passed on to the parser
+        if self._unfinished_bytes and not self.transport.is_closing() and self._too_much():
+            self._turn_away_for_size()
+
+    def _too_much(self) -> bool:
+        return self._unfinished_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
+
+    def _turn_away_for_size(self) -> None:
+        if not self._in_body and not self._between_requests and not self.headers:
+            self._turn_away(414, "url_too_long")
+        else:
+            self._turn_away(431, "head_too_large")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what stopped the parser: the limits of a request's head, or its syntax."""
+        if self._stopped:
+            self._turn_away_for_size()
+        else:
+            super().send_400_response(msg)
 
     @staticmethod
     def _reset_incoming() -> None:
@@ -150,15 +249,18 @@ class Connection(HttpToolsProtocol):
 
     def _early_refusal(self, data: bytes) -> bytes | None:
         """The refusal as bytes, if `data` is a complete simple request that would be refused whatever its body."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
             return None
         head, end, body = data.partition(b"\r\n\r\n")
-        path, length = _parse_simple(head) if len(head) <= _MAX_HEAD_BYTES else ("", 0)
+        path, length = _parse_simple(head) if len(head) <= _MAX_SIMPLE_HEAD_BYTES else ("", 0)
         if not path or not end or length != len(body) or self.gate is None:
             return None
         if (reply := self.gate.overloaded(path, self._incoming)) is None:
             return None
         self.gate.refused(path, reply)
+        return self._refusal(reply)
+
+    def _refusal(self, reply: Reply) -> bytes:
         line, rest = _encoded(reply)
         return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
 
@@ -182,7 +284,22 @@ class Connection(HttpToolsProtocol):
             # The parser stops here, treats the message as complete, and raises.
             self._upgrade_ignored = True
             return
+        if len(self.headers) > MAX_HEADERS or len(self.pipeline) >= MAX_PIPELINED:
+            self._stopped = True
+            raise _TooMuchError
+        self._unfinished_bytes = 0
         super().on_headers_complete()
+        self._in_body = True
+        # What follows the body are no headers of the request: a proxy may have checked only those before it.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished_bytes = 0
+        super().on_body(body)
+
+    def _should_upgrade_to_ws(self) -> bool:
+        # There is nothing to talk to, and uvicorn's WebSocket connection has no limits.
+        return False
 
     def head_without_upgrade(self) -> bytes:
         """The head of the request that stopped the parser, without `Upgrade`; empty if the upgrade is not ignored."""
@@ -196,7 +313,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._upgrade_ignored:
             return
-        self._between_requests = True
+        self._between_requests, self._in_body, self._unfinished_bytes = True, False, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -211,7 +328,8 @@ def _parse_simple(head: bytes) -> tuple[str, int]:
         return "", 0
     headers = request[2].lower()
     lengths = _LENGTH.findall(headers)
-    if len(lengths) != 1 or _SPECIAL.search(headers):
+    # Every line counts, also one in a form that is not read here.
+    if len(lengths) != 1 or headers.count(b"\r\ncontent-length:") != 1 or _SPECIAL.search(headers):
         return "", 0
     return request[1].decode("ascii"), int(lengths[0])
 

@@ -101,13 +101,19 @@ class Door:
         Accepted API keys; if empty, no key is required.
     body_timeout_s : float
         Maximum time for a body to arrive.
+    max_buffered_bytes : int
+        Maximum size of all bodies together that have arrived in part.
     """
 
-    def __init__(self, api: App, *, keys: Iterable[str], body_timeout_s: float) -> None:
+    def __init__(
+        self, api: App, *, keys: Iterable[str], body_timeout_s: float, max_buffered_bytes: int = 256 * MIB
+    ) -> None:
         self._bentoml: App = api
         self._api = api
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._body_timeout_s = body_timeout_s
+        self._max_buffered_bytes = max_buffered_bytes
+        self._buffered_bytes = 0
         self._contract: Contract | None = None
         self._problem: Callable[[], str | None] = lambda: None
         self._count: Callable[[int, float], None] | None = None
@@ -205,13 +211,19 @@ class Door:
         if self._count is not None:
             self._count(status, seconds)
 
+    def turned_away(self, status: int, code: str) -> Reply:
+        """Count a client whose connection is closed, and return the complete refusal for it."""
+        metrics.refused(code)
+        headers = (_CLOSE, _RETRY_SOON) if status == 503 else (_CLOSE,)
+        return _with_all_headers(Refused(status, code, *headers).reply("fr"))
+
     def _has_key(self, headers: Headers) -> bool:
         given = b""
         for name, value in headers:
             if name == b"x-api-key":
-                given = value
-            elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                given = value[7:].strip()
+                given = value.strip()
+            elif name == b"authorization" and (scheme := value.split(None, 1))[:1] and scheme[0].lower() == b"bearer":
+                given = scheme[1].strip() if len(scheme) > 1 else b""
         digest = hashlib.sha256(given).digest()
         # Every key is compared, each in constant time.
         return sum([hmac.compare_digest(digest, key) for key in self._keys]) > 0
@@ -242,11 +254,16 @@ class Door:
                     size += len(chunk)
                     if size <= limit:
                         kept += chunk
+                        self._buffered_bytes += len(chunk)
+                        if self._buffered_bytes > self._max_buffered_bytes:
+                            raise Refused(503, "too_many_bodies", _CLOSE, _RETRY_SOON)
                     if not message.get("more_body", False) or size > _DRAIN_LIMIT:
                         break
                     message = await receive()
         except TimeoutError:
             raise Refused(408, "body_too_slow", _CLOSE) from None
+        finally:
+            self._buffered_bytes -= len(kept)
         if size > limit:
             raise Refused(413, "too_large", _CLOSE)
         return decompress(bytes(kept), encoding, limit) if encoding else bytes(kept)

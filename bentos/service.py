@@ -12,19 +12,32 @@ import bentoml
 
 from bentos.api import api, attach
 from bentos.bentoml_service import service_behind
-from bentos.door import Door
+from bentos.door import MIB, Door
+from bentos.limits import ConnectionLimits
 from bentos.runner import Runner
 from bentos.topology import MODEL, manifest, options, record_options, topology, traits
 from polarity.errors import ArtifactError
 from polarity.serving.local import LocalModel
 from polarity.serving.runner_client import RemoteModel, RunnerClient
 
-door = Door(api, keys=options.api_keys, body_timeout_s=options.body_timeout_s)
+door = Door(
+    api,
+    keys=options.api_keys,
+    body_timeout_s=options.body_timeout_s,
+    max_buffered_bytes=options.max_buffered_mib * MIB,
+)
+limits = ConnectionLimits(
+    head_timeout_s=options.head_timeout_s,
+    body_timeout_s=options.body_timeout_s,
+    send_timeout_s=options.send_timeout_s,
+    max_connections=options.max_connections,
+    max_connections_per_client=options.max_connections_per_client,
+)
 
 
 @bentoml.service(
     name="sentiment",
-    service_class=service_behind(door, exclude=() if topology.runners else ("runner",)),
+    service_class=service_behind(door, limits=limits, exclude=() if topology.runners else ("runner",)),
     # Without a distribution, BentoML adds no compilers (0.5 GB), which no package of the lock needs.
     image=bentoml.images.Image(base_image="python:3.11-slim", distro="none"),
     workers=topology.gateways,

@@ -281,7 +281,9 @@ def test_requests_hidden_behind_an_upgrade_are_not_refused_before_parsing(client
     assert not CountedReads.counted
 
 
-def test_websocket_is_still_an_upgrade(client: socket.socket) -> None:
+def test_websocket_is_not_offered_and_ignored_too(client: socket.socket) -> None:
     key = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
     client.sendall(request("/", "Connection: Upgrade", "Upgrade: websocket", *key, method="GET", body=b""))
-    assert client.recv(100).split()[1] in (b"403", b"500"), "the application closes it, and does not answer as HTTP"
+    assert answer(client) == (200, b"app")
+    client.sendall(request())
+    assert answer(client) == (200, b"app"), "and the connection goes on"

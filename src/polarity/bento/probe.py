@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import time
 from dataclasses import dataclass
@@ -48,10 +49,10 @@ def probe(tag: str, *, timeout_s: float = 120.0) -> ProbeReport:
         If it is not ready in time.
     """
     manifest = ModelManifest.read(model_folder(tag))
-    public = {"POLARITY_API_KEY": ""}
+    key = secrets.token_urlsafe()
     with (
-        served(bento_folder(tag), timeout_s=timeout_s, environment=public) as server,
-        httpx.Client(base_url=server.url, timeout=30.0, trust_env=False) as client,
+        served(bento_folder(tag), timeout_s=timeout_s, environment={"POLARITY_API_KEY": key}) as server,
+        httpx.Client(base_url=server.url, headers={"x-api-key": key}, timeout=30.0, trust_env=False) as client,
     ):
         try:
             latencies_s, requests = _send_requests(client, tag, manifest)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from polarity.config.environment import read_options
+from polarity.errors import ConfigurationError
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -43,6 +44,17 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Fail (504) a request that has waited this long.
     body_timeout_s : float
         Disconnect (408) a client that takes longer than this to send its body.
+    head_timeout_s : float
+        Disconnect (408) a client that takes longer than this to send a request's head, or to begin the first one.
+    send_timeout_s : float
+        Disconnect a client that leaves its responses unread for longer than this.
+    max_connections : int
+        Refuse (503) connections beyond this number, in each server process.
+    max_connections_per_client : int or None
+        Refuse (503) connections beyond this number from one address, in each server process. Default: 1,024, and at
+        most three quarters of `max_connections`.
+    max_buffered_mib : int
+        Refuse (503) a body if all those that have arrived in part would take more than this, in MiB.
     """
 
     api_key: str = ""
@@ -56,6 +68,11 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: Count = 20_000
     deadline_s: Positive = 30.0
     body_timeout_s: Positive = 10.0
+    head_timeout_s: Positive = 10.0
+    send_timeout_s: Positive = 30.0
+    max_connections: Count = 4096
+    max_connections_per_client: Count | None = None
+    max_buffered_mib: Count = 256
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> ServingOptions:
@@ -64,9 +81,16 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         ConfigurationError
-            If a value is invalid.
+            If a value is invalid, or if API keys are set but none is there.
         """
-        return read_options(cls, environment)
+        options = read_options(cls, environment)
+        if "POLARITY_API_KEY" in environment and not options.api_keys:
+            # Whoever sets it wants the server closed, and an empty variable in a template must not open it.
+            raise ConfigurationError(
+                "POLARITY_API_KEY is set but holds no key: set it to one or more keys separated by commas, or unset "
+                "it if no key shall be required."
+            )
+        return options
 
     @property
     def api_keys(self) -> tuple[str, ...]:

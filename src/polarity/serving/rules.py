@@ -87,6 +87,26 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "La requête arrive trop lentement.",
         "en": "The request arrives too slowly.",
     },
+    "head_too_large": {
+        "fr": "L'en-tête de la requête est trop grand.",
+        "en": "The head of the request is too large.",
+    },
+    "url_too_long": {
+        "fr": "L'adresse de la requête est trop longue.",
+        "en": "The address of the request is too long.",
+    },
+    "too_many_connections": {
+        "fr": "Trop de connexions à la fois.",
+        "en": "Too many connections at once.",
+    },
+    "too_many_bodies": {
+        "fr": "Le serveur reçoit trop de données à la fois.",
+        "en": "The server is receiving too much data at once.",
+    },
+    "too_many_values": {
+        "fr": "Le corps de la requête contient trop de valeurs.",
+        "en": "The body has too many values.",
+    },
     "away": {
         "fr": "Le modèle n'est pas disponible.",
         "en": "The model is not available.",

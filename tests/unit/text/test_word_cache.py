@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_memory_is_bounded(cache: WordCache[str]) -> None:
         cache[f"word{number}"]
         assert cache.used_bytes <= 50_000
     kept = [*cache.items(), *cache._older.items()]
-    assert 100 < len(kept) and sum(sys.getsizeof(word) + sys.getsizeof(value) for word, value in kept) < 100_000
+    assert len(kept) > 100 and sum(sys.getsizeof(word) + sys.getsizeof(value) for word, value in kept) < 100_000
 
 
 def test_a_word_in_use_stays_while_others_come_and_go(cache: WordCache[str], computed: Counter[str]) -> None:
@@ -66,8 +66,8 @@ def scorer() -> Callable[[str], object]:
 
 
 @pytest.fixture(params=[scorer, lambda: tokenize], ids=["n-grams", "tokens"])
-def read(request: pytest.FixtureRequest) -> Iterator[Callable[[str], object]]:
-    yield request.param()
+def read(request: pytest.FixtureRequest) -> Callable[[str], object]:
+    return request.param()
 
 
 def test_unique_long_words_leave_nothing_behind(read: Callable[[str], object]) -> None:
