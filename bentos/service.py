@@ -14,6 +14,7 @@ from bentos.api import api, attach
 from bentos.bentoml_service import service_behind
 from bentos.door import MIB, Door
 from bentos.limits import ConnectionLimits
+from bentos.preflight import package_problem
 from bentos.runner import Runner
 from bentos.topology import MODEL, manifest, options, record_options, topology, traits
 from polarity.errors import ArtifactError
@@ -50,6 +51,13 @@ class Sentiment:
 
     bento_service: bentoml.Service[Any]
     runner = bentoml.depends(Runner)
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check_package() -> None:
+        """End `bentoml serve` with the reason, before it starts (and would restart for ever) what cannot serve."""
+        if not topology.runners and (problem := package_problem()):
+            raise SystemExit(f"The server cannot start: {problem}")
 
     def __init__(self) -> None:
         # uvicorn's access log would record the clients' addresses and cost a tenth of a request.

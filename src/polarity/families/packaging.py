@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from polarity.errors import ArtifactError
+from polarity.errors import ArtifactError, PolarityError
 from polarity.families.parity import require_parity
 from polarity.families.protocol import Family, PackagedModel
 from polarity.families.registry import family_named
-from polarity.inference.package import HALF_GRAPH, ModelManifest, Precision
+from polarity.inference.package import HALF_GRAPH, MANIFEST, ModelManifest, Precision
 from polarity.inference.placement import Placement
 from polarity.inference.predictor import Predictor
 from polarity.inference.scorers import graph_of
@@ -32,7 +33,8 @@ def load_predictor(folder: Path, threads: int | None = None, *, placement: Place
     Raises
     ------
     ArtifactError
-        If the package is incomplete, altered, in an unknown format, or of a family that is not installed.
+        If the package is incomplete, altered, in an unknown format, or of a family that is not installed, or if its
+        scorer reads a file without a digest.
     ServiceUnavailable
         If the placement requires a GPU and there is none.
     """
@@ -128,4 +130,21 @@ def write_package(
 
 def _predictor(family: Family[Any], folder: Path, manifest: ModelManifest, placement: Placement) -> Predictor:
     precision = "fp16" if graph_of(manifest, placement) == HALF_GRAPH else manifest.precision
-    return Predictor(manifest, family.scorer(folder, manifest, placement), precision=precision)
+    # The scorer sees the files that have a digest, and no others: neither does a graph that names further files.
+    with TemporaryDirectory(prefix="polarity-package-") as listed:
+        for name in manifest.files:
+            link = Path(listed, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((folder / name).resolve())
+        try:
+            scorer = family.scorer(Path(listed), manifest, placement)
+        except PolarityError:
+            raise
+        except Exception as error:
+            names = ", ".join(manifest.files) or "none"
+            reason = f"{type(error).__name__}: {error}".replace(listed, str(folder))
+            raise ArtifactError(
+                f"'{folder}' cannot be loaded from the files that {MANIFEST} lists ({names}): {reason}. "
+                "Package the model again."
+            ) from error
+    return Predictor(manifest, scorer, precision=precision)

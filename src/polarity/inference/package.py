@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -47,7 +47,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_tokens : int or None
         Maximum number of tokens read from a text; `None` for all.
     files : dict
-        Every other file of the folder, with its digest.
+        Every file that the scorer reads, with its digest; it is shown no others.
     data_digest, git_commit : str or None
         Data and code that the model was trained with.
     created : str
@@ -61,7 +61,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: str
     labels: tuple[str, ...]
     precision: Precision
-    temperature: float
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
     max_tokens: int | None
     files: dict[str, FileDigest]
     data_digest: str | None = None
@@ -119,6 +119,8 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 f"'{path}' has format {manifest.format}; this version reads format {FORMAT}. Package the model again."
             )
         for name, expected in manifest.files.items() if check else ():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ArtifactError(f"'{path}' lists '{name}', which is not in its folder. Package the model again.")
             file = folder / name
             if not file.is_file():
                 raise ArtifactError(f"'{file}' is missing but listed in {MANIFEST}. Package the model again.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from polarity.errors import ArtifactError
 from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import Additive, Scorer
 from polarity.inference.softmax import softmax
@@ -17,7 +18,7 @@ Predict = Callable[[Sequence[str]], FloatArray]
 
 
 class Predictor:
-    """A packaged model that turns texts into probabilities. No text makes it raise.
+    """A packaged model that turns texts into probabilities. No text makes a sound one raise.
 
     Calls are thread-safe, because nothing changes after loading. `polarity.families.packaging.load_predictor` loads
     one from its folder.
@@ -49,11 +50,20 @@ class Predictor:
         return self.manifest.labels
 
     def __call__(self, texts: Sequence[str]) -> FloatArray:
-        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1."""
+        """Probabilities of shape (n_texts, n_labels), float32, rows summing to 1.
+
+        Raises
+        ------
+        ArtifactError
+            If one of them is not a number.
+        """
         if not len(texts):
             return np.empty((0, len(self.labels)), dtype=np.float32)
         logits = self._scorer.logits([repair(text) for text in texts])
-        return softmax(logits, temperature=self.manifest.temperature)
+        probabilities = softmax(logits, temperature=self.manifest.temperature)
+        if not np.isfinite(probabilities).all():
+            raise ArtifactError(f"The model '{self.manifest.name}' gives probabilities that are not numbers.")
+        return probabilities
 
     def explain(self, texts: Sequence[str]) -> list[list[float]] | None:
         """Each word's exact contribution to the logits, if the family supports it.
@@ -71,6 +81,19 @@ class Predictor:
         return [(self._scorer.shares(repair(text)) / temperature).ravel().tolist() for text in texts]
 
     def warm_up(self) -> None:
-        """Run once on a single text and once on a batch, so that the first request is not slow."""
+        """Run once on a single text and once on a batch, so that the first request is not slow, and check the answers.
+
+        Raises
+        ------
+        ArtifactError
+            If they are not one number per label and, for an additive scorer, word.
+        """
         self(["warm up"])
-        self(["a few words to warm up with, and some more"] * 64)
+        found = self(["a few words to warm up with, and some more"] * 64)
+        if found.shape != (64, len(self.labels)):
+            raise ArtifactError(
+                f"The model '{self.manifest.name}' gives {found.shape[1]} probabilities per text, but has "
+                f"{len(self.labels)} labels ({', '.join(self.labels)}). Package it again."
+            )
+        if not np.isfinite(self.explain(["warm up"]) or 0).all():
+            raise ArtifactError(f"The model '{self.manifest.name}' explains with shares that are not numbers.")

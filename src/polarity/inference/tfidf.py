@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from polarity.errors import ArtifactError
 from polarity.text.ngrams import ngrams_of_word, word_ngrams, word_ngrams_with_parts
 from polarity.text.word_cache import MIB, WordCache
 
@@ -73,15 +74,24 @@ class TfidfModel:
 
     @classmethod
     def load(cls, folder: Path) -> TfidfModel:
-        """Load a model that `save` wrote."""
+        """Load a model that `save` wrote.
+
+        Raises
+        ------
+        ArtifactError
+            If the weights do not belong to the n-grams, or are not numbers.
+        """
         blocks = msgspec.json.decode((folder / VOCABULARY).read_bytes(), type=list[NgramBlock])
-        with np.load(folder / WEIGHTS) as weights:
-            return cls(
-                blocks,
-                idf=weights["idf"],
-                coefficients=weights["coefficients"],
-                intercepts=weights["intercepts"],
-            )
+        with np.load(folder / WEIGHTS) as file:
+            weights = {name: file[name] for name in ("idf", "coefficients", "intercepts")}
+        n_columns, n_labels = sum(len(block.ngrams) for block in blocks), len(weights["intercepts"])
+        expected = {"idf": (n_columns,), "coefficients": (n_labels, n_columns), "intercepts": (n_labels,)}
+        for name, shape in expected.items():
+            if weights[name].shape != shape:
+                raise ArtifactError(f"{WEIGHTS} has {name} of shape {weights[name].shape}; expected {shape}.")
+            if not np.isfinite(weights[name]).all():
+                raise ArtifactError(f"{WEIGHTS} has {name} that are not finite numbers.")
+        return cls(blocks, **weights)
 
     def save(self, folder: Path) -> None:
         """Write two files into `folder`."""

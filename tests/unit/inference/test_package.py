@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from polarity.errors import ArtifactError
 from polarity.families.packaging import load_predictor
 from polarity.inference.package import ModelManifest
+from polarity.inference.predictor import Predictor
+from polarity.inference.tfidf import TFIDF_FILES, VOCABULARY, WEIGHTS, NgramBlock, TfidfModel
+from polarity.text.tweets import FloatArray
 
 
 @pytest.fixture
@@ -53,6 +59,8 @@ def test_card_and_provenance_are_added_to_a_copy(folder: Path) -> None:
         (lambda folder: edit(folder, format=2), "has format 2; this version reads format 1"),
         (lambda folder: edit(folder, temperature="hot"), "is not a model manifest"),
         (lambda folder: edit(folder, precision="int4"), "is not a model manifest"),
+        (lambda folder: edit(folder, temperature=0), "is not a model manifest"),
+        (lambda folder: edit(folder, files={"../weights.bin": {"sha256": "", "bytes": 7}}), "is not in its folder"),
     ],
 )
 def test_incomplete_or_altered_package_is_refused(folder: Path, spoil, message: str) -> None:
@@ -65,6 +73,95 @@ def test_unknown_family_is_refused(folder: Path) -> None:
     edit(folder, family="oracle")
     with pytest.raises(ArtifactError, match="of family 'oracle'"):
         load_predictor(folder)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A packaged model with two n-grams."""
+    block = NgramBlock("words", 1, 1, ["bad", "good"])
+    weights = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+    TfidfModel([block], idf=np.ones(2, np.float32), coefficients=weights, intercepts=np.zeros(2, np.float32)).save(
+        tmp_path
+    )
+    describe(tmp_path)
+    return tmp_path
+
+
+def describe(folder: Path, labels: tuple[str, ...] = ("no", "yes")) -> None:
+    ModelManifest.describe(
+        folder,
+        TFIDF_FILES,
+        family="logistic",
+        name="logistic",
+        labels=labels,
+        precision="fp32",
+        temperature=1.0,
+        max_tokens=None,
+        card={},
+    ).write(folder)
+
+
+def reweigh(folder: Path, **changes: Any) -> None:
+    """Change the weights and their digest."""
+    with np.load(folder / WEIGHTS) as file:
+        weights = {**file, **changes}
+    with (folder / WEIGHTS).open("wb") as out:
+        np.savez(out, **weights)
+    describe(folder)
+
+
+def test_sound_model_is_loaded(model: Path) -> None:
+    predictor = load_predictor(model)
+    predictor.warm_up()
+    assert predictor(["good"])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: edit(folder, files={}), r"cannot be loaded from the files .* \(none\): FileNotFoundError"),
+        (lambda folder: forget(folder, WEIGHTS), r"\(ngrams\.json\): FileNotFoundError.*weights\.npz"),
+        (lambda folder: forget(folder, VOCABULARY), r"\(weights\.npz\): FileNotFoundError.*ngrams\.json"),
+        (lambda folder: spill(folder, WEIGHTS), r"cannot be loaded .* ValueError"),
+        (lambda folder: spill(folder, VOCABULARY), r"cannot be loaded .* DecodeError"),
+        (lambda folder: reweigh(folder, idf=np.full(2, np.nan, np.float32)), "idf that are not finite"),
+        (
+            lambda folder: reweigh(folder, intercepts=np.array([0, np.inf], np.float32)),
+            "intercepts that are not finite",
+        ),
+        (lambda folder: reweigh(folder, idf=np.ones(3, np.float32)), r"idf of shape \(3,\); expected \(2,\)"),
+        (lambda folder: describe(folder, labels=("no", "so", "yes")), r"gives 2 probabilities per text, but has 3"),
+    ],
+)
+def test_unsound_model_is_refused_when_it_is_loaded_and_tried(
+    model: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(model)
+    with pytest.raises(ArtifactError, match=message):
+        load_predictor(model).warm_up()
+
+
+def test_answer_that_is_not_a_number_is_an_error(model: Path) -> None:
+    class Broken:
+        def logits(self, texts: Sequence[str]) -> FloatArray:
+            return np.array([[np.nan if text == "bad" else 1.0, 0.0] for text in texts], np.float32)
+
+    predictor = Predictor(ModelManifest.read(model), Broken())
+    predictor.warm_up()
+    with pytest.raises(ArtifactError, match="not numbers"):
+        predictor(["good", "bad"])
+
+
+def forget(folder: Path, name: str) -> None:
+    """Leave a file where it is, but not in the manifest."""
+    files = json.loads((folder / "model.json").read_text())["files"]
+    edit(folder, files={other: digest for other, digest in files.items() if other != name})
+
+
+def spill(folder: Path, name: str) -> None:
+    """Replace a file by something else, with a digest that fits."""
+    (folder / name).write_bytes(b"coffee")
+    describe(folder)
 
 
 def edit(folder: Path, **changes: object) -> None:
