@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,6 +140,30 @@ def test_half_an_emoji_reaches_the_model_as_a_replacement_character() -> None:
 
 def test_byte_order_mark_is_accepted() -> None:
     assert ask(contract(), "predict", b'\xef\xbb\xbf{"text": "from a spreadsheet"}').status == 200
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", "0", "null", '""', '"\\\\"', '{"a":[]}'])
+def test_body_with_far_too_many_values_is_refused_before_they_are_built(item: str) -> None:
+    body = f'{{"texts": [{",".join([item] * (3_900_000 // (len(item) + 1)))}]}}'.encode()
+    tracemalloc.start()
+    try:
+        reply = ask(contract(), "predict_batch", body)
+        assert tracemalloc.get_traced_memory()[1] < 32 * 1024 * 1024, "not even once"
+    finally:
+        tracemalloc.stop()
+    assert (reply.status, json.loads(reply.body)["detail"][0]["type"]) == (422, "too_many_values")
+
+
+@pytest.mark.parametrize("text", ["," * 2000, '","' * 600, "\\,\\" * 600, '\\","' * 500], ids=ascii)
+def test_commas_in_texts_are_not_values(text: str) -> None:
+    model = Model()
+    reply = ask(contract(model), "predict_batch", {"texts": ["a" + text[:1999]] * 1000})
+    assert reply.status == 200 and len(model.seen) == 1000
+
+
+def test_somewhat_too_many_texts_are_refused_as_such() -> None:
+    reply = ask(contract(), "predict_batch", {"texts": ["so"] * 9000})
+    assert (reply.status, json.loads(reply.body)["detail"][0]["type"]) == (422, "too_long")
 
 
 def test_only_the_first_of_a_thousand_unknown_fields_are_reported() -> None:

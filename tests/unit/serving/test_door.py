@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -70,3 +70,54 @@ def test_chunked_compressed_body_is_read(door: Door) -> None:
 
     response = ask(door, "POST", "/predict", content=pieces(), headers={"content-encoding": "gzip"})
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x-api-key": " key\t"}, 200),
+        ({"authorization": "Bearer key "}, 200),
+        ({"authorization": " bearer \t key"}, 200),
+        ({"authorization": "BEARER\tkey"}, 200),
+        ({"authorization": "Bearer"}, 401),
+        ({"authorization": "key"}, 401),
+        ({"authorization": "Bearer key key"}, 401),
+        ({"authorization": ""}, 401),
+        ({"x-api-key": "k ey"}, 401),
+    ],
+)
+def test_blanks_around_a_key_are_ignored(headers: dict[str, str], status: int) -> None:
+    guarded = Door(api, keys=["key"], body_timeout_s=1)
+    guarded.open(contract(IdleModel()), problem=lambda: None)
+    assert ask(guarded, "POST", "/predict", json={"text": "so so"}, headers=headers).status_code == status
+
+
+def test_bodies_under_way_share_a_budget() -> None:
+    narrow = Door(api, keys=(), body_timeout_s=5, max_buffered_bytes=10_000)
+    narrow.open(contract(IdleModel()), problem=lambda: None)
+    body = b'{"text": "so so"' + 4000 * b" " + b"}"
+
+    async def scenario() -> list[int]:
+        go_on = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:4000]
+            await go_on.wait()
+            yield body[4000:]
+
+        transport = httpx.ASGITransport(narrow)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+
+            def post(content: AsyncIterator[bytes]) -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(client.post("/predict", content=content))
+
+            waiting = [post(slowly()), post(slowly())]
+            await asyncio.sleep(0.05)
+            refused = await post(slowly())
+            assert refused.headers["retry-after"] == "1" and refused.json()["detail"]
+            go_on.set()
+            answered = await asyncio.gather(*waiting)
+            assert narrow._buffered_bytes == 0
+            return [refused.status_code, *(one.status_code for one in answered)]
+
+    assert asyncio.run(scenario()) == [503, 200, 200]

@@ -45,3 +45,10 @@ def test_values_are_converted_to_their_type() -> None:
 def test_invalid_value_is_quoted(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{variable}='{value}'"):
         ServingOptions.read({variable: value})
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , ,", "\t,\n"])
+def test_server_that_was_to_have_keys_does_not_start_without(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="POLARITY_API_KEY is set but holds no key") as caught:
+        ServingOptions.read({"POLARITY_API_KEY": value})
+    assert repr(value) not in str(caught.value)
