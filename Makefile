@@ -45,11 +45,12 @@ demo: $(VENV)/.runtime server  ## Run the whole system on a generated corpus: tr
 test: $(VENV)/.dev  ## Run all tests, two files at a time
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.dev  ## Run the formatter, linter, type checker and import contracts
+lint: $(VENV)/.dev  ## Run the formatter, linter, type checker, import contracts, and the check of the migrations
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports --no-cache
+	python -m polarity.record.migration
 
 server: $(VENV)/.runtime  ## Start a local Prefect server, unless one is running
 	@python -m ops.server

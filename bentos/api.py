@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from polarity import __version__
 from polarity.serving.contract import (
+    MAX_REVIEW,
     BatchRequest,
     Contract,
     FeedbackRequest,
@@ -94,6 +95,36 @@ _FEEDBACK = {
     "type": "object",
     "properties": {"prediction_id": {"type": "string"}, "label": {"type": "string"}},
     "required": ["prediction_id", "label"],
+}
+_REVIEW = {
+    "title": "Review",
+    "type": "object",
+    "properties": {
+        "waiting": {"type": "integer", "description": "Answers that were drawn for labelling and have no label yet."},
+        "items": {
+            "type": "array",
+            "maxItems": MAX_REVIEW,
+            "description": "The latest of them. Send the true label to /feedback with `review: true`.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "prediction_id": {"type": "string"},
+                    "at": {"type": "number", "description": "Seconds since 1970."},
+                    "text": {
+                        "type": ["string", "null"],
+                        "description": "As stored (POLARITY_LOG_TEXTS); null on a server without keys.",
+                    },
+                    "sentiment": {"type": "string"},
+                    "score": _PROBABILITY,
+                    "version": {"type": "string"},
+                    "draw_probability": _PROBABILITY,
+                },
+                "required": ["prediction_id", "at", "text", "sentiment", "score", "version", "draw_probability"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["waiting", "items"],
 }
 _DETAIL = {"title": "Refusal", "type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 _DETAILS = {
@@ -254,6 +285,15 @@ async def explain(request: Request) -> Response:
 )
 async def feedback(request: Request) -> Response:
     return await _answer(request, "feedback")
+
+
+@api.get(
+    "/review",
+    summary="Answers that wait for a label",
+    responses=_responses(503, s200=_json("How many there are, and the latest.", _REVIEW)),
+)
+async def review(request: Request) -> Response:
+    return await _answer(request, "review")
 
 
 @api.get("/docs", include_in_schema=False)

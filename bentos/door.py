@@ -42,6 +42,7 @@ _ROUTES = frozenset(
         "/predict/batch",
         "/explain",
         "/feedback",
+        "/review",
         "/model",
         "/docs",
         "/openapi.json",

@@ -120,6 +120,7 @@ class Sentiment:
             self.log,
             explainer=self.explainer,
             review_share=record_options.log_review_share,
+            private=bool(options.api_keys),
         )
         attach(contract)
         # Exclude permanent objects from garbage collection: with a model's n-grams it took 80 ms every few seconds.

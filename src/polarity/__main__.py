@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,6 +18,9 @@ from polarity.errors import ConfigurationError, PolarityError
 from polarity.families.exports import formats_of
 from polarity.families.registry import families
 from polarity.pipeline.remote_store import open_store
+from polarity.record.options import RecordOptions
+from polarity.record.retention import prune as prune_record
+from polarity.record.store import opened_record
 from polarity.registry import promotion, tasks
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
@@ -52,7 +56,14 @@ def main() -> int:
         help=f"bento, onnx, or one of the model's family: {', '.join(_family_formats())}",
     )
     taken.add_argument("--task", help="task of the champion or version; default: the one that sentiment:latest serves")
-    pruned = commands.add_parser("prune", help="remove old runs, versions, Bentos and results, never the champion's")
+    forgotten = commands.add_parser("forget", help="delete recorded predictions with their labels")
+    which = forgotten.add_mutually_exclusive_group(required=True)
+    which.add_argument("--prediction", nargs="+", metavar="ID", help="the predictions with these ids")
+    which.add_argument("--mention", metavar="@NAME", help="predictions whose stored text mentions this user")
+    which.add_argument("--before", metavar="DATE", help="everything from before this date or time (ISO 8601, UTC)")
+    pruned = commands.add_parser(
+        "prune", help="remove old runs, versions, Bentos, results and records, never the champion's"
+    )
     pruned.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     for name, field in Retention.model_fields.items():
         text = f"{field.description} (POLARITY_{name.upper()}; default {field.default})"
@@ -65,6 +76,8 @@ def main() -> int:
             return _doctor(repair=options.mend)
         if options.command == "export":
             return _export(options)
+        if options.command == "forget":
+            return _forget(options)
         return _tasks() if options.command == "tasks" else _change_champion(options)
     except PolarityError as error:
         print(f"python -m polarity {options.command}: {error}", file=sys.stderr)
@@ -107,6 +120,34 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _forget(options: argparse.Namespace) -> int:
+    record = RecordOptions.read()
+    if not record.enabled:
+        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record to delete from.")
+    if not record.database and not record.local_file.is_file():
+        raise ConfigurationError(
+            f"There is no record in '{record.local_file}'; set POLARITY_PREDICTION_LOG as for the server."
+        )
+    with opened_record(record) as store:
+        if options.prediction:
+            done = store.forget_predictions(options.prediction)
+        elif options.mention:
+            done = store.forget_mention(options.mention)
+        else:
+            done = store.forget_before(_moment(options.before))
+    places = f"'{record.local_file}'" + (" and the database" if record.database else "")
+    print(f"{done.predictions} predictions and {done.labels} labels have been deleted from {places}.")
+    return 0
+
+
+def _moment(given: str) -> float:
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise ConfigurationError(f"Got --before {given!r}; write a date, such as 2026-11-30.") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 def _family_formats() -> list[str]:
     return sorted({format for family in families().values() for format in formats_of(family)})
 
@@ -144,6 +185,13 @@ def _prune(retention: Retention, *, dry_run: bool) -> int:
         print(f"{'would remove' if dry_run else 'removed'}  {removal.target}, {removal.reason}")
     freed = f"{removed.freed_bytes / 1e6:,.1f} MB {'would be freed' if dry_run else 'freed'}"
     print(f"{len(removed.removals)} {'in total' if dry_run else 'removed'}; {freed}.")
+    record = RecordOptions.read()
+    if record.enabled and not dry_run and (record.database or record.local_file.exists()):
+        forgotten = prune_record(record)
+        print(
+            f"{forgotten.predictions} predictions, {forgotten.labels} labels and {forgotten.minutes} minutes of "
+            f"traffic from more than {record.log_keep_days:g} days ago have been deleted from the record."
+        )
     return 0
 
 

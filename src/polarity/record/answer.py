@@ -107,3 +107,25 @@ class Receipt(msgspec.Struct, array_like=True):
     unshipped: int = 0
     unshipped_s: float = 0.0
     database_problem: str | None = None
+
+
+class ReviewItem(msgspec.Struct, frozen=True):
+    """An answer that was drawn for labelling by people.
+
+    `draw_probability` is the probability with which it was drawn; `text` is as POLARITY_LOG_TEXTS says.
+    """
+
+    prediction_id: str
+    at: float
+    text: str | None
+    sentiment: str
+    score: float
+    version: str
+    draw_probability: float
+
+
+class Review(msgspec.Struct, frozen=True):
+    """The answers that wait for a label: how many there are, and the latest of them."""
+
+    waiting: int
+    items: list[ReviewItem]

@@ -19,24 +19,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from polarity.errors import ServiceUnavailable
-from polarity.record.answer import Answer, Frame, Origin, Outcome, Receipt, Served, Traffic
+from polarity.record.answer import Answer, Frame, Origin, Outcome, Receipt, Review, Served, Traffic
 from polarity.record.frames import Frames, framed
 from polarity.record.options import RecordOptions
 
 if TYPE_CHECKING:
     from polarity.record.store import RecordStore
 
+T = TypeVar("T")
+
 _logger = logging.getLogger("bentoml.polarity")
 
 _MAX_ROWS = 50_000
 # How long an answer waits for its row, and how long after a failure rows are sent again.
 _PATIENCE_S, _RETRY_S = 5.0, 0.5
-_RESTART_S = 0.5
+_RESTART_S, _POLL_S = 0.5, 0.05
 _STOP_S = 20.0
 # How long feedback waits for a prediction that another server process has made but not yet stored.
 _OTHER_PROCESSES_DELAY_S = 0.5
@@ -112,7 +114,7 @@ class PredictionLog(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._frames = Frames()
         self._restart: asyncio.Task[None] | None = None
-        self._feedback_thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
+        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="record")
         self._store: RecordStore | None = None
 
     @property
@@ -239,6 +241,10 @@ class PredictionLog(asyncio.Protocol):
         if sent.frame.answers or sent.frame.traffic:
             self._loop.call_later(_RETRY_S, self._send_again, sent)
 
+    def _sent_before(self, at: float) -> bool:
+        """Whether the recorder has not confirmed everything that was sent before a time."""
+        return bool(self._unconfirmed) and self._unconfirmed[0].sent_at < at
+
     def _send_again(self, sent: _Sent) -> None:
         sent.sent_at = self._loop.time()
         self._unconfirmed.append(sent)
@@ -284,28 +290,44 @@ class PredictionLog(asyncio.Protocol):
         """
 
         async def store() -> Outcome:
-            return await self._loop.run_in_executor(
-                self._feedback_thread, self._add_feedback, prediction_id, label, origin
-            )
+            return await self._in_store(lambda store: store.add_feedback(prediction_id, label, time.time(), origin))
 
         outcome = await store()
         if outcome == "unknown":
             # It may be so recent that it is not yet stored, by this or another server process.
+            asked_at = self._loop.time()
             await asyncio.sleep(_OTHER_PROCESSES_DELAY_S)
+            while self._sent_before(asked_at) and self._loop.time() < asked_at + _PATIENCE_S:
+                await asyncio.sleep(_POLL_S)
             outcome = await store()
         return outcome
 
-    def _add_feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome:
-        # Not before the first label: SQLAlchemy would be half of a server's start.
-        from polarity.record.store import RecordStore
+    async def review(self, limit: int) -> Review:
+        """The latest answers that wait for a label.
 
-        try:
-            if self._store is None:
-                self._store = RecordStore(self._options)
-            return self._store.add_feedback(prediction_id, label, time.time(), origin)
-        except Exception as error:
-            self._store = None
-            raise RecordUnavailable(f"The prediction log does not answer: {error}.") from error
+        Raises
+        ------
+        RecordUnavailable
+            If the store cannot be reached.
+        """
+        return await self._in_store(lambda store: store.review(limit))
+
+    async def _in_store(self, task: Callable[[RecordStore], T]) -> T:
+        """Run `task` in the thread that owns the store."""
+
+        def run() -> T:
+            # Not before the first use: SQLAlchemy would be half of a server's start.
+            from polarity.record.store import RecordStore
+
+            try:
+                if self._store is None:
+                    self._store = RecordStore(self._options)
+                return task(self._store)
+            except Exception as error:
+                self._store = None
+                raise RecordUnavailable(f"The prediction log does not answer: {error}.") from error
+
+        return await self._loop.run_in_executor(self._store_thread, run)
 
     async def close(self) -> None:
         """Let the recorder store the remaining rows and stop."""
@@ -314,7 +336,7 @@ class PredictionLog(asyncio.Protocol):
         self._closing = True
         deadline = self._loop.time() + _PATIENCE_S
         while self._transport is not None and self._unconfirmed and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_POLL_S)
         if lost := sum(len(sent.frame.answers) for sent in self._unconfirmed):
             _logger.warning("%d rows of the prediction log could not be stored before the end.", lost)
         if self._restart is not None:
@@ -323,7 +345,7 @@ class PredictionLog(asyncio.Protocol):
             self._transport.close()
         if self._process is not None:
             await self._loop.run_in_executor(None, self._wait)
-        self._feedback_thread.shutdown()
+        self._store_thread.shutdown()
         if self._store is not None:
             self._store.close()
 

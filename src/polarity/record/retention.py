@@ -7,7 +7,7 @@ import threading
 import time
 
 from polarity.record.options import RecordOptions
-from polarity.record.store import Forgotten, RecordStore
+from polarity.record.store import Forgotten, opened_record
 
 _logger = logging.getLogger("bentoml.polarity")
 
@@ -16,12 +16,15 @@ _FIRST_AFTER_S, _INTERVAL_S = 60.0, 3_600.0
 
 
 def prune(options: RecordOptions) -> Forgotten:
-    """Delete what is older than the options allow, in the local file and in the database."""
-    store = RecordStore(options)
-    try:
+    """Delete what is older than the options allow, in the local file and in the database.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If a store cannot be used.
+    """
+    with opened_record(options) as store:
         return store.forget_before(time.time() - options.log_keep_days * _SECONDS_PER_DAY)
-    finally:
-        store.close()
 
 
 class Retention:

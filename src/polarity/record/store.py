@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from polarity.record.answer import Origin, Outcome
+from polarity.errors import ServiceUnavailable
+from polarity.record.answer import Origin, Outcome, Review, ReviewItem
 from polarity.record.migration import migrate
 from polarity.record.options import RecordOptions
 from polarity.record.schema import feedback, predictions, traffic
@@ -111,6 +112,20 @@ class RecordStore:
                     done += Forgotten(rows.rowcount, labels.rowcount)
         return done
 
+    def review(self, limit: int) -> Review:
+        """The latest answers that were drawn for labelling and have no label yet, and how many there are."""
+        waiting = predictions.c.drawn & ~sa.exists().where(feedback.c.prediction_id == predictions.c.id)
+        columns = [predictions.c[name] for name in ReviewItem.__struct_fields__ if name != "prediction_id"]
+        items: dict[str, ReviewItem] = {}
+        total = 0
+        for engine in self.engines:
+            with engine.connect() as connection:
+                total += connection.scalar(sa.select(sa.func.count()).where(waiting)) or 0
+                latest = sa.select(predictions.c.id, *columns).where(waiting).order_by(predictions.c.at.desc())
+                for row in connection.execute(latest.limit(limit)):
+                    items.setdefault(row.id, ReviewItem(*row))
+        return Review(total, sorted(items.values(), key=lambda item: -item.at)[:limit])
+
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to the main store."""
@@ -121,6 +136,26 @@ class RecordStore:
         """Close all connections."""
         for engine in self.engines:
             engine.dispose()
+
+
+@contextmanager
+def opened_record(options: RecordOptions) -> Iterator[RecordStore]:
+    """The stored record, for a command.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If a store cannot be opened or used.
+    """
+    try:
+        store = RecordStore(options)
+        try:
+            yield store
+        finally:
+            store.close()
+    except (OSError, sa.exc.SQLAlchemyError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise ServiceUnavailable(f"The record cannot be used: {reason}.") from error
 
 
 def _add_feedback(connection: sa.Connection, prediction_id: str, label: str, at: float, origin: Origin) -> Outcome:

@@ -17,7 +17,7 @@ import msgspec
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.inference.explanation import explain
 from polarity.inference.package import ModelManifest
-from polarity.record.answer import Answer, Origin, Outcome
+from polarity.record.answer import Answer, Origin, Outcome, Review
 from polarity.record.prediction_id import prediction_id
 from polarity.record.prediction_log import RecordUnavailable
 from polarity.record.review import ReviewDraw
@@ -33,6 +33,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 _OUTCOMES = {"new": 201, "same": 200, "other": 409, "unknown": 404}
 _MAX_PROBLEMS = 10
 _MAX_SOURCE = 64
+MAX_REVIEW = 100
 # Decoding 4 MiB of empty lists takes a second; no valid body has more values than a tenth of this.
 _MAX_VALUES = 10 * MAX_TEXTS
 
@@ -119,6 +120,7 @@ class Log(Protocol):
     def add(self, answer: Answer) -> None: ...
     def stored(self) -> Awaitable[None] | None: ...
     async def feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome: ...
+    async def review(self, limit: int) -> Review: ...
 
 
 class Contract:
@@ -137,6 +139,8 @@ class Contract:
         Stores predictions and feedback. If `None`, nothing is stored, and feedback is refused with 503.
     review_share : float
         Expected share of the answers that is drawn for labelling by people.
+    private : bool
+        Whether only holders of a key are answered; nobody else is shown stored texts.
     """
 
     def __init__(
@@ -147,12 +151,14 @@ class Contract:
         *,
         explainer: Backend | None = None,
         review_share: float = 0.0,
+        private: bool = False,
     ) -> None:
         self.served = served
         self._backend = backend
         self._explainer = explainer
         self._log = log
         self._draw = ReviewDraw(review_share)
+        self._private = private
         self._labels = served.manifest.labels
         self._identity = served.identity
 
@@ -249,6 +255,21 @@ class Contract:
             _OUTCOMES[outcome], msgspec.json.encode({"prediction_id": given.prediction_id, "label": given.label})
         )
 
+    async def review(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
+        """GET /review."""
+        if self._log is None:
+            raise Refused(503, "no_log")
+        try:
+            review = await self._log.review(MAX_REVIEW)
+        except ServiceUnavailable as error:
+            _logger.warning("The answers drawn for review could not be read: %s", error)
+            raise Refused(503, "record_away", (b"retry-after", b"1")) from error
+        if not self._private:
+            review = msgspec.structs.replace(
+                review, items=[msgspec.structs.replace(item, text=None) for item in review.items]
+            )
+        return Reply(200, msgspec.json.encode(review))
+
     def index(self, prefix: str = "") -> dict[str, Any]:
         """GET /; `prefix` is the path below which a proxy publishes this server."""
         manifest = self.served.manifest
@@ -264,6 +285,7 @@ class Contract:
                 "batch": f"{prefix}/predict/batch",
                 "explain": f"{prefix}/explain",
                 "feedback": f"{prefix}/feedback",
+                "review": f"{prefix}/review",
                 "model": f"{prefix}/model",
                 "docs": f"{prefix}/docs",
                 "openapi": f"{prefix}/openapi.json",

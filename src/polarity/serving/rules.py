@@ -119,6 +119,10 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "Le label n'a pas pu être enregistré : le journal des prédictions ne répond pas.",
         "en": "The label could not be stored: the prediction log does not respond.",
     },
+    "record_away": {
+        "fr": "Le journal des prédictions ne répond pas.",
+        "en": "The prediction log does not respond.",
+    },
     "not_recorded": {
         "fr": "La réponse n'a pas pu être enregistrée ; réessayez.",
         "en": "The answer could not be recorded; try again.",
