@@ -37,9 +37,9 @@ _logger = logging.getLogger("bentoml.polarity")
 
 _MAX_ROWS = 50_000
 # How long an answer waits for its row, and how long after a failure rows are sent again.
-_PATIENCE_S, _RETRY_S = 5.0, 0.5
+_PATIENCE_S, _RETRY_S = 10.0, 0.5
 _RESTART_S, _POLL_S = 0.5, 0.05
-_STOP_S = 20.0
+_START_S, _STOP_S = 30.0, 20.0
 # How long feedback waits for a prediction that another server process has made but not yet stored.
 _OTHER_PROCESSES_DELAY_S = 0.5
 
@@ -123,9 +123,15 @@ class PredictionLog(asyncio.Protocol):
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start the recorder; it is not waited for."""
+        """Start the recorder, and wait for its first receipt for a while."""
         self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
         await self._connect()
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._ready.wait()
+        except TimeoutError:
+            _logger.warning("The recorder is not ready after %.0f s; requests are answered nevertheless.", _START_S)
         self._loop.call_later(1.0, self._check_patience)
 
     async def _connect(self) -> None:
@@ -207,6 +213,7 @@ class PredictionLog(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take receipts, in the order of the frames."""
+        self._ready.set()
         for message in self._frames.feed(data):
             self.receipt = receipt = _decoder.decode(message)
             sent = self._unconfirmed.popleft()
