@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Target = Literal["traffic", "window"]
@@ -82,7 +82,7 @@ def score_interval(
     """
     if np.isinf(effective):
         return share, share
-    quantile = float(norm.ppf(0.5 + level / 2) if degrees is None else t.ppf(0.5 + level / 2, degrees))
+    quantile = float(ndtri(0.5 + level / 2) if degrees is None else stdtrit(degrees, 0.5 + level / 2))
     weight = quantile**2 / effective
     centre = (share + weight / 2) / (1 + weight)
     half = quantile / (1 + weight) * (share * (1 - share) / effective + weight / (4 * effective)) ** 0.5

@@ -114,8 +114,8 @@ def expected_accuracy(
 
     CBPE (confidence-based performance estimation; as in NannyML, and Guillory et al. 2021, arXiv 2107.03315, as
     "average confidence"). The interval has the uncertainty of the calibration, by the delta method, and that of the
-    answers: their correctness given their confidences, for the traffic also which tweets happened to come. It does not
-    have the error that a change of the traffic makes.
+    answers: for the traffic which tweets happened to come, for the window whether each is correct, given its
+    confidence. It does not have the error that a change of the traffic makes.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def expected_accuracy(
     value = float(likely.mean())
     gradient = (features * (likely * (1 - likely))[:, None]).mean(axis=0)
     of_calibration = float(gradient @ calibration.covariance @ gradient)
-    of_answers = value * (1 - value) if target == "traffic" else float((likely * (1 - likely)).mean())
+    of_answers = float(likely.var()) if target == "traffic" else float((likely * (1 - likely)).mean())
     variance = of_calibration + of_answers / len(values)
     low, high = score_interval(value, value * (1 - value) / variance, level=level)
     reweighted = calibration.effective_rows < calibration.rows * (1 - 1e-9)
