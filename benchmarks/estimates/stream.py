@@ -101,6 +101,11 @@ class Models:
     small: FittedLogistic
     stronger: Ensemble
 
+    @property
+    def served_ones(self) -> dict[str, FittedLogistic]:
+        """The served models by name."""
+        return {"served": self.served, "small": self.small}
+
 
 def read_frame(file: Path, *, seed: int = SEED) -> pd.DataFrame:
     """Read tweets with one of the two labels in random order: `text`, `label` (0 or 1), and the file's own columns."""
@@ -147,3 +152,9 @@ def answered(frame: pd.DataFrame, served: FittedLogistic, stronger: Ensemble | N
 def as_tweets(frame: pd.DataFrame) -> Tweets:
     """Return the tweets of a frame."""
     return Tweets(frame["text"].tolist(), frame["label"].to_numpy(), LABELS)
+
+
+def take(stream: Stream, rows: npt.NDArray[Any]) -> Stream:
+    """Return the tweets of these rows."""
+    texts = [stream.texts[row] for row in rows]
+    return Stream(texts, stream.block[rows], stream.correct[rows], stream.confidence[rows], stream.stronger[rows])

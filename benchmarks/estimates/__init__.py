@@ -1,0 +1,1 @@
+"""How well the estimates of the accuracy in production keep what they promise, on real tweets."""
