@@ -127,6 +127,26 @@ def test_mlflow_has_parent_run_child_runs_and_champion(first: RunSummary) -> Non
     assert champion.name == first.verdict.selected
 
 
+def test_registered_versions_are_taken_away(first: RunSummary, tmp_path: Path) -> None:
+    """The package in MLflow has int8 weights; those in full precision come from the fit in the store."""
+    numbers = {version.name: version.number for version in Registry.open().versions()}
+    packaged = ModelManifest.read(Registry.open().packaged(Registry.open().version(numbers["distilbert"])))
+    assert packaged.precision == "int8"
+    for model, kind in (("distilbert", "hf"), ("champion", "bento")):
+        command = [sys.executable, "-m", "polarity", "export", "--model", str(numbers.get(model, model))]
+        done = subprocess.run(
+            [*command, "--format", kind, "--to", str(tmp_path / kind)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "hf" / "model.safetensors").stat().st_size > 2 * packaged.size_bytes
+    (file,) = (tmp_path / "bento").iterdir()
+    command = [sys.executable, "-m", "bentoml", "import", str(file)]
+    environment = {**os.environ, "BENTOML_HOME": str(tmp_path / "elsewhere")}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    (model,) = (tmp_path / "elsewhere" / "bentos").glob(f"*/*/src/{bento.MODEL_FOLDER}")
+    assert ModelManifest.read(model).name == first.verdict.selected
+
+
 def test_latest_bento_is_the_champions(first: RunSummary) -> None:
     champion = Registry.open().champion()
     assert champion is not None

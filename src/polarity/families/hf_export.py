@@ -73,8 +73,8 @@ def write_hf(source: ExportSource, folder: Path) -> None:
     if source.graph is None:
         raise ArtifactError(
             f"The package of '{manifest.name}' has weights in {manifest.precision}, and the store does not have its "
-            "graph in full precision any more. Train it again with `quantise` false, or clear its fit from the store "
-            "(`python -m polarity prune`) and train it again."
+            "graph in full precision any more. Train it again and export that version: a fit keeps the graph in the "
+            "store. With `quantise` false, the package itself is in full precision."
         )
     layout = LAYOUTS[manifest.family]
     tokenizer = SubwordTokenizer.read(source.packaged)
