@@ -79,6 +79,9 @@ bench-training: $(VENV)/.dev  ## Compare the training flow with its bare steps, 
 	python -m benchmarks.training.flow $(FLOW)
 	python -m benchmarks.training.scale $(if $(TWEETS),--tweets $(TWEETS))
 
+bench-estimates: $(VENV)/.dev  ## Check on real tweets that estimates of the accuracy in production keep what they promise (TWEETS=file)
+	python -m benchmarks.estimates $(if $(TWEETS),--tweets $(TWEETS))
+
 bench-scoring: $(VENV)/.dev  ## Score five million tweets, and compare with the bare model (MODEL=folder, ROWS=5000000, TWEETS=file)
 	python -m benchmarks.scoring $(MODEL) --rows $(or $(ROWS),5000000) $(if $(TWEETS),--tweets $(TWEETS))
 
@@ -100,4 +103,4 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --generate-hashes --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 
-.PHONY: help setup demo test lint server serve doctor rollback prune container-test bench bench-serving bench-training bench-scoring soak ui stop locks
+.PHONY: help setup demo test lint server serve doctor rollback prune container-test bench bench-serving bench-training bench-scoring bench-estimates soak ui stop locks
