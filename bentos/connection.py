@@ -60,7 +60,9 @@ class _Transport:
         elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
             self._head = data
             return
-        self._transport.write(data)
+        # uvloop raises; uvicorn still writes for a request before the one whose connection it closed.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def flush(self) -> None:
         """Send a pending head that has no body."""
@@ -224,7 +226,8 @@ class Connection(HttpToolsProtocol):
     def _parse(self, data: bytes | memoryview) -> None:
         self._unfinished_bytes += len(data)
         super().data_received(data)  # type: ignore[arg-type]  # it is only passed on to the parser
-        if self._unfinished_bytes and not self.transport.is_closing() and self._too_much():
+        unfinished = self._unfinished_bytes or not self._between_requests
+        if unfinished and self._too_much() and not self.transport.is_closing():
             self._turn_away_for_size()
 
     def _too_much(self) -> bool:
