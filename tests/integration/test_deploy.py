@@ -36,7 +36,8 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     assert deploy() == []
     there = deployments(client)
     assert set(there) == {
-        "train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand", "tune/on-demand",
+        "train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand", "feedback/on-demand",
+        "tune/on-demand",
     }  # fmt: skip
     assert {one.work_pool_name for one in there.values()} == {POOL}
     nightly = there["train/nightly"]

@@ -200,6 +200,32 @@ class SearchConfig(Section):
     """Search space: option -> values, or '{"low": 1e-4, "high": 1e-2, "log": true}'. Default: that of the family."""
 
 
+class LabelFileConfig(Section):
+    """Where true labels of recorded predictions come from and how to read them."""
+
+    path: Path | None = None
+    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed with gzip, bzip2, xz, zstd or zip."""
+    id_column: str | None = None
+    """Column of the prediction's id, as the server answered it. Default: `prediction_id`, if present."""
+    text_column: str | None = None
+    """Column of the text, used instead of an id. Default, without a column of ids: `text`, `tweet` or another common
+    name."""
+    label_column: str | None = None
+    """Column of the label. Default: `label`, `sentiment` or another common name."""
+    label_map: dict[str, str] | None = None
+    """Map from the file's labels to ours, e.g. '{"0": "negative"}'. Default: common names in six languages, and
+    numeric codes if the values of the column are unambiguous."""
+    encoding: str | None = None
+    """Encoding of the file, e.g. `cp1252`. Default: detected from the content."""
+    separator: str | None = None
+    """Separator of the columns, one character. Default: detected from the content."""
+    quoting: bool | None = None
+    """Whether fields may be quoted; if not, extra separators belong to the last column. Default: detected from the
+    content."""
+    header: Literal["auto", "none"] = "auto"
+    """`none`: the first line is a record, and the columns are named column_1, column_2 …"""
+
+
 class InputConfig(Section):
     """Where the tweets to score come from and how to read them; a label is not needed."""
 
@@ -220,3 +246,7 @@ class InputConfig(Section):
     content."""
     header: Literal["auto", "none"] = "auto"
     """`none`: the first line is a record, and the columns are named column_1, column_2 …"""
+
+
+FileConfig = DataConfig | InputConfig | LabelFileConfig
+"""How to read any file of tweets."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import charset_normalizer
 import puremagic
 
-from polarity.config.sections import DataConfig, InputConfig
+from polarity.config.sections import FileConfig
 from polarity.data.columns import LABEL_NAMES, SENTIMENT140, TEXT_NAMES
 from polarity.data.compression import bare_name, open_decompressed, read_blocks
 from polarity.data.records import Layout, Profile, RecordReader, split_records
@@ -85,7 +85,7 @@ class Dialect:
         return f"{self.encoding}, {separator}, {quoted}"
 
 
-def detect_dialect(path: Path, config: DataConfig | InputConfig) -> Dialect:
+def detect_dialect(path: Path, config: FileConfig) -> Dialect:
     """Detect the dialect of a file from its content; options that `config` sets take precedence.
 
     Raises
@@ -203,7 +203,7 @@ def to_utf8(blocks: Iterable[bytes], encoding: str, path: Path, *, whole: bool =
         ) from error
 
 
-def reject_other_formats(path: Path, head: bytes, config: DataConfig | InputConfig) -> None:
+def reject_other_formats(path: Path, head: bytes, config: FileConfig) -> None:
     """Reject files that are clearly not text tables.
 
     Raises
@@ -273,7 +273,7 @@ def _single_byte_encoding(sample: bytes) -> str:
     return "cp1252"
 
 
-def _detect_separator(lines: list[str], path: Path, config: DataConfig | InputConfig) -> str:
+def _detect_separator(lines: list[str], path: Path, config: FileConfig) -> str:
     """Choose the separator that yields known column names and a consistent number of fields."""
     tabs = bare_name(path).endswith((".tsv", ".tab"))
     candidates = ("\t", *(mark for mark in _SEPARATORS if mark != "\t")) if tabs else _SEPARATORS

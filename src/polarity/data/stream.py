@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polarity.config.sections import DataConfig, InputConfig
+from polarity.config.sections import FileConfig
 from polarity.data.compression import open_decompressed, read_blocks
 from polarity.data.dialect import (
     Dialect,
@@ -43,7 +43,7 @@ class TweetFile:
     ----------
     path : Path
         The file.
-    config : DataConfig or InputConfig
+    config : FileConfig
         How to read it; options that are not set are detected from the content.
 
     Attributes
@@ -59,7 +59,7 @@ class TweetFile:
         If the file has none of these formats; damage further into the file is raised when it is reached.
     """
 
-    def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
+    def __init__(self, path: Path, config: FileConfig) -> None:
         self.path = path
         with open_decompressed(path) as stream:
             head = stream.read(_HEAD_BYTES)
@@ -104,7 +104,7 @@ class _Delimited:
 
 
 class _Json:
-    def __init__(self, path: Path, config: DataConfig | InputConfig) -> None:
+    def __init__(self, path: Path, config: FileConfig) -> None:
         with open_decompressed(path) as stream:
             head = stream.read(_HEAD_BYTES)
         self._path = path

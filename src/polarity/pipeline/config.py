@@ -29,6 +29,7 @@ from polarity.config.sections import (
     FaultConfig,
     GateConfig,
     InputConfig,
+    LabelFileConfig,
     PolicyConfig,
     PreparationConfig,
     Range,
@@ -288,6 +289,14 @@ class EvaluateConfig(_StoredModelOptions):
     """Seed of the bootstrap intervals."""
     max_bad_share: float = Field(0.05, ge=0, le=1)
     """Largest share of rows that may lack a text or a label of the model's classes."""
+
+
+class FeedbackConfig(Section):
+    """Import true labels of recorded predictions from a file."""
+
+    data: LabelFileConfig = LabelFileConfig()
+    labels: tuple[str, ...] = ()
+    """Class set. Default: that of the latest recorded prediction."""
 
 
 class ScoreConfig(_StoredModelOptions):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +71,54 @@ class RecordStore:
             if outcome != "unknown":
                 return outcome
         return "unknown"
+
+    def add_labels(self, labels: Mapping[str, str], at: float, origin: Origin) -> dict[str, Outcome]:
+        """Store the true labels of many predictions, as `add_feedback` does for one.
+
+        Parameters
+        ----------
+        labels : mapping
+            Label by prediction id.
+        """
+        outcomes: dict[str, Outcome] = dict.fromkeys(labels, "unknown")
+        for engine in self.engines:
+            for ids in _parts([name for name, outcome in outcomes.items() if outcome == "unknown"]):
+                with engine.begin() as connection:
+                    present = set(connection.scalars(sa.select(predictions.c.id).where(predictions.c.id.in_(ids))))
+                    rows = [
+                        {"prediction_id": name, "label": labels[name], "at": at, "origin": origin}
+                        for name in ids
+                        if name in present
+                    ]
+                    before = _labels_of(connection, ids)
+                    if rows:
+                        connection.execute(_insert(connection)(feedback).on_conflict_do_nothing(), rows)
+                    for name, label in _labels_of(connection, ids).items():
+                        if label != labels[name]:
+                            outcomes[name] = "other"
+                        else:
+                            outcomes[name] = "same" if name in before else "new"
+        return outcomes
+
+    def ids_by_text(self, texts: Sequence[str]) -> dict[str, list[str]]:
+        """The predictions whose stored text is one of `texts`; texts without any are absent."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for engine in self.engines:
+            for part in _parts(texts):
+                with engine.connect() as connection:
+                    query = sa.select(predictions.c.text, predictions.c.id).where(predictions.c.text.in_(part))
+                    for text, name in connection.execute(query):
+                        found[text].add(name)
+        return {text: sorted(names) for text, names in found.items()}
+
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the latest recorded prediction; empty without any."""
+        latest = sa.select(predictions.c.probabilities).order_by(predictions.c.at.desc()).limit(1)
+        for engine in self.engines:
+            with engine.connect() as connection:
+                if (given := connection.scalar(latest)) is not None:
+                    return tuple(given if isinstance(given, dict) else json.loads(given))
+        return ()
 
     def forget_predictions(self, ids: Sequence[str]) -> Forgotten:
         """Delete predictions with their labels."""
@@ -159,7 +209,6 @@ def opened_record(options: RecordOptions) -> Iterator[RecordStore]:
 
 
 def _add_feedback(connection: sa.Connection, prediction_id: str, label: str, at: float, origin: Origin) -> Outcome:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = sa.select(predictions.c.id, sa.literal(label), sa.literal(at), sa.literal(origin)).where(
         predictions.c.id == prediction_id
     )
@@ -167,12 +216,26 @@ def _add_feedback(connection: sa.Connection, prediction_id: str, label: str, at:
     # A label may still be in the local file when its prediction has been shipped.
     known = sa.select(feedback.c.label).where(feedback.c.prediction_id == prediction_id)
     if (found := connection.scalar(known)) is None:
-        if connection.execute(insert(feedback).from_select(columns, values).on_conflict_do_nothing()).rowcount > 0:
+        if (
+            connection.execute(
+                _insert(connection)(feedback).from_select(columns, values).on_conflict_do_nothing()
+            ).rowcount
+            > 0
+        ):
             return "new"
         found = connection.scalar(known)
     if found is None:
         return "unknown"
     return "same" if found == label else "other"
+
+
+def _insert(connection: sa.Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _labels_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
+    query = sa.select(feedback.c.prediction_id, feedback.c.label).where(feedback.c.prediction_id.in_(ids))
+    return {row.prediction_id: row.label for row in connection.execute(query)}
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
