@@ -127,7 +127,11 @@ class Sentiment:
         gc.collect()
         gc.freeze()
         count = self.traffic.count if self.traffic is not None else None
-        door.open(contract, problem=lambda: self.model.problem, count=count)
+        door.open(contract, problem=self._problem, count=count)
+
+    def _problem(self) -> str | None:
+        """Why no answer can be given at the moment, or `None`."""
+        return self.model.problem or (self.log.problem if self.log is not None else None)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

@@ -14,7 +14,11 @@ from polarity.record.store import opened_record
 from polarity.watch.label_file import LabelImport, import_labels
 
 
-@flow(name="feedback", description="Import true labels of recorded predictions from a file.")
+@flow(
+    name="feedback",
+    flow_run_name="feedback-{config.file_name}",
+    description="Import true labels of recorded predictions from a file.",
+)
 @translate_errors
 def feedback(config: FeedbackConfig) -> LabelImport:
     """Store the labels of a file for the predictions that its rows name by id, or by text.
@@ -45,15 +49,17 @@ def table(done: LabelImport) -> list[dict[str, str]]:
     """The rows of the file by what became of them; they add up."""
     fates = {"stored": done.stored, "already known": done.known, **dict(done.left_out.most_common())}
     return [
-        *({"rows": f"{rows:,}", "": fate} for fate, rows in fates.items()),
-        {"rows": f"{done.rows:,}", "": "in all"},
+        *({"outcome": fate, "rows": f"{rows:,}"} for fate, rows in fates.items()),
+        {"outcome": "in all", "rows": f"{done.rows:,}"},
     ]
 
 
 def show_import(console: Console, done: LabelImport) -> None:
     """Print the counts."""
-    print_table(console, f"{done.source}, matched by {done.matched_by}", table(done))
-    console.print(Text(f"{done.predictions:,} predictions got a label."), soft_wrap=True)
+    print_table(console, "Labels", table(done))
+    console.print(
+        Text(f"{done.predictions:,} predictions got a label from {done.source}, by {done.matched_by}."), soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

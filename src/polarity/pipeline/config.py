@@ -298,6 +298,11 @@ class FeedbackConfig(Section):
     labels: tuple[str, ...] = ()
     """Class set. Default: that of the latest recorded prediction."""
 
+    @property
+    def file_name(self) -> str:
+        """The file's name for use in a run's name."""
+        return self.data.path.name if self.data.path else "no file"
+
 
 class ScoreConfig(_StoredModelOptions):
     """Score tweets with a stored model, in shards."""

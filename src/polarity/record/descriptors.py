@@ -8,7 +8,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
-from polarity.text.words import ADDRESS, LINK, MENTION, KnownWords, words_of
+from polarity.text.words import ADDRESS, LINK, MENTION, KnownWords, has_link, words_of
 
 _HASHTAG = re.compile(r"(?<!\w)#\w*[^\W\d_]\w*")
 # Seven digits and more, with the usual separators: telephone numbers, accounts, cards.
@@ -52,8 +52,8 @@ def describe(text: str, known: KnownWords | None = None) -> Descriptors:
     return Descriptors(
         characters=len(text),
         words=len(words),
-        unknown_share=sum(word not in known for word in words) / len(words) if known and words else None,
-        links=len(LINK.findall(text)),
+        unknown_share=known.unknown_share(words) if known else None,
+        links=len(LINK.findall(text)) if has_link(text.lower()) else 0,
         mentions=len(MENTION.findall(text)) if "@" in text else 0,
         hashtags=len(_HASHTAG.findall(text)) if "#" in text else 0,
         emoji=0 if text.isascii() else len(_EMOJI.findall(text)),

@@ -118,6 +118,13 @@ class PredictionLog(asyncio.Protocol):
         self._store: RecordStore | None = None
 
     @property
+    def problem(self) -> str | None:
+        """With `durable`, why no answer can be given at the moment, or `None`."""
+        if not self.durable or self.receipt.problem is None:
+            return None
+        return f"The prediction log cannot be written: {self.receipt.problem}"
+
+    @property
     def recorder(self) -> int | None:
         """Process id of the recorder."""
         return self._process.pid if self._process is not None else None
@@ -264,6 +271,9 @@ class PredictionLog(asyncio.Protocol):
             if sent.sent_at > latest:
                 break
             _fail(sent.waiting, "it did not respond in time")
+        if self.problem is not None:
+            # Whether the file can be written again is not learned from answers when none are asked for.
+            self._send_again(_Sent(Frame(), [], self._loop.time()))
         if not self._closing:
             self._loop.call_later(1.0, self._check_patience)
 

@@ -15,6 +15,9 @@ ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 MENTION = re.compile(r"(?<![\w@])@\w+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
+# Most words of a tweet are frequent ones: looking them up costs a fifth of their checksum.
+_REMEMBERED_WORDS, _MAX_REMEMBERED = 20_000, 32
+
 
 class KnownWords:
     """The words that a model was trained on, as 32-bit checksums.
@@ -29,6 +32,7 @@ class KnownWords:
 
     def __init__(self, checksums: Iterable[int]) -> None:
         self._checksums = frozenset(checksums)
+        self._judged: dict[str, bool] = {}
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> KnownWords:
@@ -51,14 +55,37 @@ class KnownWords:
     def __contains__(self, word: str) -> bool:
         return _checksum(word) in self._checksums
 
+    def unknown_share(self, words: list[str]) -> float | None:
+        """The share of `words` that is not known, or `None` if there are none."""
+        if not words:
+            return None
+        judged = self._judged
+        unknown = 0
+        for word in words:
+            known = judged.get(word)
+            if known is None:
+                known = word in self
+                if len(word) <= _MAX_REMEMBERED:
+                    if len(judged) >= _REMEMBERED_WORDS:
+                        judged.clear()
+                    judged[word] = known
+            unknown += not known
+        return unknown / len(words)
+
 
 def words_of(text: str) -> list[str]:
     """The runs of letters outside links and mentions, in lower case."""
+    text = text.lower()
     if "@" in text:
         text = MENTION.sub(" ", ADDRESS.sub(" ", text))
-    if "/" in text or "." in text:
+    if has_link(text):
         text = LINK.sub(" ", text)
-    return _WORD.findall(text.lower())
+    return _WORD.findall(text)
+
+
+def has_link(lower: str) -> bool:
+    """Whether a text in lower case may have a link; cheaper than searching for one."""
+    return "http" in lower or "www." in lower
 
 
 def _checksum(word: str) -> int:

@@ -168,6 +168,9 @@ def test_a_file_that_cannot_be_opened_refuses_answers_and_feedback(tmp_path: Pat
                 await stored
             with pytest.raises(RecordUnavailable):
                 await log.feedback("lost", "positive")
+            assert log.problem is not None and "a file" in log.problem, "the server is not ready"
+            (tmp_path / "a file").unlink()
+            await until(lambda: log.problem is None)
 
     asyncio.run(scenario())
 
