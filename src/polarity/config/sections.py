@@ -24,7 +24,7 @@ class DataConfig(Section):
     source: Literal["file", "generated"] = "file"
     """`file` reads `path`; `generated` uses the project's synthetic corpus."""
     path: Path | None = None
-    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed with gzip, bzip2, xz, zstd or zip."""
+    """CSV, TSV, JSON, JSON lines, Parquet or Excel (.xlsx); plain, or compressed with gzip, bzip2, xz, zstd or zip."""
     text_column: str | None = None
     """Text column; nested JSON fields have dotted names. Default: `text`, `tweet` or another common name."""
     label_column: str | None = None
@@ -204,7 +204,7 @@ class LabelFileConfig(Section):
     """Where true labels of recorded predictions come from and how to read them."""
 
     path: Path | None = None
-    """CSV, TSV, JSON, JSON lines or Parquet; plain, or compressed with gzip, bzip2, xz, zstd or zip."""
+    """CSV, TSV, JSON, JSON lines, Parquet or Excel (.xlsx); plain, or compressed with gzip, bzip2, xz, zstd or zip."""
     id_column: str | None = None
     """Column of the prediction's id, as the server answered it. Default: `prediction_id`, if present."""
     text_column: str | None = None
@@ -230,7 +230,7 @@ class InputConfig(Section):
     """Where the tweets to score come from and how to read them; a label is not needed."""
 
     path: Path | None = None
-    """CSV, TSV, JSON, JSON lines or Parquet, plain or compressed, or a folder of such files."""
+    """CSV, TSV, JSON, JSON lines, Parquet or Excel (.xlsx), plain or compressed, or a folder of such files."""
     text_column: str | None = None
     """Text column; nested JSON fields have dotted names. Default: `text`, `tweet` or another common name."""
     id_column: str | None = None

@@ -70,8 +70,6 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
     members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    if any(name.startswith("xl/") for name in members):
-        raise DataRejected(f"{path} is an Excel workbook; save the sheet as CSV UTF-8 and use that file.")
     if len(members) != 1:
         listed = ", ".join(members[:5]) + (" …" if len(members) > 5 else "")
         raise DataRejected(f"{path} is a zip archive of {len(members)} files ({listed}); extract the right one.")

@@ -124,7 +124,7 @@ def detect_dialect(path: Path, config: FileConfig) -> Dialect:
     elif config.header == "none":
         header = tuple(f"column_{position}" for position in range(1, len(names) + 1))
     else:
-        header = _header(names, path)
+        header = header_names(names, path)
     spanned = 0 if headless else 1
     body = [line for line in lines[spanned:] if line.strip("\r")]
     quoting = config.quoting
@@ -222,7 +222,7 @@ def reject_other_formats(path: Path, head: bytes, config: FileConfig) -> None:
     if start.startswith(b"{\\rtf"):
         raise DataRejected(f"{path} is an RTF document, not a table; save it as CSV UTF-8.")
     if start.startswith(b"%pdf"):
-        raise DataRejected(f"{path} is a PDF document, not a table; a CSV, TSV, JSON or Parquet file is needed.")
+        raise DataRejected(f"{path} is a PDF document, not a table; a CSV, TSV, JSON, Parquet or Excel file is needed.")
     sample = head[:4096]
     if config.encoding is not None or sample.startswith(tuple(_BOMS)):
         return
@@ -230,7 +230,7 @@ def reject_other_formats(path: Path, head: bytes, config: FileConfig) -> None:
     zeros = sample.count(0)
     if controls * 20 > len(sample) or (zeros * 100 > len(sample) and not _looks_like_utf16(sample)):
         raise DataRejected(
-            f"{path} is {_describe_format(head)}, not a text table; a CSV, TSV, JSON or Parquet file is needed."
+            f"{path} is {_describe_format(head)}, not a text table; a CSV, TSV, JSON, Parquet or Excel file is needed."
         )
 
 
@@ -338,7 +338,14 @@ def _is_numbering(names: list[str]) -> bool:
     return names == [str(position) for position in range(len(names))]
 
 
-def _header(names: list[str], path: Path) -> tuple[str, ...]:
+def header_names(names: list[str], path: Path) -> tuple[str, ...]:
+    """The columns of a header: those without a name get one, and none clashes with the project's own.
+
+    Raises
+    ------
+    DataRejected
+        If a name occurs twice.
+    """
     for position, name in enumerate(names):
         if name in names[:position] and name:
             raise DataRejected(

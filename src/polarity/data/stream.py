@@ -24,6 +24,7 @@ from polarity.data.dialect import (
 )
 from polarity.data.json_records import Fields, looks_like_json, read_json
 from polarity.data.records import Unreadable
+from polarity.data.workbook import Workbook, is_workbook
 from polarity.errors import DataRejected
 
 ROW, LINE, RAW, PROBLEM = "row", "_line", "_raw", "_problem"
@@ -34,7 +35,9 @@ _SAMPLE_OBJECTS = 1000
 
 
 class TweetFile:
-    """The records of a delimited, JSON or Parquet file, plain or compressed, read without loading the whole file.
+    """The records of a delimited, JSON or Parquet file, plain or compressed, or of an Excel workbook.
+
+    All but workbooks are read without loading the whole file.
 
     Every record of the file is a row of the tables, either with its columns or with its line, its raw text and the
     reason why it could not be read.
@@ -61,12 +64,17 @@ class TweetFile:
 
     def __init__(self, path: Path, config: FileConfig) -> None:
         self.path = path
+        self._format: _Parquet | _Json | _Delimited | _Sheet
+        if is_workbook(path):
+            self._format = _Sheet(path, config)
+            self.columns, self.description = self._format.columns, self._format.description
+            return
         with open_decompressed(path) as stream:
             head = stream.read(_HEAD_BYTES)
         if not head.strip():
             raise DataRejected(f"{path} is empty; a header and at least one row are needed.")
         if head.startswith(b"PAR1"):
-            self._format: _Parquet | _Json | _Delimited = _Parquet(path)
+            self._format = _Parquet(path)
         else:
             reject_other_formats(path, head, config)
             self._format = (
@@ -164,6 +172,23 @@ class _Parquet:
         return pa.array(
             [named.get(code, code if code is None else str(code)) for code in column.to_pylist()], pa.string()
         )
+
+
+class _Sheet:
+    def __init__(self, path: Path, config: FileConfig) -> None:
+        self._book = Workbook(path, config)
+        self.columns = self._book.columns
+        self.description = f"Excel, sheet {self._book.sheet!r}"
+
+    def tables(self, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        places = [self.columns.index(name) for name in columns]
+        rows = self._book.rows()
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            values = {
+                name: pa.array([cells[place] for _, cells in batch], pa.string())
+                for name, place in zip(columns, places, strict=True)
+            }
+            yield _table([number for number, _ in batch], values, [])
 
 
 def _table(

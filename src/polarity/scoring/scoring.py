@@ -30,7 +30,7 @@ from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
 
 MANIFEST_FILE = "scoring.json"
-ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".ndjson")
+ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".ndjson", ".xlsx")
 """Files of a folder that are scored; `.json` and `.txt` may be anything, and are scored only if named themselves."""
 LISTED_FILES = 5
 """How many files that are not scored are named."""
@@ -172,7 +172,7 @@ def _files(config: InputConfig) -> tuple[dict[str, Path], tuple[str, ...]]:
     path = config.path
     if path is None:
         raise ConfigurationError(
-            "No tweets to score: give --data.path with a CSV, TSV, JSON or Parquet file, or a folder of them."
+            "No tweets to score: give --data.path with a CSV, TSV, JSON, Parquet or Excel file, or a folder of them."
         )
     if path.is_file():
         return {path.name: path}, ()

@@ -168,8 +168,10 @@ def _key_column(file: TweetFile, config: LabelFileConfig, source: str) -> tuple[
 
 def _file(path: Path | None) -> Path:
     if path is None:
-        raise ConfigurationError("There are no labels to read; set --data.path FILE (CSV, TSV, JSON or Parquet).")
+        raise ConfigurationError(
+            "There are no labels to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel)."
+        )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigurationError(f"{path} {what}; --data.path must be a CSV, TSV, JSON or Parquet file.")
+        raise ConfigurationError(f"{path} {what}; --data.path must be a CSV, TSV, JSON, Parquet or Excel file.")
     return path

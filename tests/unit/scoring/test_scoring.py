@@ -96,15 +96,15 @@ def test_files_of_a_folder_that_are_not_scored_are_counted_and_named(model: Stor
     write_tweets(folder / "a.csv", 10)
     assert planned(model, folder, tmp_path / "none").remarks() == []
     assert planned(model, folder / "a.csv", tmp_path / "one").remarks() == []
-    for name in (".DS_Store", "b.json", "deeper/c.txt", "d.xlsx"):
+    for name in (".DS_Store", "b.json", "deeper/c.txt", "d.docx"):
         (folder / name).write_text("[]")
     (remark,) = planned(model, folder, tmp_path / "some").remarks()
-    assert f"Not scored: 3 files in {folder} (b.json, d.xlsx, deeper/c.txt)." in remark
+    assert f"Not scored: 3 files in {folder} (b.json, d.docx, deeper/c.txt)." in remark
     for number in range(10):
         (folder / f"e{number}.txt").write_text("[]")
     (remark,) = planned(model, folder, tmp_path / "many").remarks()
     assert "13 files" in remark
-    assert "(b.json, d.xlsx, deeper/c.txt, e0.txt, e1.txt, ...)" in remark
+    assert "(b.json, d.docx, deeper/c.txt, e0.txt, e1.txt, ...)" in remark
 
 
 def test_json_lines_and_compressed_files_of_a_folder_are_scored(model: StoredModel, tmp_path: Path) -> None:
