@@ -105,7 +105,8 @@ def test_slow_client_is_disconnected(guarded: str) -> None:
 
 def test_feedback_says_that_the_log_does_not_respond(serve: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with serve(POLARITY_PREDICTION_LOG=str(tmp_path / "file" / "predictions.db")) as server:
+    log = str(tmp_path / "file" / "predictions.db")
+    with serve(POLARITY_PREDICTION_LOG=log, POLARITY_LOG_DURABLE="false") as server:
         prediction = httpx.post(server.url + "/predict", json={"text": "hi"}, trust_env=False)
         assert prediction.status_code == 200
         opinion = {"prediction_id": prediction.json()["prediction_id"], "label": "positive"}

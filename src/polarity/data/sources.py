@@ -126,8 +126,8 @@ def source_file(config: DataConfig) -> Path:
     path = config.path
     if path is None:
         raise ConfigurationError(
-            "There are no tweets to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel, plain or compressed), "
-            "or --data.source generated."
+            "There are no tweets to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel, plain or "
+            "compressed), or --data.source generated."
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
