@@ -1,8 +1,10 @@
 """`python -m ops.pages`: the folders of the runs over HTTP, so that links in the Prefect UI open."""
 
+from contextlib import suppress
 from datetime import datetime
-from os import PathLike, stat_result
+from os import PathLike, fsencode, stat_result
 from pathlib import Path
+from stat import S_ISDIR
 from urllib.parse import quote, urlsplit
 
 import uvicorn
@@ -57,24 +59,30 @@ class RunFiles(StaticFiles):
     def _listing(self, folder: Path) -> Response:
         assert self.directory is not None
         root = Path(self.directory)
-        found = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.exists()]
-        found.sort(key=lambda entry: (entry.is_dir(), entry.stat().st_mtime), reverse=True)
+        found = []
+        for entry in folder.iterdir():
+            with suppress(OSError):  # a link to nowhere, or a file that has just been deleted
+                if not entry.name.startswith("."):
+                    found.append((entry.name, entry.stat()))
+        found.sort(key=lambda entry: (S_ISDIR(entry[1].st_mode), entry[1].st_mtime), reverse=True)
         inside = folder.relative_to(root.resolve()).as_posix()
         return HTMLResponse(
             LISTING.render(
                 title="runs" if inside == "." else f"runs/{inside}",
                 above=inside != ".",
-                entries=[_described(entry) for entry in found],
+                entries=[_described(*entry) for entry in found],
             )
         )
 
 
-def _described(entry: Path) -> dict[str, str]:
-    status, name = entry.stat(), entry.name + ("/" if entry.is_dir() else "")
+def _described(name: str, status: stat_result) -> dict[str, str]:
+    is_folder = S_ISDIR(status.st_mode)
+    # The file system's names are bytes, not all of them text.
+    shown, slash = fsencode(name).decode(errors="replace"), "/" if is_folder else ""
     return {
-        "name": name,
-        "address": quote(name),
-        "size": "" if entry.is_dir() else _size(status.st_size),
+        "name": shown + slash,
+        "address": quote(fsencode(name)) + slash,
+        "size": "" if is_folder else _size(status.st_size),
         "changed": datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M"),
     }
 

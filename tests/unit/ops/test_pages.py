@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def client(tmp_path: Path) -> TestClient:
     (tmp_path / "secret.txt").write_text("secret")
     (tmp_path / "runs" / "outside").symlink_to(tmp_path)
     (tmp_path / "runs" / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "runs" / "loop").symlink_to(tmp_path / "runs" / "loop")
     return TestClient(application(tmp_path / "runs"))
 
 
@@ -34,6 +36,16 @@ def test_a_folder_is_listed_and_its_names_are_escaped(client: TestClient) -> Non
     assert client.get(f"{RUN}/%3Cb%3E.txt").text == "x"
 
 
+def test_folder_is_listed_whatever_is_in_it(client: TestClient, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "odd"
+    run.mkdir()
+    (run / "dangling").symlink_to(run / "nowhere")
+    Path(os.fsdecode(os.fsencode(run) + b"/caf\xe9.txt")).write_text("x")
+    page = client.get("/runs/odd/")
+    assert page.status_code == 200
+    assert "caf\ufffd.txt" in page.text and 'href="caf%E9.txt"' in page.text and "dangling" not in page.text
+
+
 def test_text_is_shown_and_pages_are_pages(client: TestClient) -> None:
     assert client.get(f"{RUN}/summary.json").headers["content-type"] == "text/plain; charset=utf-8"
     assert client.get(f"{RUN}/report.html").headers["content-type"].startswith("text/html")
@@ -46,8 +58,9 @@ def test_the_start_leads_to_the_runs(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/runs/none", "/runs/%2e%2e/secret.txt", "/runs/outside/secret.txt", "/runs/dangling", "/runs/%00",
-     f"/runs/{'a' * 5000}", "/else"],
+    ["/runs/none", "/runs/%2e%2e/secret.txt", "/runs/outside/secret.txt", "/runs/dangling", "/runs/dangling/", "/runs/loop",
+     "/runs/loop/", "/runs/%00", "/runs/%00/", "/%00", f"/runs/{'a' * 300}", f"/runs/{'a' * 5000}",
+     f"/runs/{'a/' * 3000}", "/runs/%ff", "/else", f"{RUN}/summary.json/x"],
 )  # fmt: skip
 def test_what_is_not_a_file_of_a_run_is_404(client: TestClient, path: str) -> None:
     answer = client.get(path)
