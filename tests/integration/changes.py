@@ -225,7 +225,7 @@ CHANGES = (
     ),
     Change(
         "the prediction log",
-        edit=("src/polarity/record/prediction_log.py", "_MAX_ROWS_PER_WRITE = 1_000", "_MAX_ROWS_PER_WRITE = 2_000"),
+        edit=("src/polarity/record/prediction_log.py", "_MAX_ROWS = 50_000", "_MAX_ROWS = 60_000"),
         runs={"package"},
     ),
     Change(
