@@ -63,7 +63,9 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     finally:
         file.unlink()
     there = deployments(client)
-    assert set(there) == {"train/nightly", "train/on-drift", "score/on-demand", "tune/on-demand"}
+    assert set(there) == {
+        "train/nightly", "train/on-drift", "score/on-demand", "feedback/on-demand", "tune/on-demand",
+    }  # fmt: skip
     assert there["train/nightly"].schedules == []
     assert client.request("POST", "/automations/filter", json={}).json() == []
 
