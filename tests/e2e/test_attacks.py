@@ -28,7 +28,7 @@ from benchmarks.processes import resident_bytes
 from polarity.bento.server import BentoServer, served
 from polarity.errors import ArtifactError
 from polarity.inference.package import ModelManifest
-from polarity.inference.tfidf import TFIDF_FILES, WEIGHTS
+from polarity.inference.tfidf import WEIGHTS
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
 
@@ -248,18 +248,7 @@ def spoilt(packaged: Path, tmp_path: Path) -> Path:
     weights["intercepts"] = np.full_like(weights["intercepts"], np.nan)
     with (folder / WEIGHTS).open("wb") as out:
         np.savez(out, **weights)
-    manifest = ModelManifest.read(folder, check=False)
-    ModelManifest.describe(
-        folder,
-        TFIDF_FILES,
-        family=manifest.family,
-        name=manifest.name,
-        labels=manifest.labels,
-        precision=manifest.precision,
-        temperature=manifest.temperature,
-        max_tokens=None,
-        card={},
-    ).write(folder)
+    ModelManifest.read(folder, check=False).with_files(folder, WEIGHTS).write(folder)
     return folder
 
 

@@ -10,16 +10,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import psycopg2
 import pytest
+import uvicorn
 from distributed import Client
 
 from polarity.config.settings import PROJECT
@@ -38,6 +41,20 @@ def until(condition: Callable[[], object], timeout_s: float = 300, *, message: s
     while not condition():
         assert time.monotonic() < deadline, message
         time.sleep(0.02)
+
+
+@contextmanager
+def uvicorn_server(app: Any, **options: Any) -> Iterator[int]:
+    """Serve an ASGI application in a thread; yield the port."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", **options))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield port
+    server.should_exit = True
+    thread.join()
 
 
 @dataclass

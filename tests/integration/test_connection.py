@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-import uvicorn
 
 from bentos.connection import Connection, Gate
 from polarity.serving.contract import Reply
+from tests.integration.servers import uvicorn_server
 
 BODY = b'{"text": "good"}'
 REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"), (b"content-length", b"4")))
@@ -77,19 +76,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=number, http=CountedReads, lifespan="off", log_level="warning", timeout_keep_alive=1)
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield number
-    server.should_exit = True
-    thread.join()
+    with uvicorn_server(app, http=CountedReads, log_level="warning", timeout_keep_alive=1) as number:
+        yield number
 
 
 @pytest.fixture(autouse=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, ClassVar, cast
 
 import pytest
-import uvicorn
 
 from bentos.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, Connection, Gate
 from bentos.limits import ConnectionLimits, OpenConnections
 from polarity.serving.contract import Reply
+from tests.integration.servers import until, uvicorn_server
 
 MIB = 1024 * 1024
 BODY = b'{"text": "good"}'
@@ -62,19 +61,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
     TightConnection.gate = cast(Gate, TightConnection)
-    config = uvicorn.Config(app, port=number, http=TightConnection, lifespan="off", log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield number
-    server.should_exit = True
-    thread.join()
+    with uvicorn_server(app, http=TightConnection, log_level="error") as number:
+        yield number
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +71,7 @@ def _anew() -> Iterator[None]:
     TightConnection.busy, TightConnection.codes = False, []
     yield
     TightConnection.busy = False
-    until = time.monotonic() + 5
-    while TightConnection.opened and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not TightConnection.opened, "every closed connection is forgotten"
+    until(lambda: not TightConnection.opened, 5, message="a closed connection was not forgotten")
 
 
 Connect = Callable[..., socket.socket]
@@ -290,10 +276,8 @@ def test_body_of_an_answered_request_is_not_awaited_for_ever(connect: Connect) -
 def test_client_that_does_not_read_is_closed(connect: Connect) -> None:
     client = connect()
     client.sendall(head("/big"))
-    until = time.monotonic() + 10
-    while TightConnection.opened and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not TightConnection.opened
+    assert client.recv(1), "the response has begun, and so the connection is counted"
+    until(lambda: not TightConnection.opened, 10)
     assert len(rest(client)) < BIG
 
 

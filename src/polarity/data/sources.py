@@ -129,6 +129,17 @@ def source_file(config: DataConfig) -> Path:
             "There are no tweets to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel, plain or "
             "compressed), or --data.source generated."
         )
+    return existing_file(path)
+
+
+def existing_file(path: Path) -> Path:
+    """Return `path`.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a file.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigurationError(f"{path} {what}; --data.path must be a CSV, TSV, JSON, Parquet or Excel file.")

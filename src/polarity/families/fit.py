@@ -55,7 +55,7 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     progress(0.95, "packaging")
     packaged = fitted.export(folder / PACKAGED)
     KnownWords.of(train.texts).write(packaged.folder / KNOWN_WORDS)
-    manifest = ModelManifest.read(packaged.folder, check=False).with_file(packaged.folder, KNOWN_WORDS)
+    manifest = ModelManifest.read(packaged.folder, check=False).with_files(packaged.folder, KNOWN_WORDS)
     manifest.write(packaged.folder)
     np.save(folder / TRAINING_ROWS, rows)
     record = {

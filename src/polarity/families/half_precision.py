@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from polarity.errors import ArtifactError
@@ -56,8 +55,7 @@ def add_half_precision(packaged: Path, folder: Path, texts: Sequence[str]) -> Mo
     half = convert_float_to_float16(onnx.load(packaged / GRAPH), keep_io_types=True)
     # The CPU runs the same graph with the same rounding, only slower.
     onnx.save(half, folder / GRAPH)
-    trial = _described(manifest, folder, (GRAPH, *(name for name in manifest.files if name != GRAPH)))
-    trial.write(folder)
+    manifest.with_files(folder, GRAPH).write(folder)
     rounded = load_predictor(folder)(texts)
     (folder / GRAPH).rename(folder / HALF_GRAPH)
     shutil.copy2(packaged / GRAPH, folder / GRAPH)
@@ -65,28 +63,12 @@ def add_half_precision(packaged: Path, folder: Path, texts: Sequence[str]) -> Mo
     kept = disagree <= MAX_ACCURACY_LOSS
     if not kept:
         (folder / HALF_GRAPH).unlink()
-    names = (*manifest.files, HALF_GRAPH) if kept else tuple(manifest.files)
     figures = {
         "kept": kept,
         "label_disagreement": disagree,
         "max_difference": float(np.abs(full - rounded).max()),
         "rows": len(texts),
     }
-    found = _described(manifest, folder, names).with_card({"half": figures})
+    found = (manifest.with_files(folder, HALF_GRAPH) if kept else manifest).with_card({"half": figures})
     found.write(folder)
     return found
-
-
-def _described(manifest: ModelManifest, folder: Path, files: Sequence[str]) -> ModelManifest:
-    described = ModelManifest.describe(
-        folder,
-        files,
-        family=manifest.family,
-        name=manifest.name,
-        labels=manifest.labels,
-        precision=manifest.precision,
-        temperature=manifest.temperature,
-        max_tokens=manifest.max_tokens,
-        card=manifest.card,
-    )
-    return msgspec.structs.replace(manifest, files=described.files)

@@ -16,7 +16,7 @@ FORMAT = 1
 MANIFEST = "model.json"
 # The half-precision graph for GPUs, next to the one that runs on every machine.
 HALF_GRAPH = "model.fp16.onnx"
-# Checksums of the words of the training tweets (`polarity.record.descriptors.KnownWords`).
+# Checksums of the words of the training tweets (`polarity.text.words.KnownWords`).
 KNOWN_WORDS = "known_words.npy"
 
 Precision = Literal["float64", "fp32", "fp16", "int8"]
@@ -149,9 +149,10 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             git_commit=git_commit or self.git_commit,
         )
 
-    def with_file(self, folder: Path, name: str) -> ModelManifest:
-        """A copy that also lists the file `name` as it is now in `folder`."""
-        return msgspec.structs.replace(self, files={**self.files, name: _digest(folder / name)})
+    def with_files(self, folder: Path, *names: str) -> ModelManifest:
+        """A copy that also lists the files `names`, as they are now in `folder`."""
+        files = self.files | {name: _digest(folder / name) for name in names}
+        return msgspec.structs.replace(self, files=dict(sorted(files.items())))
 
     @property
     def digest(self) -> str:

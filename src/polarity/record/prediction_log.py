@@ -56,10 +56,10 @@ class _Sent:
 
     __slots__ = ("frame", "sent_at", "waiting")
 
-    def __init__(self, frame: Frame, waiting: list[asyncio.Future[None]], sent_at: float) -> None:
+    def __init__(self, frame: Frame, waiting: list[asyncio.Future[None]]) -> None:
         self.frame = frame
         self.waiting = waiting
-        self.sent_at = sent_at
+        self.sent_at = 0.0
 
 
 class PredictionLog(asyncio.Protocol):
@@ -154,11 +154,10 @@ class PredictionLog(asyncio.Protocol):
         own.setblocking(False)
         self._frames = Frames()
         self._transport, _ = await self._loop.create_connection(lambda: self, sock=own)
-        self._write(Frame(served=self._served))
-        for sent in self._unconfirmed:
-            sent.sent_at = self._loop.time()
-            self._write(sent.frame)
-        self._unconfirmed.appendleft(_Sent(Frame(), [], self._loop.time()))
+        unconfirmed, self._unconfirmed = self._unconfirmed, deque()
+        self._dispatch(_Sent(Frame(served=self._served), []))
+        for sent in unconfirmed:
+            self._dispatch(sent)
 
     def add(self, answer: Answer) -> None:
         """Send `answer` to be stored; never blocks.
@@ -175,10 +174,7 @@ class PredictionLog(asyncio.Protocol):
             return
         self._rows += 1
         self._answers.append(answer)
-        if not self._scheduled:
-            # After the answers that this event loop iteration completes, too.
-            self._scheduled = True
-            self._loop.call_soon(self._send)
+        self._schedule()
 
     def stored(self) -> asyncio.Future[None] | None:
         """What to wait for after `add` in the same event loop iteration, or `None` without `durable`.
@@ -194,7 +190,11 @@ class PredictionLog(asyncio.Protocol):
     def add_traffic(self, minute: Traffic) -> None:
         """Send the counts of a minute to be stored."""
         self._traffic.append(minute)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
+            # After the answers that this event loop iteration completes, too.
             self._scheduled = True
             self._loop.call_soon(self._send)
 
@@ -202,8 +202,12 @@ class PredictionLog(asyncio.Protocol):
         self._scheduled = False
         if not self._answers and not self._traffic:
             return
-        sent = _Sent(Frame(self._answers, self._traffic), self._waiting, self._loop.time())
+        sent = _Sent(Frame(self._answers, self._traffic), self._waiting)
         self._answers, self._traffic, self._waiting = [], [], []
+        self._dispatch(sent)
+
+    def _dispatch(self, sent: _Sent) -> None:
+        sent.sent_at = self._loop.time()
         self._unconfirmed.append(sent)
         self._write(sent.frame)
 
@@ -253,16 +257,11 @@ class PredictionLog(asyncio.Protocol):
             _fail(sent.waiting, problem)
             sent.frame.answers = []
         if sent.frame.answers or sent.frame.traffic:
-            self._loop.call_later(_RETRY_S, self._send_again, sent)
+            self._loop.call_later(_RETRY_S, self._dispatch, sent)
 
     def _sent_before(self, at: float) -> bool:
         """Whether the recorder has not confirmed everything that was sent before a time."""
         return bool(self._unconfirmed) and self._unconfirmed[0].sent_at < at
-
-    def _send_again(self, sent: _Sent) -> None:
-        sent.sent_at = self._loop.time()
-        self._unconfirmed.append(sent)
-        self._write(sent.frame)
 
     def _check_patience(self) -> None:
         """Fail the answers that have waited too long; their rows may still be stored."""
@@ -273,7 +272,7 @@ class PredictionLog(asyncio.Protocol):
             _fail(sent.waiting, "it did not respond in time")
         if self.problem is not None:
             # Whether the file can be written again is not learned from answers when none are asked for.
-            self._send_again(_Sent(Frame(), [], self._loop.time()))
+            self._dispatch(_Sent(Frame(), []))
         if not self._closing:
             self._loop.call_later(1.0, self._check_patience)
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from polarity.record.migration import migrate
 from polarity.record.schema import feedback, predictions, traffic
-from polarity.record.spool import local_engine
+from polarity.record.spool import connect
 
 _logger = logging.getLogger("bentoml.polarity")
 
@@ -96,7 +96,7 @@ class Shipper:
         while True:
             try:
                 if local is None:
-                    local = _connect(self._path)
+                    local = connect(self._path)
                 self._measure(local)
                 if not migrated:
                     migrate(self._engine)
@@ -110,10 +110,10 @@ class Shipper:
                 if self.problem is None:
                     _logger.warning(
                         "The database does not take the record's rows (%s); they wait in '%s'.",
-                        _reason(error),
+                        driver_message(error),
                         self._path,
                     )
-                self.problem = _reason(error)
+                self.problem = driver_message(error)
                 self._engine.dispose()
                 if local is not None and isinstance(error, sqlite3.Error):
                     with suppress(sqlite3.Error):
@@ -159,7 +159,7 @@ def _select(table: sa.Table) -> str:
     key = table.primary_key.columns[0].name
     fields = ", ".join(f"'{c.name}', {_as_json(c)}" for c in table.columns)
     return (
-        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "  # names of the schema
+        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "
         f"FROM (SELECT * FROM {table.name} ORDER BY {key} LIMIT ?)"
     )
 
@@ -177,21 +177,14 @@ def _insert(table: sa.Table) -> sa.TextClause:
     known = "WHERE EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = r.prediction_id)" if table is feedback else ""
     columns = ", ".join(table.columns.keys())
     return sa.text(
-        f"INSERT INTO {table.name} ({columns}) SELECT {columns} "  # names of the schema
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} "
         f"FROM json_populate_recordset(NULL::{table.name}, CAST(:rows AS json)) AS r {known} ON CONFLICT DO NOTHING"
     )
 
 
 def _delete(table: sa.Table) -> str:
     key = table.primary_key.columns[0].name
-    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"  # names of the schema
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = local_engine(path).raw_connection()
-    driver: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]
-    connection.detach()
-    return driver
+    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"
 
 
 def _acquired(lease: IO[str]) -> bool:
@@ -202,7 +195,7 @@ def _acquired(lease: IO[str]) -> bool:
     return True
 
 
-def _reason(error: Exception) -> str:
+def driver_message(error: Exception) -> str:
     """The driver's message on one line; it names the host, never the password."""
     original = getattr(error, "orig", None) or error
     return " ".join(str(original).split())

@@ -45,6 +45,14 @@ def local_engine(path: Path) -> sa.Engine:
     return engine
 
 
+def connect(path: Path) -> sqlite3.Connection:
+    """The driver's own connection to the file at `path`, see `local_engine`; to be closed by the caller."""
+    connection = local_engine(path).raw_connection()
+    driver: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]
+    connection.detach()
+    return driver
+
+
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     # A committed row survives any end of the processes; NORMAL does not wait for the disk, so a power failure may take
     # the last moments.
@@ -76,10 +84,7 @@ class Spool:
         self._text = kept[texts]
         self._evict = evict
         self.evicted = 0
-        engine = local_engine(path)
-        connection = engine.raw_connection()
-        self._connection: sqlite3.Connection = connection.driver_connection  # type: ignore[assignment]
-        connection.detach()
+        self._connection = connect(path)
         (self._page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
         self._max_pages = max(64, limit_bytes // self._page_bytes)
         self._connection.execute(f"PRAGMA max_page_count={self._max_pages}")

@@ -18,7 +18,7 @@ from polarity.record.answer import Origin, Outcome, Review, ReviewItem
 from polarity.record.migration import migrate
 from polarity.record.options import RecordOptions
 from polarity.record.schema import feedback, predictions, traffic
-from polarity.record.shipper import database_engine
+from polarity.record.shipper import database_engine, driver_message
 from polarity.record.spool import local_engine
 
 _IDS_PER_STATEMENT = 500
@@ -58,19 +58,9 @@ class RecordStore:
             migrate(database)
             self.engines = (*self.engines, database)
 
-    @property
-    def main(self) -> sa.Engine:
-        """The store that holds the record for long: the database, or the local file."""
-        return self.engines[-1]
-
     def add_feedback(self, prediction_id: str, label: str, at: float, origin: Origin = "volunteered") -> Outcome:
         """Store the true label of a prediction unless it already has one."""
-        for engine in self.engines:
-            with engine.begin() as connection:
-                outcome = _add_feedback(connection, prediction_id, label, at, origin)
-            if outcome != "unknown":
-                return outcome
-        return "unknown"
+        return self.add_labels({prediction_id: label}, at, origin)[prediction_id]
 
     def add_labels(self, labels: Mapping[str, str], at: float, origin: Origin) -> dict[str, Outcome]:
         """Store the true labels of many predictions, as `add_feedback` does for one.
@@ -83,21 +73,13 @@ class RecordStore:
         outcomes: dict[str, Outcome] = dict.fromkeys(labels, "unknown")
         for engine in self.engines:
             for ids in _parts([name for name, outcome in outcomes.items() if outcome == "unknown"]):
+                given = {name: labels[name] for name in ids}
                 with engine.begin() as connection:
-                    present = set(connection.scalars(sa.select(predictions.c.id).where(predictions.c.id.in_(ids))))
-                    rows = [
-                        {"prediction_id": name, "label": labels[name], "at": at, "origin": origin}
-                        for name in ids
-                        if name in present
-                    ]
-                    before = _labels_of(connection, ids)
-                    if rows:
-                        connection.execute(_insert(connection)(feedback).on_conflict_do_nothing(), rows)
-                    for name, label in _labels_of(connection, ids).items():
-                        if label != labels[name]:
-                            outcomes[name] = "other"
-                        else:
-                            outcomes[name] = "same" if name in before else "new"
+                    added = set(connection.scalars(_add(connection, given, at, origin)))
+                    # A label may still be in the local file when its prediction has been shipped.
+                    known = sa.select(feedback.c.prediction_id, feedback.c.label)
+                    for name, label in connection.execute(known.where(feedback.c.prediction_id.in_(ids))):
+                        outcomes[name] = "new" if name in added else "same" if label == labels[name] else "other"
         return outcomes
 
     def ids_by_text(self, texts: Sequence[str]) -> dict[str, list[str]]:
@@ -122,11 +104,11 @@ class RecordStore:
 
     def forget_predictions(self, ids: Sequence[str]) -> Forgotten:
         """Delete predictions with their labels."""
-        return self._forget(lambda: (predictions.c.id.in_(part) for part in _parts(ids)))
+        return self._forget([predictions.c.id.in_(part) for part in _parts(ids)])
 
     def forget_before(self, at: float) -> Forgotten:
         """Delete everything from before `at` seconds since 1970."""
-        done = self._forget(lambda: [predictions.c.at < at])
+        done = self._forget([predictions.c.at < at])
         for engine in self.engines:
             with engine.begin() as connection:
                 old = sa.delete(traffic).where(traffic.c.minute < at // _SECONDS_PER_MINUTE)
@@ -151,10 +133,10 @@ class RecordStore:
             done += self.forget_predictions(ids)
         return done
 
-    def _forget(self, conditions: Any) -> Forgotten:
+    def _forget(self, conditions: Sequence[sa.ColumnElement[bool]]) -> Forgotten:
         done = Forgotten()
         for engine in self.engines:
-            for condition in conditions():
+            for condition in conditions:
                 with engine.begin() as connection:
                     labelled = sa.select(predictions.c.id).where(condition)
                     labels = connection.execute(sa.delete(feedback).where(feedback.c.prediction_id.in_(labelled)))
@@ -175,12 +157,6 @@ class RecordStore:
                 for row in connection.execute(latest.limit(limit)):
                     items.setdefault(row.id, ReviewItem(*row))
         return Review(total, sorted(items.values(), key=lambda item: -item.at)[:limit])
-
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A connection to the main store."""
-        with self.main.connect() as connection:
-            yield connection
 
     def close(self) -> None:
         """Close all connections."""
@@ -204,38 +180,20 @@ def opened_record(options: RecordOptions) -> Iterator[RecordStore]:
         finally:
             store.close()
     except (OSError, sa.exc.SQLAlchemyError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise ServiceUnavailable(f"The record cannot be used: {reason}.") from error
+        raise ServiceUnavailable(f"The record cannot be used: {driver_message(error)}.") from error
 
 
-def _add_feedback(connection: sa.Connection, prediction_id: str, label: str, at: float, origin: Origin) -> Outcome:
-    values = sa.select(predictions.c.id, sa.literal(label), sa.literal(at), sa.literal(origin)).where(
-        predictions.c.id == prediction_id
+def _add(connection: sa.Connection, labels: Mapping[str, str], at: float, origin: Origin) -> Any:
+    """The statement that stores labels for the predictions that are there and have none, and returns their ids."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    own = sa.case(dict(labels), value=predictions.c.id)
+    values = sa.select(predictions.c.id, own, sa.literal(at), sa.literal(origin))
+    return (
+        insert(feedback)
+        .from_select(["prediction_id", "label", "at", "origin"], values.where(predictions.c.id.in_(list(labels))))
+        .on_conflict_do_nothing()
+        .returning(feedback.c.prediction_id)
     )
-    columns = ["prediction_id", "label", "at", "origin"]
-    # A label may still be in the local file when its prediction has been shipped.
-    known = sa.select(feedback.c.label).where(feedback.c.prediction_id == prediction_id)
-    if (found := connection.scalar(known)) is None:
-        if (
-            connection.execute(
-                _insert(connection)(feedback).from_select(columns, values).on_conflict_do_nothing()
-            ).rowcount
-            > 0
-        ):
-            return "new"
-        found = connection.scalar(known)
-    if found is None:
-        return "unknown"
-    return "same" if found == label else "other"
-
-
-def _insert(connection: sa.Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _labels_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
-    query = sa.select(feedback.c.prediction_id, feedback.c.label).where(feedback.c.prediction_id.in_(ids))
-    return {row.prediction_id: row.label for row in connection.execute(query)}
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -85,7 +85,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         options = read_options(cls, environment)
         if "POLARITY_API_KEY" in environment and not options.api_keys:
-            # Whoever sets it wants the server closed, and an empty variable in a template must not open it.
+            # It was set to close the server: an empty variable in a template must not open it.
             raise ConfigurationError(
                 "POLARITY_API_KEY is set but holds no key: set it to one or more keys separated by commas, or unset "
                 "it if no key shall be required."

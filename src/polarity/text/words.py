@@ -1,4 +1,4 @@
-"""Words in the sense of whoever reads a chart, not of a model: runs of letters, and which of them were trained on."""
+"""Words as people count them, not as a model does: runs of letters, and which of them were trained on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from polarity.text.word_cache import MIB, WordCache
+
 LINK = re.compile(r"https?:/\S*|www\.\S+", re.IGNORECASE)
 ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 MENTION = re.compile(r"(?<![\w@])@\w+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-
-# Most words of a tweet are frequent ones: looking them up costs a fifth of their checksum.
-_REMEMBERED_WORDS, _MAX_REMEMBERED = 20_000, 32
 
 
 class KnownWords:
@@ -32,7 +31,8 @@ class KnownWords:
 
     def __init__(self, checksums: Iterable[int]) -> None:
         self._checksums = frozenset(checksums)
-        self._judged: dict[str, bool] = {}
+        # Most words of a tweet are frequent ones: looking them up costs a fifth of their checksum.
+        self._judged: WordCache[bool] = WordCache(self.__contains__, lambda _: 0, max_bytes=4 * MIB)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> KnownWords:
@@ -59,18 +59,7 @@ class KnownWords:
         """The share of `words` that is not known, or `None` if there are none."""
         if not words:
             return None
-        judged = self._judged
-        unknown = 0
-        for word in words:
-            known = judged.get(word)
-            if known is None:
-                known = word in self
-                if len(word) <= _MAX_REMEMBERED:
-                    if len(judged) >= _REMEMBERED_WORDS:
-                        judged.clear()
-                    judged[word] = known
-            unknown += not known
-        return unknown / len(words)
+        return (len(words) - sum(map(self._judged.__getitem__, words))) / len(words)
 
 
 def words_of(text: str) -> list[str]:

@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
 from polarity.config.sections import LabelFileConfig
 from polarity.data.columns import LABEL_NAMES, TEXT_NAMES, find_column, label_mapping, normalise_label
+from polarity.data.sources import existing_file
 from polarity.data.stream import PROBLEM, ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
 from polarity.record.answer import Outcome
@@ -72,7 +72,11 @@ def import_labels(config: LabelFileConfig, store: RecordStore, labels: tuple[str
     ConfigurationError, DataRejected
         If the file cannot be read, has neither ids nor texts, or if no prediction is recorded.
     """
-    path = _file(config.path)
+    if config.path is None:
+        raise ConfigurationError(
+            "There are no labels to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel)."
+        )
+    path = existing_file(config.path)
     labels = labels or store.labels()
     if not labels:
         raise DataRejected("The record holds no prediction yet, so there is nothing that the labels could belong to.")
@@ -164,14 +168,3 @@ def _key_column(file: TweetFile, config: LabelFileConfig, source: str) -> tuple[
             wanted = config.id_column or usual
             return find_column(file.columns, wanted, ID_NAMES, role="prediction id", source=source), True
     return find_column(file.columns, config.text_column, TEXT_NAMES, role="text", source=source), False
-
-
-def _file(path: Path | None) -> Path:
-    if path is None:
-        raise ConfigurationError(
-            "There are no labels to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel)."
-        )
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigurationError(f"{path} {what}; --data.path must be a CSV, TSV, JSON, Parquet or Excel file.")
-    return path

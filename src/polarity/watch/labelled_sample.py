@@ -19,7 +19,7 @@ PREDICTION_POWERED = "labels and a proxy for all answers (PPI++)"
 
 MIN_OF_EACH = 5
 """Minimum number of right and of wrong labelled answers for a proxy to be used: from fewer, how well it explains the
-labels cannot be told from chance, and intervals become too short."""
+labels cannot be distinguished from chance, and intervals become too short."""
 
 
 @dataclass(frozen=True)

@@ -30,18 +30,18 @@ def test_mlflow_keeps_its_database_and_artifacts_in_the_configured_folder(name: 
 @pytest.mark.parametrize("place", ["tracking_uri", "artifact_root"])
 def test_a_home_that_mlflow_would_misread_is_rejected(name: str, character: str, place: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        getattr(Settings(home=Path("/work") / name), place)
-    assert f"The folder /work/{name} contains {character}" in str(refusal.value)
+        getattr(Settings(home=Path("/srv") / name), place)
+    assert f"The folder /srv/{name} contains {character}" in str(refusal.value)
     assert "POLARITY_HOME" in str(refusal.value)
 
 
 def test_only_folders_that_mlflow_writes_to_need_a_url_safe_name() -> None:
-    home = Path("/work/a%20b")
+    home = Path("/srv/a%20b")
     elsewhere = Settings(home=home, mlflow_uri="sqlite:////data/mlflow.db", mlflow_artifacts="/data/artifacts")
     assert elsewhere.tracking_uri == "sqlite:////data/mlflow.db"
     assert elsewhere.artifact_root == "/data/artifacts"
     served = Settings(home=home, mlflow_uri="http://localhost:5000")
-    assert served.artifact_root == "/work/a%20b/mlruns/artifacts"  # not used: the server has its own artifact location
+    assert served.artifact_root == "/srv/a%20b/mlruns/artifacts"  # not used: the server has its own artifact location
     with pytest.raises(ConfigurationError, match="POLARITY_MLFLOW_ARTIFACTS"):
         _ = Settings(mlflow_artifacts="/data/a%20b").artifact_root
 
