@@ -126,6 +126,48 @@ _REVIEW = {
     },
     "required": ["waiting", "items"],
 }
+_MOMENT = {"type": ["number", "null"], "description": "Seconds since 1970; null: never."}
+_COUNT = {"type": "integer", "minimum": 0}
+_STATUS = {
+    "title": "Status",
+    "type": "object",
+    "properties": {
+        "model": _IDENTITY,
+        "record": {
+            "type": ["object", "null"],
+            "description": "Null if nothing is recorded, or the record cannot be read; `problem` says why.",
+            "properties": {
+                "at": {"type": "number"},
+                "served": {"type": ["string", "null"], "description": "The Bento of the last recorded minute."},
+                "served_since": _MOMENT,
+                "last_minute_at": _MOMENT,
+                "requests": {**_COUNT, "description": "Of the last hour, like the next five."},
+                "errors": _COUNT,
+                "refused": _COUNT,
+                "p95_latency": {"type": ["number", "null"], "description": "Seconds."},
+                "answers": {"type": "object", "additionalProperties": _COUNT, "description": "By sentiment."},
+                "waiting": {**_COUNT, "description": "Rows that wait for the database."},
+                "oldest_waiting_s": {"type": "number"},
+                "last_label_at": _MOMENT,
+                "to_review": _COUNT,
+                "alerts": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            **{name: {"type": "string"} for name in ("rule", "source", "severity", "summary")},
+                            "since": {"type": "number"},
+                        },
+                        "required": ["rule", "source", "severity", "summary", "since"],
+                    },
+                },
+                "unsent": {**_COUNT, "description": "Notices that no receiver has accepted yet."},
+            },
+        },
+        "problem": {"type": ["string", "null"]},
+    },
+    "required": ["model", "record", "problem"],
+}
 _DETAIL = {"title": "Refusal", "type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 _DETAILS = {
     "title": "Invalid",
@@ -294,6 +336,15 @@ async def feedback(request: Request) -> Response:
 )
 async def review(request: Request) -> Response:
     return await _answer(request, "review")
+
+
+@api.get(
+    "/status",
+    summary="What is served, the last hour, what waits and which alerts fire",
+    responses=_responses(s200=_json("The status.", _STATUS)),
+)
+async def status(request: Request) -> Response:
+    return await _answer(request, "status")
 
 
 @api.get("/docs", include_in_schema=False)

@@ -43,6 +43,7 @@ _ROUTES = frozenset(
         "/explain",
         "/feedback",
         "/review",
+        "/status",
         "/model",
         "/docs",
         "/openapi.json",

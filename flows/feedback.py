@@ -38,7 +38,7 @@ def store_labels(config: FeedbackConfig) -> LabelImport:
     if not options.enabled:
         raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record that the labels belong to.")
     with opened_record(options) as store:
-        done = import_labels(config.data, store, config.labels)
+        done = import_labels(config.data, store, config.labels, "review" if config.review else "import")
     for reason, rows in done.left_out.most_common():
         get_run_logger().warning("%d rows are left out (the first is row %d): %s", rows, done.examples[reason], reason)
     create_table_artifact(key="feedback", table=table(done), description=f"Labels from {done.source}")

@@ -28,6 +28,7 @@ from polarity.registry.learned import learned_hashes, write_learned
 from polarity.registry.origin import LINE_TAG, line_of
 from polarity.registry.tracking import Tracker
 from polarity.registry.versions import Registry, Version
+from polarity.watch.confidence import CARD_ENTRY, card_entry
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,12 @@ def provenance_of(run: Run, snapshot: Snapshot, verdict: Verdict, models: Sequen
         return None
     chosen = chosen_of(verdict, models)
     metrics = {**chosen.scorecard.metrics, **chosen.test.metrics}
+    validation = chosen.scorecard.predictions("validation")
     card = {
         "run_id": run.run_id,
         "parameters": run.config.section(chosen.name).model_dump(mode="json"),
         "metrics": {split: measured.to_dict() for split, measured in metrics.items()},
+        CARD_ENTRY: card_entry(validation.probabilities, validation.labels),
         "reason": verdict.reason,
     }
     return Provenance(card, snapshot.manifest.digest, run.git.commit)

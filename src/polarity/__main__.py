@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -18,6 +20,7 @@ from polarity.errors import ConfigurationError, PolarityError
 from polarity.families.exports import formats_of
 from polarity.families.registry import families
 from polarity.pipeline.remote_store import open_store
+from polarity.record.history import Span, answers
 from polarity.record.options import RecordOptions
 from polarity.record.retention import prune as prune_record
 from polarity.record.store import opened_record
@@ -26,12 +29,20 @@ from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
 from polarity.upkeep.export import export_model
 from polarity.upkeep.retention import Removed, Retention, prune, reclaimable_bytes, removals
+from polarity.upkeep.status import status
+from polarity.watch.accuracy import Slice, accuracy_rows
+from polarity.watch.confidence import Calibrations
 
 
 def main() -> int:
     """Run the command given on the command line."""
     parser = argparse.ArgumentParser(prog="python -m polarity", description="Maintain what the flows store.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="show what is served, the last hour, what waits and which alerts fire")
+    measured = commands.add_parser("accuracy", help="estimate the accuracy in production from the record")
+    measured.add_argument("--days", type=float, default=30.0, metavar="N", help="how far back to look; default: 30")
+    measured.add_argument("--daily", action="store_true", help="a row for each day")
+    measured.add_argument("--by", choices=get_args(Slice), help="what to slice by")
     check = commands.add_parser("doctor", help="check that the registry, the Bentos and the results are consistent")
     check.add_argument("--mend", action="store_true", help="repair what can be repaired")
     back = commands.add_parser("rollback", help="restore a former champion, and keep the current one from coming back")
@@ -70,6 +81,10 @@ def main() -> int:
         pruned.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="N", help=text)
     options = parser.parse_args()
     try:
+        if options.command == "status":
+            return _status()
+        if options.command == "accuracy":
+            return _accuracy(options)
         if options.command == "prune":
             return _prune(_retention(options), dry_run=options.dry_run)
         if options.command == "doctor":
@@ -99,6 +114,33 @@ def _doctor(*, repair: bool) -> int:
     return 1 if remaining else 0
 
 
+def _status() -> int:
+    for title, content in status():
+        print(f"{title:<14} {content}")
+    return 0
+
+
+def _accuracy(options: argparse.Namespace) -> int:
+    now = time.time()
+    with opened_record(_record()) as store:
+        found = answers(store, Span(now - options.days * 86_400, now))
+        rows = accuracy_rows(found, daily=options.daily, by=options.by, calibrations=Calibrations())
+    for row in rows:
+        print(" · ".join(filter(None, (f"version {row.version}", row.day, row.slice))))
+        for estimate in row.estimates:
+            print(f"  {estimate.in_words()}")
+            if estimate.caveat:
+                print(f"    {estimate.caveat}")
+        if not row.estimates:
+            print(f"  no estimate: of {row.answers:,} answers, {row.drawn:,} were drawn for review, none has a label")
+        if row.volunteered.reports:
+            reported = row.volunteered
+            print(f"  volunteered: {reported.reports:,} reports, {reported.agreeing:,} agree. {reported.caveat}")
+    if not rows:
+        print(f"Nothing has been recorded in the last {options.days:g} days.")
+    return 0
+
+
 def _change_champion(options: argparse.Namespace) -> int:
     registry = Registry.open(task=options.task)
     if options.command == "serve":
@@ -120,14 +162,20 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _forget(options: argparse.Namespace) -> int:
+def _record() -> RecordOptions:
+    """The options of a record that is there."""
     record = RecordOptions.read()
     if not record.enabled:
-        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record to delete from.")
+        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it as for the server.")
     if not record.database and not record.local_file.is_file():
         raise ConfigurationError(
             f"There is no record in '{record.local_file}'; set POLARITY_PREDICTION_LOG as for the server."
         )
+    return record
+
+
+def _forget(options: argparse.Namespace) -> int:
+    record = _record()
     with opened_record(record) as store:
         if options.prediction:
             done = store.forget_predictions(options.prediction)

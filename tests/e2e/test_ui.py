@@ -100,7 +100,7 @@ def page(ui: Ui) -> Iterator[sync_api.Page]:
 
 def test_deployments_are_listed(ui: Ui, page: sync_api.Page) -> None:
     page.goto(f"{ui.prefect}/deployments")
-    for name in ("nightly", "on-drift", "on-demand"):
+    for name in ("nightly", "on-drift", "on-demand", "each-minute"):
         page.get_by_text(name, exact=True).first.wait_for()
 
 

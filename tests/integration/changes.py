@@ -66,7 +66,6 @@ CHANGES = (
         append=("tweets.csv", "negative,the ferry to the island was late again\n"),
         runs={"ingest"},
         follow={"accept", "prepare", "check-splits"} | of(*MODELS, steps=ON_TEST_DATA),
-        real=True,
     ),
     Change(
         "a label map that says the same as the default",
@@ -173,7 +172,7 @@ CHANGES = (
         edit=("src/polarity/evaluation/mistakes.py", "def find_mistakes(", "PLACES = 9\n\n\ndef find_mistakes("),
         runs=of(*MODELS, steps=("mistakes",)),
     ),
-    Change("the colour of a plot", edit=("src/polarity/evaluation/plots.py", "#3d7dd9", "#3d7dd8"), real=True),
+    Change("the colour of a plot", edit=("src/polarity/evaluation/plots.py", "#3d7dd9", "#3d7dd8")),
     Change(
         "a comment in an unrelated module",
         edit=("src/polarity/registry/versions.py", "def _version(", "# who\ndef _version("),
@@ -187,7 +186,6 @@ CHANGES = (
         "the Bento's service",
         edit=("bentos/service.py", "door = Door(", "SERVED = True\ndoor = Door("),
         runs={"package"},
-        real=True,
     ),
     Change(
         "a file of the Bento that has the name of another one",
@@ -233,14 +231,12 @@ CHANGES = (
         edit=("src/polarity/text/ngrams.py", "NEGATION_REACH = 4", "NEGATION_REACH = 5"),
         runs=fits("logistic"),
         follow=of("logistic") | {"package"},
-        real=True,
     ),
     Change(
         "a family's own file",
         edit=("src/polarity/families/bilstm.py", "clipnorm=1.0", "clipnorm=2.0"),
         runs=fits("bilstm"),
         follow=of("bilstm"),
-        real=True,
     ),
     Change(
         "the body of a step",
@@ -250,7 +246,6 @@ CHANGES = (
             "        assert folder.is_dir()\n        find_mistakes(predictor, ",
         ),
         runs=of(*MODELS, steps=("mistakes",)),
-        real=True,
     ),
     Change(
         "how a store keeps results",
@@ -263,7 +258,7 @@ CHANGES = (
         real=True,
     ),
     # machines
-    Change("a machine with one core", cores=1, runs=of(*MODELS, steps=("time",)), real=True),
+    Change("a machine with one core", cores=1, runs=of(*MODELS, steps=("time",))),
     # libraries
     # a version that is only said to be another: the fits that depend on it are made again and come out the same
     Change("the version of gensim", library="gensim", runs=fits("bilstm")),

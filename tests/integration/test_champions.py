@@ -94,11 +94,16 @@ def test_the_demo_never_meets_the_champion_of_somebodys_own_tweets(tmp_path: Pat
     assert (champion("demo"), champion("sentiment"), champion()) == (2, 1, 1)
     assert "* sentiment: logistic (version 1)" in polarity("tasks")
 
+
+@pytest.mark.soak
+def test_what_a_person_chose_to_serve_stays(tmp_path: Path) -> None:
+    demo = run()
+    run(tweets(tmp_path / "tweets.csv"))
     polarity("serve", "demo")
-    assert bento_store.latest() == again.bento
+    assert bento_store.latest() == demo.bento
     better = run(tweets(tmp_path / "tweets.csv"), c=1.5)
     assert better.verdict.promoted
-    assert bento_store.latest() == again.bento, "what a person chose to serve stays"
+    assert bento_store.latest() == demo.bento
     assert bento_store.exists(str(better.bento))
     assert polarity("doctor") == "Everything is consistent.\n"
 
@@ -133,6 +138,7 @@ def test_a_rollback_stays_until_a_person_lifts_it() -> None:
     assert champion() == 3
 
 
+@pytest.mark.soak
 def test_the_same_model_under_another_key_is_still_the_one_that_was_rolled_back() -> None:
     run()
     run(c=1.5)
@@ -143,6 +149,7 @@ def test_the_same_model_under_another_key_is_still_the_one_that_was_rolled_back(
     assert "rolled back from logistic (version 2)" in same.verdict.reason
 
 
+@pytest.mark.soak
 def test_tweets_of_another_origin_replace_nothing_unless_a_person_says_so(tmp_path: Path) -> None:
     run(tweets(tmp_path / "tweets.csv"))
     theirs = tweets(tmp_path / "theirs.csv", seed=2)
@@ -197,6 +204,7 @@ def test_a_bento_that_is_gone_is_built_again() -> None:
     assert doctor.examine(Registry.open(), Store(settings().store_folder)) == []
 
 
+@pytest.mark.soak
 def test_a_champion_whose_model_is_gone_stops_no_training() -> None:
     run()
     registry = Registry.open()
@@ -210,6 +218,7 @@ def test_a_champion_whose_model_is_gone_stops_no_training() -> None:
     assert run(c=1.5, promote=True).verdict.promoted
 
 
+@pytest.mark.soak
 def test_a_bento_says_which_run_promoted_it(module_home: Path) -> None:
     def said(tag: str | None) -> ModelManifest:
         return ModelManifest.read(bento_store.model_folder(str(tag)))

@@ -112,6 +112,7 @@ def test_dask_scores_shards_like_local_processes(cluster: DaskCluster, tmp_path:
     pd.testing.assert_frame_equal(*written)
 
 
+@pytest.mark.soak
 def test_search_trials_run_on_the_workers(cluster: DaskCluster) -> None:
     def executed() -> int:
         with Client(cluster.address, set_as_default=False) as client:
@@ -154,6 +155,7 @@ def test_run_survives_a_killed_worker(prefect_server: str, module_home: Path) ->
         assert "abandoned partial result" in finding.problem, "MLflow has no attempt that seems to run"
 
 
+@pytest.mark.soak
 def test_shell_command_starts_its_own_cluster(module_home: Path, tmp_path: Path) -> None:
     (fitted,) = fits(configure(runner="threads"))
     path = tmp_path / "tweets.csv"

@@ -122,6 +122,7 @@ def test_most_accurate_model_is_not_promoted_if_behaviour_tests_fail(tmp_path: P
     assert champion is None or champion.run_id != logistic.mlflow_run_id
 
 
+@pytest.mark.soak
 def test_report_shows_spread_over_seeds() -> None:
     summary = run(models=["bilstm"], evaluation={"train_rows": 200, "seeds": 2, "seed_rows": 400})
     folder = folder_of(summary)

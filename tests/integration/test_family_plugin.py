@@ -146,6 +146,7 @@ def test_plugin_is_bundled_in_its_bento_and_explains_exactly(shell: Any, summary
         assert [word["word"] for word in explained["words"]] == ["what", "a", "lovely", "day"]
 
 
+@pytest.mark.soak
 def test_plugin_scores_files(shell: Any, summary: dict[str, Any], tweets: Path, tmp_path: Path) -> None:
     shell("flows.score", "--data.path", str(tweets), "--output", str(tmp_path / "scores"))
     scores = pd.read_parquet(tmp_path / "scores" / "scores")
@@ -153,6 +154,7 @@ def test_plugin_scores_files(shell: Any, summary: dict[str, Any], tweets: Path, 
     assert scores["model"].iloc[0].startswith("svm")
 
 
+@pytest.mark.soak
 def test_plugin_is_tuned_over_its_own_search_space(shell: Any, tweets: Path) -> None:
     printed = shell(
         "flows.tune", "--profile", "demo", "--models", "svm", "--data.source", "file", "--data.path", str(tweets)

@@ -46,7 +46,7 @@ def polarity(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("step", ["fit-logistic", "package"])
+@pytest.mark.parametrize("step", ["fit-logistic", pytest.param("package", marks=pytest.mark.soak)])
 def test_doctor_and_next_run_repair_what_a_killed_flow_left(step: str, home: Path) -> None:
     flow = subprocess.Popen([sys.executable, "-m", "flows.train", *OPTIONS], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -73,6 +73,7 @@ def test_doctor_and_next_run_repair_what_a_killed_flow_left(step: str, home: Pat
     assert polarity("doctor").stdout == "Everything is consistent.\n"
 
 
+@pytest.mark.soak
 def test_rollback_restores_former_champion_and_its_bento() -> None:
     first, second = run(), run(c=1.5)
     assert second.verdict.promoted
@@ -89,6 +90,7 @@ def test_rollback_restores_former_champion_and_its_bento() -> None:
     assert polarity("doctor").returncode == 0
 
 
+@pytest.mark.soak
 def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     # the second is promoted by a person, so the first is not kept as the reference of comparisons
     summaries = [run(), run(c=1.5, promote=True), run(c=0.7)]

@@ -159,6 +159,7 @@ def test_same_command_completes_after_postgresql_was_killed(system: System) -> N
     assert count("mlflow", "SELECT count(*) FROM model_versions") == 1, "registered once"
 
 
+@pytest.mark.soak
 def test_run_resumes_after_the_prefect_server_was_killed(system: System) -> None:
     shutil.rmtree(system.home / "store" / "package", ignore_errors=True)  # the same model may have been packaged before
     flow = system.start(seed=2)

@@ -90,7 +90,9 @@ def corpus(path: Path, sentence: Callable[[str, random.Random], str], *, shuffle
     return path
 
 
-@pytest.mark.parametrize("sentence", [french, spanish, made_up])
+@pytest.mark.parametrize(
+    "sentence", [french, *(pytest.param(one, marks=pytest.mark.soak) for one in (spanish, made_up))]
+)
 def test_a_sound_model_is_promoted_and_one_that_learned_nothing_is_not(
     sentence: Callable[[str, random.Random], str], tmp_path: Path, module_home: Path
 ) -> None:

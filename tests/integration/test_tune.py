@@ -61,6 +61,7 @@ def test_grid_is_searched_once_and_next_training_uses_the_best(module_home: Path
     assert over.logistic.c == 3.0, "explicit options override the search results"
 
 
+@pytest.mark.soak
 def test_poor_network_is_pruned_and_the_others_finish(module_home: Path) -> None:
     tuning = search("bilstm", space={"learning_rate": [4e-3, 5e-3, 6e-3, 1e-6], "units": [8]}, trials=4, workers=1)
     *finished, given_up = tuning.trials["bilstm"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -36,6 +37,7 @@ from polarity.config.sections import (
     SearchConfig,
     Section,
 )
+from polarity.config.settings import PROJECT
 from polarity.errors import ConfigurationError
 from polarity.evaluation.sentences import languages
 from polarity.families.protocol import ModelSection, section_name
@@ -297,11 +299,23 @@ class FeedbackConfig(Section):
     data: LabelFileConfig = LabelFileConfig()
     labels: tuple[str, ...] = ()
     """Class set. Default: that of the latest recorded prediction."""
+    review: bool = False
+    """The labels are those of answers that were drawn for review (`GET /review`), all of which the labeller was asked
+    for; they count for the accuracy. Labels that somebody chose to report do not."""
 
     @property
     def file_name(self) -> str:
         """The file's name for use in a run's name."""
         return self.data.path.name if self.data.path else "no file"
+
+
+class MonitorConfig(Section):
+    """Look at production once: evaluate the alert rules, and tell whoever is to be told."""
+
+    rules: Path = PROJECT / "alerts.yaml"
+    """The reviewed file of rules and channels."""
+    test_alert: str | None = Field(None, validation_alias=AliasChoices("test_alert", "test-alert"))
+    """Name of a rule: send a trial message to its channels, and do nothing else."""
 
 
 class ScoreConfig(_StoredModelOptions):

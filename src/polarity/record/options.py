@@ -96,9 +96,9 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
         return Path(given).expanduser().absolute()
 
     @property
-    def url(self) -> str:
-        """URL of the store that holds the record: the database, or the local file."""
-        return self.database or f"sqlite:///{self.local_file}"
+    def without_database(self) -> RecordOptions:
+        """The same, with the local file alone."""
+        return msgspec.structs.replace(self, prediction_log=str(self.local_file))
 
     @property
     def spool_bytes(self) -> int:

@@ -29,6 +29,7 @@ from polarity.record.frames import Frames, framed
 from polarity.record.options import RecordOptions
 
 if TYPE_CHECKING:
+    from polarity.record.status import RecordStatus
     from polarity.record.store import RecordStore
 
 T = TypeVar("T")
@@ -327,6 +328,22 @@ class PredictionLog(asyncio.Protocol):
             If the store cannot be reached.
         """
         return await self._in_store(lambda store: store.review(limit))
+
+    async def status(self) -> RecordStatus:
+        """The state of the record.
+
+        Raises
+        ------
+        RecordUnavailable
+            If the store cannot be reached.
+        """
+
+        def read(store: RecordStore) -> RecordStatus:
+            from polarity.record.status import record_status
+
+            return record_status(store)
+
+        return await self._in_store(read)
 
     async def _in_store(self, task: Callable[[RecordStore], T]) -> T:
         """Run `task` in the thread that owns the store."""

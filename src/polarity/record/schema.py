@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision of these tables: that of the newest migration."""
 
 metadata = MetaData()
@@ -87,3 +87,48 @@ traffic = Table(
     sqlite_with_rowid=False,
 )
 Index("traffic_minute", traffic.c.minute)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("rule", Text, nullable=False, comment="its name in alerts.yaml"),
+    Column("source", Text, nullable=False, comment="the channel that it is about; empty: all"),
+    Column("severity", Text, nullable=False),
+    Column("summary", Text, nullable=False, comment="what was found when it started"),
+    Column("started_at", _seconds, nullable=False),
+    Column("ended_at", _seconds, comment="empty while it fires"),
+    sqlite_with_rowid=False,
+)
+Index(
+    "alerts_firing",
+    alerts.c.rule,
+    alerts.c.source,
+    unique=True,
+    sqlite_where=alerts.c.ended_at.is_(None),
+    postgresql_where=alerts.c.ended_at.is_(None),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Text, primary_key=True, comment="Message-ID of a mail, up to the @"),
+    Column("alert_id", Text, ForeignKey("alerts.id"), nullable=False),
+    Column("change", Text, nullable=False, comment="firing or resolved"),
+    Column("channel", Text, nullable=False, comment="its name in alerts.yaml"),
+    Column("address", Text, nullable=False, comment="fingerprint of the address, which may hold a password"),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", _seconds, nullable=False),
+    Column("claimed_until", _seconds, comment="until when no other process sends it"),
+    Column("tries", Integer, nullable=False),
+    Column("problem", Text, comment="why the last try failed"),
+    Column("sent_at", _seconds),
+    sqlite_with_rowid=False,
+)
+Index(
+    "notices_unsent",
+    notices.c.created_at,
+    sqlite_where=notices.c.sent_at.is_(None),
+    postgresql_where=notices.c.sent_at.is_(None),
+)

@@ -23,7 +23,7 @@ from polarity.record.spool import connect
 
 _logger = logging.getLogger("bentoml.polarity")
 
-_ROWS_PER_BATCH = 1_000
+ROWS_PER_BATCH = 1_000
 _IDLE_S = 0.5
 _MAX_PAUSE_S = 10.0
 _LEASE_S = 1.0
@@ -131,7 +131,7 @@ class Shipper:
 
     def _ship(self, local: sqlite3.Connection) -> bool:
         """Ship one batch of each table; return whether there is more."""
-        batches = {table: local.execute(_select(table), (_ROWS_PER_BATCH,)).fetchone() for table in _TABLES}
+        batches = {table: local.execute(_select(table), (ROWS_PER_BATCH,)).fetchone() for table in _TABLES}
         if not any(count for count, _, _ in batches.values()):
             return False
         with self._engine.begin() as connection:
@@ -143,7 +143,7 @@ class Shipper:
                 if count:
                     local.execute(_delete(table), (ids,))
         self._measure(local)
-        return any(count == _ROWS_PER_BATCH for count, _, _ in batches.values())
+        return any(count == ROWS_PER_BATCH for count, _, _ in batches.values())
 
     def _measure(self, local: sqlite3.Connection) -> None:
         self.unshipped, oldest = local.execute("SELECT count(*), min(at) FROM predictions").fetchone()

@@ -17,7 +17,7 @@ from polarity.errors import ServiceUnavailable
 from polarity.record.answer import Origin, Outcome, Review, ReviewItem
 from polarity.record.migration import migrate
 from polarity.record.options import RecordOptions
-from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.schema import alerts, feedback, notices, predictions, traffic
 from polarity.record.shipper import database_engine, driver_message
 from polarity.record.spool import local_engine
 
@@ -113,6 +113,9 @@ class RecordStore:
             with engine.begin() as connection:
                 old = sa.delete(traffic).where(traffic.c.minute < at // _SECONDS_PER_MINUTE)
                 done += Forgotten(minutes=connection.execute(old).rowcount)
+                over = sa.select(alerts.c.id).where(alerts.c.ended_at < at)
+                connection.execute(sa.delete(notices).where(notices.c.alert_id.in_(over)))
+                connection.execute(sa.delete(alerts).where(alerts.c.ended_at < at))
         return done
 
     def forget_mention(self, name: str) -> Forgotten:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,9 @@ from polarity.record.review import ReviewDraw
 from polarity.serving import metrics
 from polarity.serving.batcher import Backend, Busy, ClientDisconnected, Timing, TooSlow, WaitForDisconnect, retry_after
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
+
+if TYPE_CHECKING:
+    from polarity.record.status import RecordStatus
 
 _logger = logging.getLogger("bentoml.polarity")
 
@@ -121,6 +124,7 @@ class Log(Protocol):
     def stored(self) -> Awaitable[None] | None: ...
     async def feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome: ...
     async def review(self, limit: int) -> Review: ...
+    async def status(self) -> RecordStatus: ...
 
 
 class Contract:
@@ -270,6 +274,19 @@ class Contract:
             )
         return Reply(200, msgspec.json.encode(review))
 
+    async def status(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
+        """GET /status; also answered while the record is away."""
+        record, problem = None, None
+        if self._log is None:
+            problem = message("no_log", requested_language(headers))
+        else:
+            try:
+                record = await self._log.status()
+            except ServiceUnavailable as error:
+                _logger.warning("The status of the record could not be read: %s", error)
+                problem = message("record_away", requested_language(headers))
+        return Reply(200, msgspec.json.encode({"model": self._identity, "record": record, "problem": problem}))
+
     def index(self, prefix: str = "") -> dict[str, Any]:
         """GET /; `prefix` is the path below which a proxy publishes this server."""
         manifest = self.served.manifest
@@ -286,6 +303,7 @@ class Contract:
                 "explain": f"{prefix}/explain",
                 "feedback": f"{prefix}/feedback",
                 "review": f"{prefix}/review",
+                "status": f"{prefix}/status",
                 "model": f"{prefix}/model",
                 "docs": f"{prefix}/docs",
                 "openapi": f"{prefix}/openapi.json",

@@ -1,5 +1,5 @@
-"""What comes of the record: estimates of the accuracy in production, and what is decided from them.
+"""What comes of the record: measures, estimates of the accuracy in production, and the alerts that follow from them.
 
-Nothing here reads a database or answers a request: functions take arrays and return values. The rule by which answers
-are drawn for labelling is applied while answering, and is therefore in `polarity.record.labelling`.
+Statistics are functions of arrays, and know nothing of a database; reading and writing the stored record is left to
+`polarity.record`. The rule by which answers are drawn for labelling is applied while answering, and is there, too.
 """

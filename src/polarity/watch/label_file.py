@@ -14,7 +14,7 @@ from polarity.data.columns import LABEL_NAMES, TEXT_NAMES, find_column, label_ma
 from polarity.data.sources import existing_file
 from polarity.data.stream import PROBLEM, ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
-from polarity.record.answer import Outcome
+from polarity.record.answer import Origin, Outcome
 from polarity.record.descriptors import mask
 from polarity.record.store import RecordStore
 
@@ -55,7 +55,9 @@ class LabelImport:
         self.examples.setdefault(reason, row)
 
 
-def import_labels(config: LabelFileConfig, store: RecordStore, labels: tuple[str, ...] = ()) -> LabelImport:
+def import_labels(
+    config: LabelFileConfig, store: RecordStore, labels: tuple[str, ...] = (), origin: Origin = "import"
+) -> LabelImport:
     """Store the labels of a file for the predictions that its rows name by id, or by text.
 
     The same file again changes nothing. A text gives its label to every prediction whose stored text it is.
@@ -66,6 +68,8 @@ def import_labels(config: LabelFileConfig, store: RecordStore, labels: tuple[str
     store : RecordStore
     labels : tuple of str
         The class set. Default: that of the latest recorded prediction.
+    origin : str
+        Kept with the labels.
 
     Raises
     ------
@@ -105,11 +109,19 @@ def import_labels(config: LabelFileConfig, store: RecordStore, labels: tuple[str
                 done.leave_out(row, f"the label {label[:40]!r} is none of {list(labels)}")
             else:
                 given[row] = (key.strip() if by_id else key, meaning)
-        _store(given, store, done, by_id=by_id, at=now)
+        _store(given, store, done, by_id=by_id, at=now, origin=origin)
     return done
 
 
-def _store(given: dict[int, tuple[str, str]], store: RecordStore, done: LabelImport, *, by_id: bool, at: float) -> None:
+def _store(
+    given: dict[int, tuple[str, str]],
+    store: RecordStore,
+    done: LabelImport,
+    *,
+    by_id: bool,
+    at: float,
+    origin: Origin,
+) -> None:
     ids = {key: [key] for key, _ in given.values()} if by_id else _matches([key for key, _ in given.values()], store)
     wanted: dict[str, str] = {}
     contradicted: set[int] = set()
@@ -117,7 +129,7 @@ def _store(given: dict[int, tuple[str, str]], store: RecordStore, done: LabelImp
         # Of two rows that contradict each other, the first counts, as everywhere in the record.
         if any(wanted.setdefault(name, label) != label for name in ids.get(key, ())):
             contradicted.add(row)
-    outcomes = store.add_labels(wanted, at, "import")
+    outcomes = store.add_labels(wanted, at, origin)
     done.predictions += sum(outcome == "new" for outcome in outcomes.values())
     fresh = {name for name, outcome in outcomes.items() if outcome == "new"}
     for row, (key, _) in given.items():

@@ -34,7 +34,8 @@ def test_empty_environment_gives_the_defaults() -> None:
 def test_prediction_log_is_a_path_or_a_url(given: str, file: str, database: str | None) -> None:
     options = RecordOptions.read({"POLARITY_PREDICTION_LOG": given, "POLARITY_LOG_SPOOL": "/spool.db"})
     assert (options.local_file, options.database) == (Path(file), database)
-    assert options.url == (database or f"sqlite:///{file}")
+    local = options.without_database
+    assert (local.local_file, local.database) == (Path(file), None)
 
 
 @pytest.mark.parametrize("given", ["off", "OFF"])

@@ -1,0 +1,189 @@
+"""Look at production: `python -m flows.monitor [--test-alert NAME]`, or its deployment monitor/each-minute."""
+
+import time
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+
+import sqlalchemy as sa
+from prefect import flow, get_run_logger, runtime
+from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
+from rich.console import Console
+from rich.text import Text
+
+from flows.adapter import polarity_task, translate_errors
+from flows.terminal import print_table, run_from_shell
+from polarity.errors import ConfigurationError, ServiceUnavailable
+from polarity.pipeline.config import MonitorConfig
+from polarity.record import alert_book
+from polarity.record.alert_book import Address, AlertBook, Notice
+from polarity.record.options import RecordOptions
+from polarity.record.store import RecordStore, opened_record
+from polarity.watch import channels
+from polarity.watch.alerts import Alarms, Look, Sender
+from polarity.watch.production import Champion, Production
+from polarity.watch.rules import AlertRules, Rule, read_rules
+
+PREFECT = Address("prefect", "events")
+"""Every change is also an event, so that automations can act on it."""
+
+
+@flow(
+    name="monitor",
+    flow_run_name="monitor",
+    description="Evaluate the alert rules on what was recorded, and tell the channels what has changed.",
+)
+@translate_errors
+def monitor(config: MonitorConfig) -> Look:
+    """Look at production once.
+
+    Parameters
+    ----------
+    config : MonitorConfig
+        The file of rules. The record is the one that POLARITY_PREDICTION_LOG names.
+    """
+    rules = read_rules(config.rules)
+    if config.test_alert is not None:
+        return try_channels.submit(rules, rules.rule(config.test_alert)).result()
+    return look_once.submit(rules).result()
+
+
+# The next look is the next try.
+@polarity_task("look at production", retries=0)
+def look_once(rules: AlertRules) -> Look:
+    """Evaluate the rules, note what has changed, and send what is due."""
+    options = RecordOptions.read()
+    if not options.enabled:
+        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record that is to be watched.")
+    logger = get_run_logger()
+    with opened_record(options.without_database) as local_store:
+        store = _store(options, local_store)
+        local = AlertBook(local_store.engines[0])
+        shared = None if store is None else local if store is local_store else AlertBook(store.engines[-1])
+        senders = {**senders_of(rules), PREFECT: _emit}
+        alarms = Alarms(rules, local=local, shared=shared, senders=senders, look_at=_look_at())
+        try:
+            done = alarms.look(
+                Production(
+                    store,
+                    local_file=options.local_file,
+                    shipped=options.database is not None,
+                    champion=Champion.find,
+                )
+            )
+        finally:
+            if store is not None and store is not local_store:
+                store.close()
+    for reason in done.skipped:
+        logger.warning("Not evaluated: %s", reason)
+    for notice in done.sent:
+        logger.info("%s accepted: %s", notice.address.channel, notice.text.subject)
+    if len(senders) == 1:
+        logger.warning("Nobody is told: no channel has an address. Set %s.", " or ".join(rules.channels.values()))
+    if done.started or done.ended:
+        create_table_artifact(key="alerts", table=table(done), description="What the rules found")
+    if done.failed:
+        first, problem = done.failed[0]
+        raise ServiceUnavailable(
+            f"{len(done.failed)} notices were not accepted, the first by the channel {first.address.channel!r} "
+            f"({problem}). The next look sends them again."
+        )
+    return done
+
+
+@polarity_task("try channels", retries=0)
+def try_channels(rules: AlertRules, rule: Rule) -> Look:
+    """Send a trial message to the channels of a rule."""
+    targets = senders_of(rules, rule)
+    if not targets:
+        names = rule.channels or tuple(rules.channels)
+        variables = " or ".join(rules.channels[name] for name in names) or "a channel in the file of rules"
+        raise ConfigurationError(f"The rule {rule.name!r} has no address to send to; set {variables}.")
+    done = Look()
+    now = time.time()
+    text = alert_book.Text(
+        f"[Polarity] trial: {rule.name}",
+        f"What: {rule.name} ({rule.severity}), a trial\n"
+        f"Sent: {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC\n\n"
+        "Nothing is wrong. Somebody checks that messages of this rule arrive.\n",
+    )
+    for address, send in targets.items():
+        notice = Notice(uuid.uuid4().hex, "", rule.name, "", rule.severity, "firing", address, text, now, 1)
+        send(notice)
+        done.sent.append(notice)
+    return done
+
+
+def senders_of(rules: AlertRules, rule: Rule | None = None) -> dict[Address, Sender]:
+    """How to send to each configured address, of all channels or those of one rule.
+
+    Raises
+    ------
+    ConfigurationError
+        If an address is not understood.
+    """
+    found: dict[Address, Sender] = {}
+    for channel, url in rules.addresses(rule):
+        channels.check_url(url, variable=rules.channels[channel])
+        found[channels.address_of(channel, url)] = partial(channels.send, url=url)
+    return found
+
+
+def _store(options: RecordOptions, local_store: RecordStore) -> RecordStore | None:
+    """The record; None if its database does not answer."""
+    if options.database is None:
+        return local_store
+    try:
+        return RecordStore(options)
+    except (OSError, sa.exc.SQLAlchemyError):
+        return None
+
+
+def _emit(notice: Notice) -> None:
+    emit_event(
+        event=f"polarity.alert.{notice.change}",
+        resource={
+            "prefect.resource.id": f"polarity.alert.{notice.rule}",
+            "prefect.resource.name": notice.rule,
+            "polarity.alert.source": notice.source,
+            "polarity.alert.severity": notice.severity,
+        },
+        occurred=datetime.fromtimestamp(notice.created_at, UTC),
+        payload={"subject": notice.text.subject, "body": notice.text.body},
+        id=uuid.UUID(notice.id),
+    )
+
+
+def _look_at() -> str:
+    """Where to look, for the messages."""
+    run = runtime.flow_run.ui_url
+    return f"python -m polarity status{f', {run}' if run else ''}"
+
+
+def table(done: Look) -> list[dict[str, str]]:
+    """One row for each rule that was evaluated."""
+    states = {True: "firing", False: "quiet", None: "too little to tell"}
+    return [
+        {
+            "rule": rule.name + (f" ({finding.measure.source})" if finding.measure.source else ""),
+            "state": states[finding.alarming],
+            "value": finding.measure.in_words(),
+            "limit": finding.limit,
+        }
+        for rule, finding in done.findings
+    ]
+
+
+def show_look(console: Console, done: Look) -> None:
+    """Print what the rules found, and what was sent."""
+    if done.findings:
+        print_table(console, "Production", table(done))
+    for reason in done.skipped:
+        console.print(Text(f"Not evaluated: {reason}"), soft_wrap=True)
+    for notice in done.sent:
+        console.print(Text(f"Sent to {notice.address.channel}: {notice.text.subject}"), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_from_shell(monitor, MonitorConfig, prog="python -m flows.monitor", show=show_look)

@@ -1,0 +1,212 @@
+"""What was recorded in a span of time: counts of answers, sums of traffic, and the answers themselves for estimates.
+
+The database is read before the local file, from which rows move to it: a row that moves meanwhile is missed until the
+next reading, but never counted twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from polarity.record import durations
+from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.shipper import ROWS_PER_BATCH
+from polarity.record.store import RecordStore
+
+_SECONDS_PER_MINUTE, SECONDS_PER_HOUR = 60, 3_600
+_ROWS_PER_STEP = 20_000
+
+
+class Span(NamedTuple):
+    """From a time up to, but without, another; in seconds since 1970."""
+
+    since: float
+    until: float
+
+
+@dataclass
+class TrafficTotal:
+    """The requests of a span.
+
+    Attributes
+    ----------
+    minutes : int
+        Rows that were added up: one for each server process and minute, also without requests.
+    requests, errors, refused, overloaded : int
+        As in `polarity.record.answer.Traffic`.
+    seconds : list of int
+        Histogram of the durations.
+    bentos : set of str
+        What was served.
+    """
+
+    minutes: int = 0
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    overloaded: int = 0
+    seconds: list[int] = field(default_factory=durations.empty)
+    bentos: set[str] = field(default_factory=set)
+
+
+class RecordedAnswer(NamedTuple):
+    """An answer without its text, and its label if it has one.
+
+    Attributes
+    ----------
+    label : str or None
+        The true label.
+    origin : str or None
+        Where the label came from: volunteered, review or import.
+    labelled_at : float or None
+        When it came, in seconds since 1970.
+    """
+
+    id: str
+    at: float
+    version: str
+    sentiment: str
+    score: float
+    characters: int
+    source: str | None
+    script: str | None
+    draw_probability: float | None
+    drawn: bool | None
+    label: str | None
+    origin: str | None
+    labelled_at: float | None
+
+
+def answer_counts(store: RecordStore, span: Span) -> Counter[tuple[str, str]]:
+    """How many answers were given, by source (empty: none named) and sentiment."""
+    by = (predictions.c.source, predictions.c.sentiment)
+    query = sa.select(*by, sa.func.count()).where(_within(predictions.c.at, span)).group_by(*by)
+    counts: Counter[tuple[str, str]] = Counter()
+    for source, sentiment, count in _rows(store, query, predictions):
+        counts[source or "", sentiment] += count
+    return counts
+
+
+def hourly_counts(store: RecordStore, span: Span) -> dict[int, Counter[str]]:
+    """How often each sentiment was answered in each hour, by hours since 1970."""
+    counts: dict[int, Counter[str]] = {}
+    for engine, seen_once in _readings(store, predictions):
+        at = predictions.c.at
+        # PostgreSQL rounds in a cast, and not every SQLite has floor.
+        second = sa.cast(sa.func.floor(at) if engine.dialect.name == "postgresql" else at, sa.Integer)
+        hour = (second // SECONDS_PER_HOUR).label("hour")
+        query = sa.select(hour, predictions.c.sentiment, sa.func.count()).where(_within(at, span), seen_once)
+        with engine.connect() as connection:
+            for found, sentiment, count in connection.execute(query.group_by(hour, predictions.c.sentiment)):
+                counts.setdefault(found, Counter())[sentiment] += count
+    return counts
+
+
+def traffic_total(store: RecordStore, span: Span) -> TrafficTotal:
+    """The requests of the minutes that began within the span; a minute is recorded when it is over."""
+    total = TrafficTotal()
+    minutes = Span(-(-span.since // _SECONDS_PER_MINUTE), -(-span.until // _SECONDS_PER_MINUTE))
+    for row in _rows(store, sa.select(traffic).where(_within(traffic.c.minute, minutes)), traffic):
+        total.minutes += 1
+        total.requests += row.requests
+        total.errors += row.errors
+        total.refused += row.refused
+        total.overloaded += row.overloaded
+        seconds = row.seconds if isinstance(row.seconds, list) else json.loads(row.seconds)
+        total.seconds = [mine + its for mine, its in zip(total.seconds, seconds, strict=True)]
+        total.bentos.add(row.bento)
+    return total
+
+
+def last_minute(store: RecordStore) -> tuple[float, str] | None:
+    """The start of the latest recorded minute in seconds since 1970, and what was served then; None without any."""
+    query = sa.select(traffic.c.minute, traffic.c.bento).order_by(traffic.c.minute.desc()).limit(1)
+    found = max(_rows(store, query, traffic), key=lambda row: int(row.minute), default=None)
+    return None if found is None else (float(found.minute * _SECONDS_PER_MINUTE), found.bento)
+
+
+def last_label_at(store: RecordStore) -> float | None:
+    """When the latest label came, in seconds since 1970; None without any."""
+    latest = []
+    for engine in store.engines:
+        with engine.connect() as connection:
+            latest.append(connection.scalar(sa.select(sa.func.max(feedback.c.at))))
+    return max((at for at in latest if at is not None), default=None)
+
+
+def answers(
+    store: RecordStore, span: Span, *, version: str | None = None, labelled: bool = False
+) -> Iterator[RecordedAnswer]:
+    """The answers of a span, of one version or of all; with `labelled`, only those that have a label.
+
+    A label that is still in the local file while the database has its prediction already is missed.
+    """
+    columns = [predictions.c[name] for name in RecordedAnswer._fields if name in predictions.c]
+    query = (
+        sa.select(*columns, feedback.c.label, feedback.c.origin, feedback.c.at)
+        .select_from(predictions.join(feedback, feedback.c.prediction_id == predictions.c.id, isouter=not labelled))
+        .where(_within(predictions.c.at, span))
+    )
+    if version is not None:
+        query = query.where(predictions.c.version == version)
+    return map(RecordedAnswer._make, _rows(store, query, predictions))
+
+
+def reviewed_answers(store: RecordStore, span: Span, version: str) -> list[RecordedAnswer]:
+    """The answers of a version that were drawn for review and labelled there, in the order in which their labels came.
+
+    Labels that users volunteered are left out, also of answers that had been drawn: users choose what they report.
+    """
+    found = answers(store, span, version=version, labelled=True)
+    return sorted(filter(is_reviewed, found), key=lambda answer: (answer.labelled_at or 0.0, answer.id))
+
+
+def is_reviewed(answer: RecordedAnswer) -> bool:
+    """Whether an answer was drawn for review, and labelled there."""
+    return bool(answer.drawn and answer.draw_probability) and answer.origin == "review"
+
+
+def answer_numbers(store: RecordStore, span: Span, version: str) -> tuple[int, int]:
+    """How many answers a version gave, and how many of them were drawn for review."""
+    numbers = sa.select(sa.func.count(), sa.func.count().filter(predictions.c.drawn))
+    query = numbers.where(_within(predictions.c.at, span), predictions.c.version == version)
+    total = drawn = 0
+    for answered, of_them_drawn in _rows(store, query, predictions):
+        total, drawn = total + answered, drawn + of_them_drawn
+    return total, drawn
+
+
+def _rows(store: RecordStore, query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> Iterator[Any]:
+    for engine, seen_once in _readings(store, table):
+        with engine.connect() as connection:
+            found = connection.execution_options(yield_per=_ROWS_PER_STEP).execute(query.where(seen_once))
+            for part in found.partitions():
+                yield from part
+
+
+def _readings(store: RecordStore, table: sa.Table) -> Iterator[tuple[sa.Engine, sa.ColumnElement[bool]]]:
+    """The stores, the database first, and the condition that excludes the rows that one before it has, too.
+
+    Those are the rows that are being shipped: committed in the database, and not yet deleted from the file.
+    """
+    local, *databases = store.engines
+    key = table.primary_key.columns[0]
+    for database in databases:
+        yield database, sa.true()
+        with local.connect() as connection:
+            first = connection.scalars(sa.select(key).order_by(key).limit(ROWS_PER_BATCH)).all()
+        with database.connect() as connection:
+            shipped = connection.scalars(sa.select(key).where(key.in_(first))).all() if first else []
+        yield local, key.not_in(shipped)
+    if not databases:
+        yield local, sa.true()
+
+
+def _within(column: sa.ColumnElement[Any], span: Span) -> sa.ColumnElement[bool]:
+    return (column >= span.since) & (column < span.until)
