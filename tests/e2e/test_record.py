@@ -19,6 +19,14 @@ import psycopg2
 import pytest
 
 from polarity.bento.server import BentoServer
+from polarity.record import durations
+from polarity.record.answer import Answer, Served, Traffic
+from polarity.record.history import Span, answer_counts, answers, hourly_counts, traffic_total
+from polarity.record.options import RecordOptions
+from polarity.record.shipper import Shipper
+from polarity.record.spool import Spool
+from polarity.record.status import record_status
+from polarity.record.store import RecordStore
 from tests.integration.servers import Postgres, until
 
 MIB = 2**20
@@ -140,14 +148,49 @@ def test_answers_survive_an_outage_of_the_database_and_a_kill_of_the_server(
             before = len(clients.ids)
             until(lambda: len(clients.ids) > before + 200, message="no answers without the database")
             assert set(clients.statuses) == {200}, "an answer never waits for the database"
+            status = httpx.get(f"{server.url}/status", timeout=30).json()
+            assert status["record"] is None
+            assert "problem" in status and status["model"]["version"], "who asks is told what is known"
             kill(server)
         ids += clients.ids
     assert in_spool(spool) > 0
-    with serve(**options) as server, Clients(server.url) as clients:
-        until(lambda: len(clients.ids) > 50, message="no answers after the restart")
-        postgres.start()
-        until(lambda: in_spool(spool) < 50, timeout_s=60, message="the backlog was not shipped")
+    with serve(**options) as server:
+        with Clients(server.url) as clients:
+            until(lambda: len(clients.ids) > 50, message="no answers after the restart")
+            postgres.start()
+            until(lambda: in_spool(spool) < 50, timeout_s=60, message="the backlog was not shipped")
+        until(lambda: in_spool(spool) == 0, timeout_s=60)
+        status = httpx.get(f"{server.url}/status", timeout=30).json()["record"]
+        assert sum(status["answers"].values()) == len(in_database(database))
     check_complete(ids + clients.ids, database, spool)
+
+
+def test_a_row_that_is_being_shipped_is_counted_once(postgres: Postgres, database: str, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    options = RecordOptions.read({"POLARITY_PREDICTION_LOG": database, "POLARITY_LOG_SPOOL": str(path)})
+    assert options.database is not None
+
+    def write(*names: str) -> None:
+        spool = Spool(path, served=Served("logistic", "1", "b:1"), texts="off", limit_bytes=2**24, evict=False)
+        spool.write(
+            [Answer(n, 1_000.5, "so", "negative", 0.9, {"negative": 0.9}, None, 0, 0, 0.0, False) for n in names],
+            [Traffic(n, 16, 1, 0, 0, 0, durations.empty()) for n in names],
+        )
+        spool.close()
+
+    write("a", "b")
+    shipper = Shipper(path, options.database)
+    until(lambda: in_spool(path) == 0 and shipper.unshipped == 0)
+    shipper.close()
+    write("b", "c")  # as if b had been committed in the database, and not yet deleted here
+    store = RecordStore(options)
+    span = Span(900, 1_100)
+    assert answer_counts(store, span) == {("", "negative"): 3}
+    assert hourly_counts(store, span) == {0: {"negative": 3}}
+    assert sorted(answer.id for answer in answers(store, span)) == ["a", "b", "c"]
+    assert traffic_total(store, span).requests == 3
+    assert record_status(store, 1_100).waiting == 2
+    store.close()
 
 
 def test_a_full_spool_refuses_answers_and_takes_them_again(

@@ -21,6 +21,8 @@ import pytest
 from polarity.families.logistic import LogisticConfig
 from polarity.families.registry import family_of
 from polarity.text.tweets import Tweets
+from tests.integration.mail import MailServer, mail_url, write
+from tests.integration.servers import until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,6 +43,11 @@ class Ui:
     pages: str
     environment: dict[str, str]
     home: Path
+    mail_port: int
+
+    @property
+    def record(self) -> Path:
+        return self.home / "predictions.db"
 
 
 def free_ports(count: int) -> list[int]:
@@ -55,7 +62,8 @@ def free_ports(count: int) -> list[int]:
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """Everything that `make ui` starts, on separate ports and with separate homes."""
     home = tmp_path_factory.mktemp("ui")
-    prefect, mlflow, pages = (f"http://127.0.0.1:{port}" for port in free_ports(3))
+    *ports, mail_port = free_ports(4)
+    prefect, mlflow, pages = (f"http://127.0.0.1:{port}" for port in ports)
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home / "prefect"),
@@ -64,6 +72,8 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "BENTOML_HOME": str(home / "bentoml"),
         "POLARITY_UI_URL": pages,
         "POLARITY_MLFLOW_UI_URL": mlflow,
+        "POLARITY_PREDICTION_LOG": str(home / "predictions.db"),
+        "POLARITY_ALERTS_TEAM": mail_url(mail_port),
     }
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -80,7 +90,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             time.sleep(0.5)
         environment["PREFECT_API_URL"] = f"{prefect}/api"
         subprocess.run([sys.executable, "-m", "ops.ui"], env=environment, check=True, timeout=400)
-        yield Ui(prefect, mlflow, pages, environment, home)
+        yield Ui(prefect, mlflow, pages, environment, home, mail_port)
     finally:
         subprocess.run([sys.executable, "-m", "ops.ui", "stop"], env=environment, check=False, timeout=120)
         server.terminate()
@@ -199,3 +209,16 @@ def _home_of(process: psutil.Process) -> str:
         return str(process.environ().get("POLARITY_HOME", "")) if process.pid != os.getpid() else ""
     except psutil.Error:
         return ""
+
+
+@pytest.mark.soak
+def test_the_deployed_monitor_tells_within_a_minute_and_a_half(ui: Ui) -> None:
+    mail_server = MailServer(ui.mail_port)
+    try:
+        write(ui.record, negative=3)
+        until(lambda: mail_server.mails, 90, message="no mail within 90 s")
+        assert mail_server.subjects == ["[Polarity] negatives: 3 negative answers within 5 min"]
+        until(lambda: len(mail_server.mails) == 2, 300 + 90, message="nobody was told that it is over")
+        assert mail_server.subjects[1].startswith("[Polarity] resolved: negatives, after ")
+    finally:
+        mail_server.stop()

@@ -18,6 +18,7 @@ from prefect.events import emit_event
 from flows.lease import TRAINING, ensure_limit, one_training
 from ops.deploy import FILE, POOL, deploy, schedules
 from polarity.pipeline.config import TrainConfig, TuneConfig
+from tests.integration.servers import until
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 
@@ -51,6 +52,7 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     automations = client.request("POST", "/automations/filter", json={}).json()
     assert [one["trigger"]["expect"] for one in automations] == [["polarity.drift"]]
     check_that_drift_starts_training(client)
+    check_that_the_scheduler_plans(client)
 
     changed = yaml.safe_load(FILE.read_text())
     del changed["deployments"][0]["schedules"]
@@ -99,6 +101,12 @@ def test_a_schedule_waits_for_data_and_stays_paused_by_a_person(client: SyncPref
         assert not nightly(content, path="tweets.csv").active, "the file says so"
     finally:
         file.unlink()
+
+
+def check_that_the_scheduler_plans(client: SyncPrefectClient) -> None:
+    """A schedule is worth what the server makes of it: flow runs for the next minutes."""
+    each_minute = DeploymentFilter(name=DeploymentFilterName(any_=["each-minute"]))
+    until(lambda: len(client.read_flow_runs(deployment_filter=each_minute)) >= 3, 90, message="nothing was scheduled")
 
 
 def set_active(client: SyncPrefectClient, *, active: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import os
 import signal
 import sqlite3
@@ -11,24 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from email.message import EmailMessage
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from polarity.config.settings import PROJECT
-from polarity.record import durations
-from polarity.record.answer import Answer, Served, Traffic
 from polarity.record.options import RecordOptions
-from polarity.record.prediction_id import prediction_id
-from polarity.record.spool import Spool
 from polarity.record.store import RecordStore
 from polarity.upkeep.status import status
-from tests.integration.servers import free_port, until
+from tests.integration.mail import MailServer, write
+from tests.integration.servers import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,39 +30,6 @@ rules:
   - {name: negatives, description: Look at the tweets., measure: answers, label: negative, window: 5 min, at_least: 3}
   - {name: errors, measure: error_share, window: 5 min, at_least: 0.5, minimum: 10, severity: critical}
 """
-
-
-class MailServer:
-    """An SMTP server that keeps what it accepts, and calls hooks at two moments of a delivery."""
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        self.before_acceptance: Callable[[], object] = lambda: None
-        self.after_acceptance: Callable[[], object] = lambda: None
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
-        self._controller.start()
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        self.before_acceptance()
-        content = envelope.content
-        assert isinstance(content, bytes)
-        mail = email.message_from_bytes(content, policy=email.policy.default)
-        assert isinstance(mail, EmailMessage)
-        self.mails.append(mail)
-        self.after_acceptance()
-        return "250 accepted"
-
-    @property
-    def url(self) -> str:
-        """The address of a channel."""
-        return f"mailto://127.0.0.1:{self._controller.port}?from=polarity@example.org&to=team@example.org"
-
-    @property
-    def subjects(self) -> list[str]:
-        return [str(mail["Subject"]) for mail in self.mails]
-
-    def stop(self) -> None:
-        self._controller.stop()
 
 
 @pytest.fixture
@@ -93,20 +52,6 @@ def rules(tmp_path: Path) -> Path:
     path = tmp_path / "alerts.yaml"
     path.write_text(RULES)
     return path
-
-
-def write(path: Path, *, negative: int = 0, positive: int = 0, at: float | None = None, errors: int = 0) -> None:
-    """Record answers, and a minute with as many requests."""
-    at = time.time() if at is None else at
-    spool = Spool(path, served=Served("logistic", "1", "sentiment:1"), texts="off", limit_bytes=2**24, evict=True)
-    sentiments = ["negative"] * negative + ["positive"] * positive
-    answers = [
-        Answer(prediction_id(at), at, "so", sentiment, 0.9, {sentiment: 0.9}, None, 0, 0, 0.0, False)
-        for sentiment in sentiments
-    ]
-    minute = Traffic(prediction_id(at), int(at // 60) - 1, len(answers) + errors, errors, 0, 0, durations.empty())
-    spool.write(answers, [minute])
-    spool.close()
 
 
 class Monitor:
@@ -181,12 +126,10 @@ def test_three_negatives_are_one_mail_and_their_end_another(
 
 def test_a_mail_server_that_is_away_is_told_later(monitor: Monitor, record: Path, mail_server: MailServer) -> None:
     write(record, negative=3)
-    port = mail_server._controller.port
     mail_server.stop()
     output = monitor.run(expect=1)
     assert "1 notices were not accepted, the first by the channel 'team'" in output
-    mail_server._controller = Controller(mail_server, hostname="127.0.0.1", port=port)
-    mail_server._controller.start()
+    mail_server.start()
     time.sleep(3)
     monitor.run()
     assert mail_server.subjects == ["[Polarity] negatives: 3 negative answers within 5 min"]

@@ -15,6 +15,7 @@ from polarity.bento.bentoml_store import BENTOML
 from polarity.config.settings import PROJECT
 from polarity.registry.mlflow_client import MLFLOW
 from polarity.selection.optuna_trials import OPTUNA
+from polarity.watch.channels import APPRISE
 
 ADAPTERS = {
     "src/polarity/bento/bentoml_store.py": (
@@ -47,6 +48,12 @@ ADAPTERS = {
         "prefect",
         PREFECT,
         "prefect.utilities.callables.get_call_parameters, and that a returned state still ends a task or a flow",
+    ),
+    "src/polarity/watch/channels.py": (
+        "apprise",
+        APPRISE,
+        "that apprise/plugins/email/base.py gives every mail `make_msgid(...)` as its only Message-ID, and that the "
+        "logger `apprise` says why a message was not accepted",
     ),
     "src/polarity/selection/optuna_trials.py": (
         "optuna",

@@ -182,7 +182,7 @@ def answer_numbers(store: RecordStore, span: Span, version: str) -> tuple[int, i
     return total, drawn
 
 
-def _rows(store: RecordStore, query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> Iterator[Any]:
+def _rows(store: RecordStore, query: sa.Select[Any], table: sa.Table) -> Iterator[Any]:
     for engine, seen_once in _readings(store, table):
         with engine.connect() as connection:
             found = connection.execution_options(yield_per=_ROWS_PER_STEP).execute(query.where(seen_once))

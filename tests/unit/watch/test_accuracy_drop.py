@@ -44,7 +44,7 @@ def test_above_the_reference_there_is_hardly_any() -> None:
     assert first_alarm(evidence_of_a_drop(correct, inclusion, 0.8), 20_000) is None
 
 
-@pytest.mark.parametrize(("after", "within"), [(0.65, 500), (0.7, 1_200)])
+@pytest.mark.parametrize(("after", "within"), [(0.65, 250), (0.7, 450)])
 def test_a_drop_is_found_soon_also_after_a_long_good_time(after: float, within: int) -> None:
     generator = np.random.default_rng(5)
     delays = []
