@@ -218,7 +218,9 @@ def test_the_deployed_monitor_tells_within_a_minute_and_a_half(ui: Ui) -> None:
         write(ui.record, negative=3)
         until(lambda: mail_server.mails, 90, message="no mail within 90 s")
         assert mail_server.subjects == ["[Polarity] negatives: 3 negative answers within 5 min"]
-        until(lambda: len(mail_server.mails) == 2, 300 + 90, message="nobody was told that it is over")
-        assert mail_server.subjects[1].startswith("[Polarity] resolved: negatives, after ")
+        # No server records minutes here, so that its silence is told, too.
+        over = "[Polarity] resolved: negatives, after "
+        until(lambda: any(subject.startswith(over) for subject in mail_server.subjects), 300 + 90)
+        assert sum(" negatives" in subject for subject in mail_server.subjects) == 2
     finally:
         mail_server.stop()

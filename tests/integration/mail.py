@@ -31,7 +31,7 @@ class MailServer:
         self.mails: list[EmailMessage] = []
         self.before_acceptance: Callable[[], object] = lambda: None
         self.after_acceptance: Callable[[], object] = lambda: None
-        self._controller = Controller(self, hostname="127.0.0.1", port=port or free_port())
+        self._port = port or free_port()
         self.start()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
@@ -47,13 +47,14 @@ class MailServer:
     @property
     def url(self) -> str:
         """The address of a channel."""
-        return mail_url(self._controller.port)
+        return mail_url(self._port)
 
     @property
     def subjects(self) -> list[str]:
         return [str(mail["Subject"]) for mail in self.mails]
 
     def start(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
         self._controller.start()
 
     def stop(self) -> None:

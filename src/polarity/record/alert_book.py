@@ -207,7 +207,7 @@ class AlertBook:
             sa.select(notices, alerts.c.rule, alerts.c.source, alerts.c.severity)
             .join(alerts)
             .where(notices.c.sent_at.is_(None), _free(now), (notices.c.change == "firing") | ~waits)
-            .order_by(notices.c.created_at)
+            .order_by(notices.c.created_at, notices.c.channel)
         )
         with self._engine.connect() as connection:
             return [_notice(row) for row in connection.execute(query)]
