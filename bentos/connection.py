@@ -28,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bentos.limits import ConnectionLimits, OpenConnections, Wait
 from polarity.serving.contract import Reply
+from polarity.serving.trace_context import correlation
 
 # Only unambiguous requests are answered without the parser; all others take the normal path.
 _SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1((?:\r\n[a-z-]+: ?[!-~ ]*)+)", re.IGNORECASE)
@@ -36,6 +37,7 @@ _LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
 _SPECIAL = re.compile(
     rb"^(?:accept-language|origin|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
 )
+_CORRELATED = re.compile(rb"^(traceparent|x-request-id): ?([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 UVICORN = "0.54.0"
 _MAX_SIMPLE_HEAD_BYTES = 2048
 # Of a request's first line and headers, and of everything in a chunked body that is not content.
@@ -255,17 +257,18 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
             return None
         head, end, body = data.partition(b"\r\n\r\n")
-        path, length = _parse_simple(head) if len(head) <= _MAX_SIMPLE_HEAD_BYTES else ("", 0)
+        path, length, given_back = _parse_simple(head) if len(head) <= _MAX_SIMPLE_HEAD_BYTES else ("", 0, b"")
         if not path or not end or length != len(body) or self.gate is None:
             return None
         if (reply := self.gate.overloaded(path, self._incoming)) is None:
             return None
         self.gate.refused(path, reply)
-        return self._refusal(reply)
+        return self._refusal(reply, given_back)
 
-    def _refusal(self, reply: Reply) -> bytes:
+    def _refusal(self, reply: Reply, given_back: bytes = b"") -> bytes:
         line, rest = _encoded(reply)
-        return b"".join([line, *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), rest])
+        added = (b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        return b"".join([line, *added, given_back, rest])
 
     def _schedule_keep_alive(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -325,16 +328,21 @@ class Connection(HttpToolsProtocol):
 
 
 @lru_cache(maxsize=1024)
-def _parse_simple(head: bytes) -> tuple[str, int]:
-    """Path and body length of a simple request, otherwise an empty path. Cached: a client repeats the same head."""
+def _parse_simple(head: bytes) -> tuple[str, int, bytes]:
+    """Path and body length of a simple request, and the headers that its client gets back.
+
+    The path is empty if the request is not simple. Cached: a client repeats the same head.
+    """
     if (request := _SIMPLE.fullmatch(head)) is None:
-        return "", 0
+        return "", 0, b""
     headers = request[2].lower()
     lengths = _LENGTH.findall(headers)
     # Every line counts, also one in a form that is not read here.
     if len(lengths) != 1 or headers.count(b"\r\ncontent-length:") != 1 or _SPECIAL.search(headers):
-        return "", 0
-    return request[1].decode("ascii"), int(lengths[0])
+        return "", 0, b""
+    named = correlation((name.lower(), value) for name, value in _CORRELATED.findall(request[2]))
+    given_back = b"".join(b"%s: %s\r\n" % header for header in named.headers())
+    return request[1].decode("ascii"), int(lengths[0]), given_back
 
 
 @lru_cache(maxsize=256)

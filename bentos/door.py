@@ -14,13 +14,18 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from polarity.serving import metrics
 from polarity.serving.content_encoding import decompress
 from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, requested_language
+from polarity.serving.trace_context import correlation
+
+if TYPE_CHECKING:
+    from polarity.serving.request_trace import RequestTrace
+    from polarity.serving.telemetry import Telemetry
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -119,6 +124,7 @@ class Door:
         self._contract: Contract | None = None
         self._problem: Callable[[], str | None] = lambda: None
         self._count: Callable[[int, float], None] | None = None
+        self._telemetry: Telemetry | None = None
         self._hot: dict[str, Handler] = {}
 
     def wrap(self, bentoml: App) -> Door:
@@ -132,6 +138,7 @@ class Door:
         *,
         problem: Callable[[], str | None],
         count: Callable[[int, float], None] | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Start serving `contract`.
 
@@ -141,10 +148,13 @@ class Door:
             Returns why the model cannot answer at the moment, or `None` if it can; reported by the readiness route.
         count : callable, optional
             Called with the status and the seconds of each request, except for health checks and BentoML's routes.
+        telemetry : Telemetry, optional
+            Records a share of the same requests.
         """
         self._contract = contract
         self._problem = problem
         self._count = count
+        self._telemetry = telemetry
         self._hot = {
             "/predict": contract.predict,
             "/predict/batch": contract.predict_batch,
@@ -166,6 +176,9 @@ class Door:
         path: str = scope["path"]
         headers: Headers = scope["headers"]
         started = perf_counter()
+        client = correlation(headers)
+        trace = self._telemetry.begin(client) if self._telemetry is not None else None
+        given_back = client.headers() if trace is None else trace.headers()
         try:
             if self._keys and not self._has_key(headers):
                 raise Refused(401, "no_key", (b"www-authenticate", b"Bearer"))
@@ -180,8 +193,8 @@ class Door:
         else:
             handler = self._hot.get(path) if scope["method"] == "POST" else None
             if handler is None or self._contract is None:
-                status = await self._forward(scope, body, receive, send)
-                self._answered(path, status, perf_counter() - started)
+                status = await self._forward(scope, body, receive, send, given_back)
+                self._answered(path, status, perf_counter() - started, scope["method"], trace)
                 return
 
             async def disconnected() -> None:
@@ -193,8 +206,8 @@ class Door:
                 reply = refusal
             else:
                 reply = await self._contract.answer(handler, body, headers, disconnected)
-        await _send(reply, send)
-        self._answered(path, reply.status, perf_counter() - started)
+        await _send(reply._replace(headers=(*reply.headers, *given_back)) if given_back else reply, send)
+        self._answered(path, reply.status, perf_counter() - started, scope["method"], trace)
 
     def overloaded(self, path: str, incoming: int) -> Reply | None:
         """The complete refusal of any POST to `path` without `Accept-Language`, or `None` if not overloaded."""
@@ -208,10 +221,15 @@ class Door:
         metrics.refused("too_many")
         self._answered(path, reply.status, 0.0)
 
-    def _answered(self, path: str, status: int, seconds: float) -> None:
-        metrics.answered(_route(path), status, seconds)
+    def _answered(
+        self, path: str, status: int, seconds: float, method: str = "POST", trace: RequestTrace | None = None
+    ) -> None:
+        route = _route(path)
+        metrics.answered(route, status, seconds)
         if self._count is not None:
             self._count(status, seconds)
+        if trace is not None and self._telemetry is not None:
+            self._telemetry.end(trace, method, route, status)
 
     def turned_away(self, status: int, code: str) -> Reply:
         """Count a client whose connection is closed, and return the complete refusal for it."""
@@ -270,7 +288,9 @@ class Door:
             raise Refused(413, "too_large", _CLOSE)
         return decompress(bytes(kept), encoding, limit) if encoding else bytes(kept)
 
-    async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> int:
+    async def _forward(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, given_back: tuple[tuple[bytes, bytes], ...]
+    ) -> int:
         """Let FastAPI answer, given the body already read, and add the headers common to all responses."""
         status = 500
         unread = True
@@ -286,7 +306,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *_SAFE]}
+                message = {**message, "headers": [*message["headers"], *_SAFE, *given_back]}
             await send(message)
 
         prefix = _prefix(scope)

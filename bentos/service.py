@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -16,7 +17,7 @@ from bentos.door import MIB, Door
 from bentos.limits import ConnectionLimits
 from bentos.preflight import package_problem
 from bentos.runner import Runner
-from bentos.topology import MODEL, manifest, options, record_options, topology, traits
+from bentos.topology import MODEL, manifest, options, receiver_options, record_options, topology, traits
 from polarity.errors import ArtifactError
 from polarity.serving.local import LocalModel
 from polarity.serving.runner_client import RemoteModel, RunnerClient
@@ -114,6 +115,18 @@ class Sentiment:
             await self.log.start()
             self.traffic = TrafficCounter(self.log.add_traffic)
             self.traffic.start()
+        self.telemetry: Telemetry | None = None
+        if receiver_options.enabled:
+            from polarity.serving.telemetry import Telemetry
+
+            self.telemetry = Telemetry(
+                receiver_options,
+                served.identity,
+                sample=options.telemetry_sample,
+                label=options.telemetry_label,
+                texts=record_options.log_texts,
+                remote_model=bool(topology.runners),
+            )
         contract = Contract(
             served,
             self.batcher,
@@ -121,13 +134,14 @@ class Sentiment:
             explainer=self.explainer,
             review_share=record_options.log_review_share,
             private=bool(options.api_keys),
+            watch=self.telemetry,
         )
         attach(contract)
         # Exclude permanent objects from garbage collection: with a model's n-grams it took 80 ms every few seconds.
         gc.collect()
         gc.freeze()
         count = self.traffic.count if self.traffic is not None else None
-        door.open(contract, problem=self._problem, count=count)
+        door.open(contract, problem=self._problem, count=count, telemetry=self.telemetry)
 
     def _problem(self) -> str | None:
         """Why no answer can be given at the moment, or `None`."""
@@ -135,7 +149,7 @@ class Sentiment:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Complete the accepted requests and write the rest of the log."""
+        """Complete the accepted requests, write the rest of the log, and send the rest of the telemetry."""
         await self.batcher.close()
         if self.explainer is not None:
             await self.explainer.close()
@@ -145,3 +159,5 @@ class Sentiment:
         if self.log is not None and self.traffic is not None:
             self.traffic.stop()
             await self.log.close()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)

@@ -161,6 +161,20 @@ def test_under_overload_a_plain_request_is_refused_before_parsing(client: socket
     assert answer(client) == (200, b"app"), "and the connection stays usable"
 
 
+def test_refusal_before_parsing_gives_back_what_the_client_sent_to_find_it(client: socket.socket) -> None:
+    CountedReads.busy = True
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    client.sendall(
+        request("/predict", f"TraceParent: {parent}", "X-Request-Id: Order-7", "User-Agent: x-request-id: no")
+    )
+    assert answer(client) == (429, b"full")
+    assert f"traceparent: {parent}\r\nx-request-id: Order-7\r\n".encode() in CountedReads.writes[0]
+    client.sendall(request("/predict", "Traceparent: 00-0", "X-Request-Id: two words"))
+    assert answer(client) == (429, b"full")
+    assert b"traceparent" not in CountedReads.writes[1] and b"x-request-id" not in CountedReads.writes[1]
+    assert len(CountedReads.counted) == 2
+
+
 @pytest.mark.parametrize(
     "special",
     [

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from polarity.record.prediction_log import RecordUnavailable
 from polarity.record.review import ReviewDraw
 from polarity.serving import metrics
 from polarity.serving.batcher import Backend, Busy, ClientDisconnected, Timing, TooSlow, WaitForDisconnect, retry_after
+from polarity.serving.request_trace import Dependency, current_trace
 from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
 
 if TYPE_CHECKING:
@@ -127,6 +129,12 @@ class Log(Protocol):
     async def status(self) -> RecordStatus: ...
 
 
+class PredictionWatch(Protocol):
+    """Observes answers as they are given. Its methods must not raise."""
+
+    def predicted(self, answer: Answer) -> None: ...
+
+
 class Contract:
     """The handlers of the contract's routes.
 
@@ -145,6 +153,8 @@ class Contract:
         Expected share of the answers that is drawn for labelling by people.
     private : bool
         Whether only holders of a key are answered; nobody else is shown stored texts.
+    watch : PredictionWatch, optional
+        Sees every answer.
     """
 
     def __init__(
@@ -156,6 +166,7 @@ class Contract:
         explainer: Backend | None = None,
         review_share: float = 0.0,
         private: bool = False,
+        watch: PredictionWatch | None = None,
     ) -> None:
         self.served = served
         self._backend = backend
@@ -163,6 +174,7 @@ class Contract:
         self._log = log
         self._draw = ReviewDraw(review_share)
         self._private = private
+        self._watch = watch
         self._labels = served.manifest.labels
         self._identity = served.identity
 
@@ -180,10 +192,13 @@ class Contract:
         except Busy as error:
             refused = _too_many(retry_after(error.retry_after_s))
         except TooSlow:
+            _note_failure("model")
             refused = Refused(504, "too_slow")
         except RecordUnavailable:
+            _note_failure("record")
             refused = Refused(503, "not_recorded", (b"retry-after", b"1"))
         except ServiceUnavailable:
+            _note_failure("model")
             refused = Refused(503, "away", (b"retry-after", b"1"))
         except Exception:
             _logger.exception("Unexpected error while handling a request.")
@@ -209,6 +224,7 @@ class Contract:
         text = _text(body)
         timing = Timing()
         rows = await self._backend.predict((text,), disconnected=disconnected, timing=timing)
+        _note_model(timing)
         answer = self._prediction(text, rows[0], time.time(), timing, _source(headers))
         await self._stored()
         return Reply(200, msgspec.json.encode(answer))
@@ -216,8 +232,13 @@ class Contract:
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
         text = _text(body)
-        word_shares = partial(self._explainer.predict, disconnected=disconnected) if self._explainer else None
-        explanation = await explain(text, partial(self._backend.predict, disconnected=disconnected), word_shares)
+        timing = Timing()
+        scores = partial(self._backend.predict, disconnected=disconnected, timing=timing)
+        word_shares = None
+        if self._explainer is not None:
+            word_shares = partial(self._explainer.predict, disconnected=disconnected, timing=timing)
+        explanation = await explain(text, scores, word_shares)
+        _note_model(timing)
         answer = explanation.to_dict(self._labels)
         return Reply(200, msgspec.json.encode({**answer, "model": self._identity}))
 
@@ -228,6 +249,7 @@ class Contract:
         texts = [text for text, refusal in zip(given, refusals, strict=True) if refusal is None]
         timing = Timing()
         rows = iter(await self._backend.predict(texts, disconnected=disconnected, timing=timing))
+        _note_model(timing)
         now = time.time()
         language, source = requested_language(headers), _source(headers)
         predictions: list[dict[str, Any]] = []
@@ -249,10 +271,13 @@ class Contract:
             raise Refused(503, "no_log")
         origin: Origin = "review" if given.review else "volunteered"
         try:
+            started = perf_counter()
             outcome = await self._log.feedback(given.prediction_id, given.label, origin)
         except ServiceUnavailable as error:
+            _note_failure("record")
             _logger.warning("The label could not be stored: %s", error)
             raise Refused(503, "log_away", (b"retry-after", b"1")) from error
+        _note("record", started)
         if outcome in ("other", "unknown"):
             raise Refused(_OUTCOMES[outcome], "other_label" if outcome == "other" else "unknown_prediction")
         return Reply(
@@ -321,7 +346,9 @@ class Contract:
     async def _stored(self) -> None:
         """Wait until the recorded answers are safe, if the log promises that."""
         if self._log is not None and (stored := self._log.stored()) is not None:
+            started = perf_counter()
             await stored
+            _note("record", started)
 
     def _prediction(
         self, text: str, row: list[float], now: float, timing: Timing, source: str | None
@@ -331,21 +358,23 @@ class Contract:
         score = probabilities[sentiment]
         own_id = prediction_id(now)
         metrics.predicted(sentiment)
-        if self._log is not None:
-            self._log.add(
-                Answer(
-                    own_id,
-                    now,
-                    text,
-                    sentiment,
-                    score,
-                    probabilities,
-                    source,
-                    timing.waited_s,
-                    timing.computed_s,
-                    *self._draw(score),
-                )
+        if self._log is not None or self._watch is not None:
+            answer = Answer(
+                own_id,
+                now,
+                text,
+                sentiment,
+                score,
+                probabilities,
+                source,
+                timing.waited_s,
+                timing.computed_s,
+                *self._draw(score),
             )
+            if self._log is not None:
+                self._log.add(answer)
+            if self._watch is not None:
+                self._watch.predicted(answer)
         return {
             "prediction_id": own_id,
             "sentiment": sentiment,
@@ -353,6 +382,22 @@ class Contract:
             "probabilities": probabilities,
             "model": self._identity,
         }
+
+
+def _note(dependency: Dependency, started: float) -> None:
+    """Add a call to the request's trace; `started` is a time of `perf_counter`."""
+    if (trace := current_trace.get()) is not None:
+        trace.called(dependency, perf_counter() - started)
+
+
+def _note_model(timing: Timing) -> None:
+    if (trace := current_trace.get()) is not None:
+        trace.called("model", timing.computed_s)
+
+
+def _note_failure(dependency: Dependency) -> None:
+    if (trace := current_trace.get()) is not None:
+        trace.called(dependency, failed=True)
 
 
 def _too_many(retry_after_s: int) -> Refused:

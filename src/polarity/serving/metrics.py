@@ -64,6 +64,24 @@ _model = Gauge(
 )
 
 
+FAMILIES: tuple[Counter | Gauge | Histogram, ...] = (
+    _requests,
+    _request_seconds,
+    _refusals,
+    _predictions,
+    _queue_seconds,
+    _waiting,
+    _batches,
+    _batch_texts,
+    _model_seconds,
+    _log_rows,
+    _spool_bytes,
+    _unshipped,
+    _unshipped_seconds,
+    _model,
+)
+"""Every metric of this process, for receivers other than Prometheus."""
+
 _gathered: Counts[Any] = Counts()
 
 

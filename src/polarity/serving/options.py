@@ -1,4 +1,4 @@
-"""The server's options, read once from the environment variables POLARITY_<NAME>."""
+"""The server's options, read once from the environment variables POLARITY_<NAME>, and where its telemetry goes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         most three quarters of `max_connections`.
     max_buffered_mib : int
         Refuse (503) a body if all those that have arrived in part would take more than this, in MiB.
+    telemetry_sample : float
+        Share of the requests that are sent as spans where the client does not decide it (`traceparent`).
+    telemetry_label : str
+        Send each answer with this sentiment as a log record.
     """
 
     api_key: str = ""
@@ -73,6 +77,8 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = 4096
     max_connections_per_client: Count | None = None
     max_buffered_mib: Count = 256
+    telemetry_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    telemetry_label: str = "negative"
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> ServingOptions:
@@ -96,3 +102,56 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     def api_keys(self) -> tuple[str, ...]:
         """The API keys as a tuple."""
         return tuple(key for part in self.api_key.split(",") if (key := part.strip()))
+
+
+class ReceiverOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where telemetry is sent, in the variables that Azure and OpenTelemetry define for it; by default nowhere.
+
+    Attributes
+    ----------
+    azure : str
+        Connection string of Application Insights (`APPLICATIONINSIGHTS_CONNECTION_STRING`).
+    otlp : str
+        URL of a receiver that takes OTLP as protobuf over HTTP (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    """
+
+    azure: str = ""
+    otlp: str = ""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> ReceiverOptions:
+        """Read the receivers set in `environment`.
+
+        Raises
+        ------
+        ConfigurationError
+            If one is set but cannot be one.
+        """
+        if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return cls()
+        options = cls(
+            azure=environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING", "").strip(),
+            otlp=environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip(),
+        )
+        if options.azure and "instrumentationkey=" not in options.azure.lower():
+            # The string is not quoted: it may be a secret for something else.
+            raise ConfigurationError(
+                "APPLICATIONINSIGHTS_CONNECTION_STRING is set but has no InstrumentationKey=...; copy the connection "
+                "string from the resource's overview, or unset it."
+            )
+        if options.otlp:
+            if not options.otlp.startswith(("http://", "https://")):
+                raise ConfigurationError(
+                    f"Got OTEL_EXPORTER_OTLP_ENDPOINT={options.otlp!r}: use a URL like http://collector:4318."
+                )
+            protocol = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+            if protocol != "http/protobuf":
+                raise ConfigurationError(
+                    f"Got OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: only http/protobuf is supported (port 4318)."
+                )
+        return options
+
+    @property
+    def enabled(self) -> bool:
+        """Whether telemetry is sent anywhere."""
+        return bool(self.azure or self.otlp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polarity.errors import ConfigurationError
-from polarity.serving.options import ServingOptions
+from polarity.serving.options import ReceiverOptions, ServingOptions
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -52,3 +52,36 @@ def test_server_that_was_to_have_keys_does_not_start_without(value: str) -> None
     with pytest.raises(ConfigurationError, match="POLARITY_API_KEY is set but holds no key") as caught:
         ServingOptions.read({"POLARITY_API_KEY": value})
     assert repr(value) not in str(caught.value)
+
+
+def test_telemetry_goes_nowhere_unless_a_receiver_is_set() -> None:
+    assert not ReceiverOptions.read({}).enabled
+    assert not ReceiverOptions.read(
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": " ", "APPLICATIONINSIGHTS_CONNECTION_STRING": ""}
+    ).enabled
+    set_one = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert ReceiverOptions.read(set_one) == ReceiverOptions(otlp="http://collector:4318")
+    assert not ReceiverOptions.read({**set_one, "OTEL_SDK_DISABLED": "True"}).enabled
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT='collector:4318'"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL='grpc'",
+        ),
+        ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "AccountKey=secret"}, "has no InstrumentationKey"),
+    ],
+)
+def test_receiver_that_cannot_be_one_prevents_startup(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        ReceiverOptions.read(environment)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "some"])
+def test_sampled_share_is_a_probability(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"POLARITY_TELEMETRY_SAMPLE='{value}'"):
+        ServingOptions.read({"POLARITY_TELEMETRY_SAMPLE": value})
