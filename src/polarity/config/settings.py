@@ -74,8 +74,8 @@ class Settings(BaseSettings):
 def require_url_safe(folder: Path, *, library: str, content: str, setting: str) -> Path:
     """Return `folder` if a library that puts it into a URL would use that same folder.
 
-    SQLAlchemy cuts a path at `?` and decodes `%20`. Percent-encoding would not help: MLflow treats the same URL as a
-    plain path elsewhere, and creates folders with the escape codes in their names.
+    SQLAlchemy cuts a path at `?`, and decodes `%20` from its version 2.1 on. Percent-encoding would not help: MLflow
+    treats the same URL as a plain path elsewhere, and creates folders with the escape codes in their names.
 
     Raises
     ------

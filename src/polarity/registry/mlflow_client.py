@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -190,14 +190,14 @@ def _probe(uri: str) -> None:
 
 
 def _sqlite_file(uri: str) -> Path:
-    """The file that SQLAlchemy opens: what is before the `?`, decoded."""
+    """The file that SQLAlchemy opens: what is before the `?`, as it is."""
     path, _, query = uri.partition(":///")[2].partition("?")
     if "/" in query:
         raise ConfigurationError(
             f"Got the MLflow URI {uri!r}, in which the path ends at the '?'. If the '?' is part of a folder's name, "
             "choose another folder (POLARITY_MLFLOW_URI)."
         )
-    return Path(unquote(path))
+    return Path(path)
 
 
 def _require_unlocked(path: Path) -> None:
