@@ -7,7 +7,6 @@ from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
 from flows.terminal import print_table, run_from_shell
-from polarity.errors import ConfigurationError
 from polarity.pipeline.config import FeedbackConfig
 from polarity.record.options import RecordOptions
 from polarity.record.store import opened_record
@@ -34,10 +33,7 @@ def feedback(config: FeedbackConfig) -> LabelImport:
 @polarity_task("store labels")
 def store_labels(config: FeedbackConfig) -> LabelImport:
     """Read the file and store its labels; log what is left out."""
-    options = RecordOptions.read()
-    if not options.enabled:
-        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record that the labels belong to.")
-    with opened_record(options) as store:
+    with opened_record(RecordOptions.read_enabled()) as store:
         done = import_labels(config.data, store, config.labels, "review" if config.review else "import")
     for reason, rows in done.left_out.most_common():
         get_run_logger().warning("%d rows are left out (the first is row %d): %s", rows, done.examples[reason], reason)

@@ -1,9 +1,9 @@
-"""Look at production: `python -m flows.monitor [--test-alert NAME]`, or its deployment monitor/each-minute."""
+"""Evaluate the alert rules: `python -m flows.monitor [--test-alert NAME]`, or its deployment monitor/each-minute."""
 
 import time
 import uuid
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 import sqlalchemy as sa
 from prefect import flow, get_run_logger, runtime
@@ -21,7 +21,8 @@ from polarity.record.alert_book import Address, AlertBook, Notice
 from polarity.record.options import RecordOptions
 from polarity.record.store import RecordStore, opened_record
 from polarity.watch import channels
-from polarity.watch.alerts import Alarms, Look, Sender
+from polarity.watch.alerts import Alarms, MonitorReport, Sender
+from polarity.watch.measure import moment
 from polarity.watch.production import Champion, Production
 from polarity.watch.rules import AlertRules, Rule, read_rules
 
@@ -32,11 +33,11 @@ PREFECT = Address("prefect", "events")
 @flow(
     name="monitor",
     flow_run_name="monitor",
-    description="Evaluate the alert rules on what was recorded, and tell the channels what has changed.",
+    description="Evaluate the alert rules on what was recorded, and notify the channels of changes.",
 )
 @translate_errors
-def monitor(config: MonitorConfig) -> Look:
-    """Look at production once.
+def monitor(config: MonitorConfig) -> MonitorReport:
+    """Evaluate the alert rules once.
 
     Parameters
     ----------
@@ -46,16 +47,14 @@ def monitor(config: MonitorConfig) -> Look:
     rules = read_rules(config.rules)
     if config.test_alert is not None:
         return try_channels.submit(rules, rules.rule(config.test_alert)).result()
-    return look_once.submit(rules).result()
+    return evaluate_rules.submit(rules).result()
 
 
-# The next look is the next try.
-@polarity_task("look at production", retries=0)
-def look_once(rules: AlertRules) -> Look:
+# The next run is the next try.
+@polarity_task("evaluate rules", retries=0)
+def evaluate_rules(rules: AlertRules) -> MonitorReport:
     """Evaluate the rules, note what has changed, and send what is due."""
-    options = RecordOptions.read()
-    if not options.enabled:
-        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it to the record that is to be watched.")
+    options = RecordOptions.read_enabled()
     logger = get_run_logger()
     with opened_record(options.without_database) as local_store:
         store = _store(options, local_store)
@@ -64,55 +63,57 @@ def look_once(rules: AlertRules) -> Look:
         senders = {**senders_of(rules), PREFECT: _emit}
         alarms = Alarms(rules, local=local, shared=shared, senders=senders, look_at=_look_at())
         try:
-            done = alarms.look(
+            report = alarms.evaluate(
                 Production(
                     store,
-                    local_file=options.local_file,
+                    local=local_store,
                     shipped=options.database is not None,
-                    champion=Champion.find,
+                    champion=cache(Champion.find),
                 )
             )
         finally:
             if store is not None and store is not local_store:
                 store.close()
-    for reason in done.skipped:
+    for reason in report.skipped:
         logger.warning("Not evaluated: %s", reason)
-    for notice in done.sent:
+    for notice in report.sent:
         logger.info("%s accepted: %s", notice.address.channel, notice.text.subject)
     if len(senders) == 1:
-        logger.warning("Nobody is told: no channel has an address. Set %s.", " or ".join(rules.channels.values()))
-    if done.started or done.ended:
-        create_table_artifact(key="alerts", table=table(done), description="What the rules found")
-    if done.failed:
-        first, problem = done.failed[0]
-        raise ServiceUnavailable(
-            f"{len(done.failed)} notices were not accepted, the first by the channel {first.address.channel!r} "
-            f"({problem}). The next look sends them again."
+        logger.warning(
+            "Nobody is notified, because no channel has an address: set %s.", " or ".join(rules.channels.values())
         )
-    return done
+    if report.started or report.ended:
+        create_table_artifact(key="alerts", table=table(report), description="What the rules found")
+    if report.failed:
+        first, problem = report.failed[0]
+        raise ServiceUnavailable(
+            f"{len(report.failed)} notices were not accepted, the first by the channel {first.address.channel!r} "
+            f"({problem}). The next run sends them again."
+        )
+    return report
 
 
 @polarity_task("try channels", retries=0)
-def try_channels(rules: AlertRules, rule: Rule) -> Look:
+def try_channels(rules: AlertRules, rule: Rule) -> MonitorReport:
     """Send a trial message to the channels of a rule."""
     targets = senders_of(rules, rule)
     if not targets:
         names = rule.channels or tuple(rules.channels)
         variables = " or ".join(rules.channels[name] for name in names) or "a channel in the file of rules"
         raise ConfigurationError(f"The rule {rule.name!r} has no address to send to; set {variables}.")
-    done = Look()
+    report = MonitorReport()
     now = time.time()
     text = alert_book.Text(
         f"[Polarity] trial: {rule.name}",
         f"What: {rule.name} ({rule.severity}), a trial\n"
-        f"Sent: {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC\n\n"
-        "Nothing is wrong. Somebody checks that messages of this rule arrive.\n",
+        f"Sent: {moment(now)}\n\n"
+        "Nothing is wrong: this is a test of whether messages of this rule arrive.\n",
     )
     for address, send in targets.items():
         notice = Notice(uuid.uuid4().hex, "", rule.name, "", rule.severity, "firing", address, text, now, 1)
         send(notice)
-        done.sent.append(notice)
-    return done
+        report.sent.append(notice)
+    return report
 
 
 def senders_of(rules: AlertRules, rule: Rule | None = None) -> dict[Address, Sender]:
@@ -161,29 +162,29 @@ def _look_at() -> str:
     return f"python -m polarity status{f', {run}' if run else ''}"
 
 
-def table(done: Look) -> list[dict[str, str]]:
+def table(report: MonitorReport) -> list[dict[str, str]]:
     """One row for each rule that was evaluated."""
     states = {True: "firing", False: "quiet", None: "too little to tell"}
     return [
         {
-            "rule": rule.name + (f" ({finding.measure.source})" if finding.measure.source else ""),
+            "rule": alert_book.alert_name(rule.name, finding.measure.source),
             "state": states[finding.alarming],
             "value": finding.measure.in_words(),
             "limit": finding.limit,
         }
-        for rule, finding in done.findings
+        for rule, finding in report.findings
     ]
 
 
-def show_look(console: Console, done: Look) -> None:
+def show_report(console: Console, report: MonitorReport) -> None:
     """Print what the rules found, and what was sent."""
-    if done.findings:
-        print_table(console, "Production", table(done))
-    for reason in done.skipped:
+    if report.findings:
+        print_table(console, "Production", table(report))
+    for reason in report.skipped:
         console.print(Text(f"Not evaluated: {reason}"), soft_wrap=True)
-    for notice in done.sent:
+    for notice in report.sent:
         console.print(Text(f"Sent to {notice.address.channel}: {notice.text.subject}"), soft_wrap=True)
 
 
 if __name__ == "__main__":
-    run_from_shell(monitor, MonitorConfig, prog="python -m flows.monitor", show=show_look)
+    run_from_shell(monitor, MonitorConfig, prog="python -m flows.monitor", show=show_report)

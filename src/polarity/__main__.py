@@ -31,7 +31,7 @@ from polarity.upkeep.export import export_model
 from polarity.upkeep.retention import Removed, Retention, prune, reclaimable_bytes, removals
 from polarity.upkeep.status import status
 from polarity.watch.accuracy import Slice, accuracy_rows
-from polarity.watch.confidence import Calibrations
+from polarity.watch.confidence import calibration_of
 
 
 def main() -> int:
@@ -124,7 +124,7 @@ def _accuracy(options: argparse.Namespace) -> int:
     now = time.time()
     with opened_record(_record()) as store:
         found = answers(store, Span(now - options.days * 86_400, now))
-        rows = accuracy_rows(found, daily=options.daily, by=options.by, calibrations=Calibrations())
+        rows = accuracy_rows(found, daily=options.daily, by=options.by, calibration=calibration_of)
     for row in rows:
         print(" · ".join(filter(None, (f"version {row.version}", row.day, row.slice))))
         for estimate in row.estimates:
@@ -164,9 +164,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _record() -> RecordOptions:
     """The options of a record that is there."""
-    record = RecordOptions.read()
-    if not record.enabled:
-        raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it as for the server.")
+    record = RecordOptions.read_enabled()
     if not record.database and not record.local_file.is_file():
         raise ConfigurationError(
             f"There is no record in '{record.local_file}'; set POLARITY_PREDICTION_LOG as for the server."

@@ -150,7 +150,7 @@ def test_answers_survive_an_outage_of_the_database_and_a_kill_of_the_server(
             assert set(clients.statuses) == {200}, "an answer never waits for the database"
             status = httpx.get(f"{server.url}/status", timeout=30).json()
             assert status["record"] is None
-            assert "problem" in status and status["model"]["version"], "who asks is told what is known"
+            assert "problem" in status and status["model"]["version"], "what is known is answered"
             kill(server)
         ids += clients.ids
     assert in_spool(spool) > 0

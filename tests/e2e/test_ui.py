@@ -212,13 +212,13 @@ def _home_of(process: psutil.Process) -> str:
 
 
 @pytest.mark.soak
-def test_the_deployed_monitor_tells_within_a_minute_and_a_half(ui: Ui) -> None:
+def test_the_deployed_monitor_sends_within_a_minute_and_a_half(ui: Ui) -> None:
     mail_server = MailServer(ui.mail_port)
     try:
         write(ui.record, negative=3)
         until(lambda: mail_server.mails, 90, message="no mail within 90 s")
         assert mail_server.subjects == ["[Polarity] negatives: 3 negative answers within 5 min"]
-        # No server records minutes here, so that its silence is told, too.
+        # No server records minutes here, so that an alert about its silence is sent, too.
         over = "[Polarity] resolved: negatives, after "
         until(lambda: any(subject.startswith(over) for subject in mail_server.subjects), 300 + 90)
         assert sum(" negatives" in subject for subject in mail_server.subjects) == 2

@@ -124,7 +124,7 @@ def test_three_negatives_are_one_mail_and_their_end_another(
     until(lambda: sorted(events()) == ["polarity.alert.firing", "polarity.alert.resolved"], 30)
 
 
-def test_a_mail_server_that_is_away_is_told_later(monitor: Monitor, record: Path, mail_server: MailServer) -> None:
+def test_mail_is_sent_later_if_the_server_is_away(monitor: Monitor, record: Path, mail_server: MailServer) -> None:
     write(record, negative=3)
     mail_server.stop()
     output = monitor.run(expect=1)
@@ -177,7 +177,7 @@ def test_a_monitor_killed_after_the_mail_was_accepted_sends_the_same_again(
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kill_after_s", [0.5 + 0.6 * n for n in range(10)])
-def test_killed_at_any_moment_it_tells(
+def test_killed_at_any_moment_it_sends_the_mail(
     monitor: Monitor, record: Path, mail_server: MailServer, kill_after_s: float
 ) -> None:
     write(record, negative=3)

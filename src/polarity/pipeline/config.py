@@ -301,7 +301,7 @@ class FeedbackConfig(Section):
     """Class set. Default: that of the latest recorded prediction."""
     review: bool = False
     """The labels are those of answers that were drawn for review (`GET /review`), all of which the labeller was asked
-    for; they count for the accuracy. Labels that somebody chose to report do not."""
+    for; they count for the accuracy. Labels that users chose to report do not."""
 
     @property
     def file_name(self) -> str:
@@ -310,7 +310,7 @@ class FeedbackConfig(Section):
 
 
 class MonitorConfig(Section):
-    """Look at production once: evaluate the alert rules, and tell whoever is to be told."""
+    """Evaluate the alert rules once, and send the notifications that are due."""
 
     rules: Path = PROJECT / "alerts.yaml"
     """The reviewed file of rules and channels."""

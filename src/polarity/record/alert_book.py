@@ -1,7 +1,7 @@
 """Which alerts fire, and what is to be sent about them: decided and noted in one transaction, sent afterwards.
 
-A process may be killed anywhere. Killed before the transaction, it has decided nothing, and the next look decides;
-killed after it, the next look sends what is not noted as sent. A notice is sent twice only if the kill falls between
+A process may be killed anywhere. Killed before the transaction, it has decided nothing, and the next run decides;
+killed after it, the next run sends what is not noted as sent. A notice is sent twice only if the kill falls between
 its acceptance by the receiver and the note of it, and then under the same id.
 """
 
@@ -19,7 +19,7 @@ from polarity.record.schema import alerts, notices
 
 Change = Literal["firing", "resolved"]
 
-# Longer than a channel takes to accept or refuse a message, shorter than the time between two looks.
+# Longer than a channel takes to accept or refuse a message, shorter than the time between two runs.
 _CLAIM_S = 30.0
 _MAX_PAUSE_S = 3_600.0
 _PROBLEM_CHARACTERS = 500
@@ -37,6 +37,11 @@ class Text(NamedTuple):
 
     subject: str
     body: str
+
+
+def alert_name(rule: str, source: str) -> str:
+    """The name of an alert, with the source that it is about if it is about one."""
+    return f"{rule} ({source})" if source else rule
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ class AlertBook:
             return new
 
     def end(self, rule: str, source: str, *, text: Text, now: float) -> bool:
-        """Note that an alert no longer fires, with notices for everybody who has one of its start.
+        """Note that an alert no longer fires, with notices for every address that has one of its start.
 
         Returns
         -------
@@ -153,8 +158,8 @@ class AlertBook:
             alert_id = connection.scalar(ended.returning(alerts.c.id))
             if alert_id is None:
                 return False
-            told = sa.select(notices.c.channel, notices.c.address).where(notices.c.alert_id == alert_id)
-            addresses = [Address(*row) for row in connection.execute(told)]
+            notified = sa.select(notices.c.channel, notices.c.address).where(notices.c.alert_id == alert_id)
+            addresses = [Address(*row) for row in connection.execute(notified)]
             self._add_notices(connection, alert_id, "resolved", addresses, text, now)
             return True
 
@@ -192,7 +197,7 @@ class AlertBook:
             return [Alert(*row) for row in connection.execute(query)]
 
     def unsent(self, now: float) -> list[Notice]:
-        """The notices that nobody is sending, in the order in which they were noted.
+        """The notices that no process is sending, in the order in which they were noted.
 
         That of an alert's end waits until that of its start has been sent.
         """
@@ -231,7 +236,7 @@ class AlertBook:
         self._update(notice, sent_at=now, problem=None)
 
     def note_failure(self, notice: Notice, problem: str, now: float) -> None:
-        """Note why a notice has not been accepted; it is tried again at the next look, later after many failures."""
+        """Note why a notice has not been accepted; the next run tries again, or a later one after many failures."""
         pause_s = min(2.0 ** min(notice.tries, 20), _MAX_PAUSE_S)
         self._update(notice, problem=problem[:_PROBLEM_CHARACTERS], claimed_until=now + pause_s)
 

@@ -131,13 +131,25 @@ def last_minute(store: RecordStore) -> tuple[float, str] | None:
     return None if found is None else (float(found.minute * _SECONDS_PER_MINUTE), found.bento)
 
 
+def first_minute(store: RecordStore, bento: str) -> float | None:
+    """The start of the first recorded minute of a Bento in seconds since 1970; None without any."""
+    first = sa.select(sa.func.min(traffic.c.minute)).where(traffic.c.bento == bento)
+    return min((minute * float(_SECONDS_PER_MINUTE) for minute in _scalars(store, first)), default=None)
+
+
 def last_label_at(store: RecordStore) -> float | None:
     """When the latest label came, in seconds since 1970; None without any."""
-    latest = []
-    for engine in store.engines:
-        with engine.connect() as connection:
-            latest.append(connection.scalar(sa.select(sa.func.max(feedback.c.at))))
-    return max((at for at in latest if at is not None), default=None)
+    return max(_scalars(store, sa.select(sa.func.max(feedback.c.at))), default=None)
+
+
+def waiting_rows(store: RecordStore) -> tuple[int, float | None]:
+    """The number of answers in the local file, and when the oldest was given, in seconds since 1970.
+
+    With a database, these are the rows that it does not have yet.
+    """
+    with store.engines[0].connect() as connection:
+        count, oldest = connection.execute(sa.select(sa.func.count(), sa.func.min(predictions.c.at))).one()
+    return count, oldest
 
 
 def answers(
@@ -180,6 +192,14 @@ def answer_numbers(store: RecordStore, span: Span, version: str) -> tuple[int, i
     for answered, of_them_drawn in _rows(store, query, predictions):
         total, drawn = total + answered, drawn + of_them_drawn
     return total, drawn
+
+
+def _scalars(store: RecordStore, query: sa.Select[Any]) -> Iterator[Any]:
+    """The value of an aggregate in each store that has one."""
+    for engine in store.engines:
+        with engine.connect() as connection:
+            if (value := connection.scalar(query)) is not None:
+                yield value
 
 
 def _rows(store: RecordStore, query: sa.Select[Any], table: sa.Table) -> Iterator[Any]:

@@ -71,6 +71,20 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
             )
         return options
 
+    @classmethod
+    def read_enabled(cls) -> RecordOptions:
+        """Read the options of a record that is kept.
+
+        Raises
+        ------
+        ConfigurationError
+            If nothing is recorded, or as `read`.
+        """
+        options = cls.read()
+        if not options.enabled:
+            raise ConfigurationError("POLARITY_PREDICTION_LOG is off; set it as for the server.")
+        return options
+
     @property
     def enabled(self) -> bool:
         """Whether anything is recorded."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from polarity.record import durations
 from polarity.record.alert_book import AlertBook
-from polarity.record.history import SECONDS_PER_HOUR, Span, answer_counts, last_label_at, last_minute, traffic_total
-from polarity.record.schema import predictions, traffic
+from polarity.record.history import (
+    SECONDS_PER_HOUR,
+    Span,
+    answer_counts,
+    first_minute,
+    last_label_at,
+    last_minute,
+    traffic_total,
+    waiting_rows,
+)
 from polarity.record.store import RecordStore
-
-_SECONDS_PER_MINUTE = 60
 
 
 class FiringAlert(msgspec.Struct, frozen=True):
@@ -28,7 +32,7 @@ class FiringAlert(msgspec.Struct, frozen=True):
 
 
 class RecordStatus(msgspec.Struct, frozen=True):
-    """What an operator asks first. Times are in seconds since 1970; None stands for never.
+    """The most important facts for an operator. Times are in seconds since 1970; None means never.
 
     Attributes
     ----------
@@ -89,13 +93,13 @@ def record_status(store: RecordStore, now: float | None = None) -> RecordStatus:
     for (_, sentiment), count in answer_counts(store, hour).items():
         sentiments[sentiment] = sentiments.get(sentiment, 0) + count
     latest = last_minute(store)
-    waiting, oldest = _waiting(store)
+    waiting, oldest = waiting_rows(store) if len(store.engines) > 1 else (0, None)
     books = [AlertBook(engine) for engine in store.engines]
     firing = sorted((alert for book in books for alert in book.firing()), key=lambda alert: -alert.started_at)
     return RecordStatus(
         at=now,
         served=latest[1] if latest else None,
-        served_since=_first_minute(store, latest[1]) if latest else None,
+        served_since=first_minute(store, latest[1]) if latest else None,
         last_minute_at=latest[0] if latest else None,
         requests=total.requests,
         errors=total.errors,
@@ -109,25 +113,3 @@ def record_status(store: RecordStore, now: float | None = None) -> RecordStatus:
         alerts=[FiringAlert(a.rule, a.source, a.severity, a.summary, a.started_at) for a in firing],
         unsent=sum(book.waiting() for book in books),
     )
-
-
-def _first_minute(store: RecordStore, bento: str) -> float | None:
-    first = _values(store, sa.select(sa.func.min(traffic.c.minute)).where(traffic.c.bento == bento))
-    return min(first) * float(_SECONDS_PER_MINUTE) if first else None
-
-
-def _waiting(store: RecordStore) -> tuple[int, float | None]:
-    """Rows in the local file that the database does not have, and when the oldest was answered."""
-    if len(store.engines) == 1:
-        return 0, None
-    with store.engines[0].connect() as connection:
-        count, oldest = connection.execute(sa.select(sa.func.count(), sa.func.min(predictions.c.at))).one()
-    return count, oldest
-
-
-def _values(store: RecordStore, query: sa.Select[Any]) -> list[Any]:
-    found = []
-    for engine in store.engines:
-        with engine.connect() as connection:
-            found.append(connection.scalar(query))
-    return [value for value in found if value is not None]

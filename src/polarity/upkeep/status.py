@@ -11,6 +11,7 @@ from polarity.bento import store as bento_store
 from polarity.config.settings import settings
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.evaluation.summary import RunSummary
+from polarity.record.alert_book import alert_name
 from polarity.record.options import RecordOptions
 from polarity.record.status import RecordStatus, record_status
 from polarity.record.store import opened_record
@@ -21,7 +22,7 @@ _SILENT_AFTER_S = 180.0
 
 
 def status() -> Iterator[tuple[str, str]]:
-    """What an operator asks first, as lines with a title."""
+    """The most important facts for an operator, as lines with a title."""
     now = time.time()
     options = RecordOptions.read()
     champion = bento_store.latest()
@@ -74,8 +75,8 @@ def _served(found: RecordStatus, champion: str | None, now: float) -> str:
 
 def _alerts(found: RecordStatus, now: float) -> Iterator[tuple[str, str]]:
     for alert in found.alerts:
-        source = f" ({alert.source})" if alert.source else ""
-        yield "alert", f"{alert.rule}{source}, {alert.severity}, for {in_time(now - alert.since)}: {alert.summary}"
+        lasts = f"{alert.severity}, for {in_time(now - alert.since)}"
+        yield "alert", f"{alert_name(alert.rule, alert.source)}, {lasts}: {alert.summary}"
     if not found.alerts:
         yield "alerts", "none"
     if found.unsent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -73,7 +73,7 @@ def accuracy_rows(
     *,
     daily: bool = False,
     by: Slice | None = None,
-    calibrations: Mapping[str, ConfidenceCalibration] | None = None,
+    calibration: Callable[[str], ConfidenceCalibration | None] = lambda _: None,
 ) -> list[AccuracyRow]:
     """Estimate the accuracy of recorded answers.
 
@@ -85,8 +85,8 @@ def accuracy_rows(
         Whether each day has a row.
     by : {'source', 'script', 'length'}, optional
         What to slice by. Default: all answers of a version together.
-    calibrations : mapping, optional
-        By version, what the model's confidence is worth. Versions without one have no figure without labels.
+    calibration : callable, optional
+        Returns what a version's confidence is worth. Versions without a calibration have no figure without labels.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def accuracy_rows(
     for answer in found:
         day = datetime.fromtimestamp(answer.at, UTC).strftime("%Y-%m-%d") if daily else ""
         groups.setdefault((answer.version, day, slice_of(answer)), _Group()).add(answer)
-    return [_row(*key, group, (calibrations or {}).get(key[0])) for key, group in sorted(groups.items())]
+    return [_row(*key, group, calibration(key[0])) for key, group in sorted(groups.items())]
 
 
 def _row(version: str, day: str, name: str, group: _Group, calibration: ConfidenceCalibration | None) -> AccuracyRow:

@@ -6,11 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from polarity.errors import PolarityError, ServiceUnavailable
-from polarity.record.alert_book import Address, Alert, AlertBook, Notice, Text
-from polarity.watch.measure import in_time
+from polarity.record.alert_book import Address, Alert, AlertBook, Notice, Text, alert_name
+from polarity.watch.measure import in_time, moment
 from polarity.watch.production import Finding, Production
 from polarity.watch.rules import LOCAL, AlertRules, Rule
 
@@ -21,8 +20,8 @@ Sender = Callable[[Notice], None]
 
 
 @dataclass
-class Look:
-    """What one look at production brought.
+class MonitorReport:
+    """What one evaluation of all rules found and did.
 
     Attributes
     ----------
@@ -34,7 +33,7 @@ class Look:
         Alerts that did so, by name.
     sent : list of Notice
     failed : list of (Notice, str)
-        Notices that were not accepted, with the reason; the next look tries again.
+        Notices that were not accepted, with the reason; the next run tries again.
     """
 
     findings: list[tuple[Rule, Finding]] = field(default_factory=list)
@@ -76,32 +75,32 @@ class Alarms:
         self._senders = senders
         self._look_at = look_at
 
-    def look(self, production: Production) -> Look:
+    def evaluate(self, production: Production) -> MonitorReport:
         """Evaluate all rules once, note the changes, and send what is due."""
-        done = Look()
+        report = MonitorReport()
         firing = {book: book.firing() for book in self._books}
         for rule in self._rules.rules:
             book = self._local if rule.measure in LOCAL else self._shared
             if book is None:
-                done.skipped.append(f"{rule.name}: the database of the record does not answer")
+                report.skipped.append(f"{rule.name}: the database of the record does not answer")
                 continue
             mine = [alert for alert in firing[book] if alert.rule == rule.name]
             for finding in production.findings(rule, {alert.source for alert in mine}):
-                done.findings.append((rule, finding))
-                self._decide(rule, finding, book, mine, production.now, done)
-        self._end_removed(firing, production.now, done)
-        self.send_due(done)
-        return done
+                report.findings.append((rule, finding))
+                self._decide(rule, finding, book, mine, production.now, report)
+        self._end_removed(firing, production.now, report)
+        self.send_due(report)
+        return report
 
     @property
     def _books(self) -> list[AlertBook]:
         return list(dict.fromkeys(book for book in (self._local, self._shared) if book is not None))
 
     def _decide(
-        self, rule: Rule, finding: Finding, book: AlertBook, firing: list[Alert], now: float, done: Look
+        self, rule: Rule, finding: Finding, book: AlertBook, firing: list[Alert], now: float, report: MonitorReport
     ) -> None:
         source = finding.measure.source
-        name = f"{rule.name} ({source})" if source else rule.name
+        name = alert_name(rule.name, source)
         if finding.alarming:
             started = book.start(
                 rule.name,
@@ -113,18 +112,18 @@ class Alarms:
                 now=now,
                 cooldown_s=rule.cooldown,
             )
-            done.started += [name] * started
+            report.started += [name] * started
         elif finding.alarming is not None:
             for alert in firing:
                 if alert.source == source and book.end(
                     rule.name, source, text=resolved_text(alert, rule, finding, now), now=now
                 ):
-                    done.ended.append(name)
+                    report.ended.append(name)
 
     def _concerns(self, rule: Rule, address: Address) -> bool:
         return rule.channels is None or address.channel in rule.channels or address.channel not in self._rules.channels
 
-    def _end_removed(self, firing: Mapping[AlertBook, list[Alert]], now: float, done: Look) -> None:
+    def _end_removed(self, firing: Mapping[AlertBook, list[Alert]], now: float, report: MonitorReport) -> None:
         """End the alerts whose rule is no longer in the file."""
         names = {rule.name for rule in self._rules.rules}
         for book, alerts in firing.items():
@@ -132,9 +131,9 @@ class Alarms:
                 if alert.rule not in names:
                     text = Text(f"[Polarity] resolved: {alert.rule}", "The rule is no longer in the file of rules.\n")
                     if book.end(alert.rule, alert.source, text=text, now=now):
-                        done.ended.append(alert.rule)
+                        report.ended.append(alert.rule)
 
-    def send_due(self, done: Look) -> None:
+    def send_due(self, report: MonitorReport) -> None:
         """Send the notices that have not been accepted yet."""
         for book in self._books:
             for notice in book.unsent(time.time()):
@@ -145,10 +144,10 @@ class Alarms:
                 except (PolarityError, OSError) as error:
                     _logger.warning("The notice %r was not accepted: %s", notice.text.subject, error)
                     book.note_failure(notice, str(error), time.time())
-                    done.failed.append((notice, str(error)))
+                    report.failed.append((notice, str(error)))
                 else:
                     book.note_sent(notice, time.time())
-                    done.sent.append(notice)
+                    report.sent.append(notice)
 
 
 def _refuse(notice: Notice) -> None:
@@ -156,14 +155,14 @@ def _refuse(notice: Notice) -> None:
 
 
 def firing_text(rule: Rule, finding: Finding, now: float, look_at: str) -> Text:
-    """What is said when an alert starts: what, how much, since when, where to look."""
+    """The message at the start of an alert: what, how much, since when, where to look."""
     measure = finding.measure
     source = f" from {measure.source!r}" if measure.source else ""
     lines = [
         f"What: {rule.name}{source} ({rule.severity})",
         f"How much: {measure.in_words()}",
         f"Limit: {finding.limit}",
-        f"Since: {_moment(now)}",
+        f"Since: {moment(now)}",
     ]
     if look_at:
         lines.append(f"Look at: {look_at}")
@@ -173,18 +172,14 @@ def firing_text(rule: Rule, finding: Finding, now: float, look_at: str) -> Text:
 
 
 def resolved_text(alert: Alert, rule: Rule, finding: Finding, now: float) -> Text:
-    """What is said when an alert is over."""
+    """The message at the end of an alert."""
     source = f" from {alert.source!r}" if alert.source else ""
     lasted = in_time(max(0.0, now - alert.started_at))
     lines = [
         f"What: {rule.name}{source} is over",
         f"Now: {finding.measure.in_words()}",
         f"Before: {alert.summary}",
-        f"Since: {_moment(alert.started_at)}",
-        f"Until: {_moment(now)}, for {lasted}",
+        f"Since: {moment(alert.started_at)}",
+        f"Until: {moment(now)}, for {lasted}",
     ]
     return Text(f"[Polarity] resolved: {rule.name}{source}, after {lasted}", "\n".join(lines) + "\n")
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

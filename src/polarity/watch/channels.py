@@ -1,8 +1,8 @@
 """Send notices through Apprise: mail, Slack, Teams, ntfy, webhooks and others, by URL.
 
-The one place that knows Apprise's inside: it gives every mail a Message-ID of its own, and adds a second one if it is
-told another; here a notice that is sent again has the same one. tests/unit/test_adapters.py fails when the pinned
-version changes.
+The one place that knows Apprise's inside: it gives every mail a Message-ID of its own, and adds a second one if another
+is given; here a notice that is sent again has the same one. tests/unit/test_adapters.py fails when the pinned version
+changes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the confidence of a served version is worth: measured on its validation tweets, kept in its model's card."""
+"""Calibration of a version's confidence: fitted on its validation tweets, and kept in its model's card."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,23 +35,15 @@ def card_entry(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str,
     }
 
 
-class Calibrations(Mapping[str, ConfidenceCalibration]):
-    """By version, read from the Bentos in the store when they are asked for."""
-
-    def __getitem__(self, version: str) -> ConfidenceCalibration:
-        try:
-            card = ModelManifest.read(bento_store.model_folder(f"{bento_store.CHAMPION}:{version}"), check=False).card
-        except PolarityError as error:
-            raise KeyError(version) from error
-        found = card.get(CARD_ENTRY)
-        if found is None:
-            raise KeyError(version)
-        return ConfidenceCalibration(
-            np.array(found["coefficients"]), np.array(found["covariance"]), found["rows"], found["rows"]
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return (tag.partition(":")[2] for tag in bento_store.tags())
-
-    def __len__(self) -> int:
-        return len(bento_store.tags())
+@cache
+def calibration_of(version: str) -> ConfidenceCalibration | None:
+    """What the card of a promoted version says about its confidence; None if it says nothing, or the Bento is gone."""
+    try:
+        card = ModelManifest.read(bento_store.model_folder(f"{bento_store.CHAMPION}:{version}"), check=False).card
+    except PolarityError:
+        return None
+    if (found := card.get(CARD_ENTRY)) is None:
+        return None
+    return ConfidenceCalibration(
+        np.array(found["coefficients"]), np.array(found["covariance"]), found["rows"], found["rows"]
+    )

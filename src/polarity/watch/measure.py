@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from polarity.record.history import Span
@@ -21,7 +22,7 @@ class Measure:
     span : Span
         What it is of.
     value : float or None
-        None if it cannot be told, for example a share of nothing.
+        None if it is not defined, for example a share of nothing.
     unit : str
     of : int
         Number of answers, requests or labels that it is from.
@@ -68,6 +69,11 @@ class Measure:
                 return f"{'yes' if self.value else 'no'} ({self.method})"
             case _:
                 return f"{self.value:,.0f} {self.method}{within}"
+
+
+def moment(at: float) -> str:
+    """Write a time, given in seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def in_time(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
 from polarity.bento import store as bento_store
 from polarity.inference.package import ModelManifest
@@ -13,14 +13,15 @@ from polarity.record import durations
 from polarity.record.history import (
     SECONDS_PER_HOUR,
     Span,
+    TrafficTotal,
     answer_counts,
     answer_numbers,
     hourly_counts,
     last_minute,
     reviewed_answers,
     traffic_total,
+    waiting_rows,
 )
-from polarity.record.spool import connect
 from polarity.record.store import RecordStore
 from polarity.watch.accuracy_drop import evidence_of_a_drop
 from polarity.watch.labelled_sample import LabelledSample, labels_only
@@ -28,7 +29,6 @@ from polarity.watch.measure import Measure, Unit
 from polarity.watch.rules import BelowReference, Rule, Unusual
 from polarity.watch.unusual import compare_hour
 
-_ALIVE_WITHIN_S = 86_400.0
 _MINUTE_S = 60.0
 
 
@@ -81,8 +81,8 @@ class Production:
     ----------
     store : RecordStore or None
         None if the database does not answer; then only local measures can be read.
-    local_file : Path
-        The spool, or the record itself.
+    local : RecordStore
+        The local file alone: the spool, or the record itself.
     shipped : bool
         Whether the record is moved on to a database.
     champion : callable
@@ -95,16 +95,18 @@ class Production:
         self,
         store: RecordStore | None,
         *,
-        local_file: Path,
+        local: RecordStore,
         shipped: bool,
         champion: Callable[[], Champion | None],
         now: float | None = None,
     ) -> None:
         self._given = store
-        self._local_file = local_file
+        self._local = local
         self._shipped = shipped
         self._champion = champion
         self.now = time.time() if now is None else now
+        # Several rules have the same window.
+        self._traffic: Callable[[Span], TrafficTotal] = cache(lambda span: traffic_total(self._store, span))
 
     def findings(self, rule: Rule, sources: Collection[str] = ()) -> list[Finding]:
         """Evaluate a rule.
@@ -161,7 +163,7 @@ class Production:
 
     def _of_traffic(self, rule: Rule, span: Span) -> Measure:
         # The minute that is not over yet is not recorded.
-        total = traffic_total(self._store, Span(span.since - _MINUTE_S, span.until))
+        total = self._traffic(Span(span.since - _MINUTE_S, span.until))
         value: float | None
         unit: Unit
         match rule.measure:
@@ -186,7 +188,7 @@ class Production:
 
     def _other_model_served(self, span: Span) -> Measure:
         champion = self._champion()
-        served = traffic_total(self._store, span).bentos
+        served = self._traffic(span).bentos
         value = None if champion is None or not served else float(champion.bento not in served)
         method = f"{', '.join(sorted(served)) or 'nothing'} is served, {champion.bento if champion else 'none'} is due"
         return Measure("other_model_served", span, value, "yes or no", max(1, len(served)), method)
@@ -194,14 +196,12 @@ class Production:
     def _spool_age(self) -> Measure:
         age = 0.0
         if self._shipped:
-            local = connect(self._local_file)
-            try:
-                (oldest,) = local.execute("SELECT min(at) FROM predictions").fetchone()
-            finally:
-                local.close()
+            _, oldest = waiting_rows(self._local)
             age = 0.0 if oldest is None else max(0.0, self.now - oldest)
         span = Span(self.now - age, self.now)
-        return Measure("spool_age", span, age, "seconds", 1, f"age of the oldest row in '{self._local_file}'")
+        return Measure(
+            "spool_age", span, age, "seconds", 1, f"age of the oldest row in '{self._local.engines[0].url.database}'"
+        )
 
     def _unusual(self, rule: Rule, condition: Unusual) -> Finding:
         over = int(self.now // SECONDS_PER_HOUR)

@@ -1,4 +1,4 @@
-"""The reviewed file of alert rules: what is measured, from which value it alarms, and whom to tell."""
+"""The reviewed file of alert rules: what is measured, from which value it alarms, and whom to notify."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MeasureName = Literal[
     "other_model_served",
 ]
 OF_ANSWERS: tuple[MeasureName, ...] = ("answers", "answer_share")
-"""Measures of the answers with a label, which can be told by source."""
+"""Measures of the answers with a label, which can be split by source."""
 LOCAL: tuple[MeasureName, ...] = ("spool_age", "record_away")
 """Measures that are read without the database, and whose alerts are kept in the local file."""
 

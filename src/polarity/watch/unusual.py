@@ -57,8 +57,8 @@ def compare_hour(
     compared with the same hour of the others (by moments, as in DerSimonian and Laird 1986, Controlled Clinical Trials
     7, 177-188): days differ by more than chance, and a limit that does not know by how much alarms every day.
 
-    Every hour is looked at once, when it is over. The level of each look is the wanted number of false alarms, divided
-    by the number of hours in a year.
+    To be called for every hour when it is over. The level of each comparison is the wanted number of false alarms,
+    divided by the number of hours in a year.
 
     Parameters
     ----------

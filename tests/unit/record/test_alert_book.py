@@ -1,4 +1,4 @@
-"""Alerts and notices are noted once, whoever notes them, and sent until somebody has accepted them."""
+"""Alerts and notices are noted once, also by concurrent processes, and sent until they have been accepted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def send_all(book: AlertBook, now: float) -> list[tuple[str, str]]:
     return sent
 
 
-def test_start_and_end_are_told_once(book: AlertBook) -> None:
+def test_start_and_end_are_sent_once(book: AlertBook) -> None:
     assert start(book, 100, TEAM)
     assert not start(book, 160, TEAM)
     assert [(alert.rule, alert.started_at) for alert in book.firing()] == [("negatives", 100.0)]
@@ -58,7 +58,7 @@ def test_start_and_end_are_told_once(book: AlertBook) -> None:
     assert send_all(book, 500) == [("firing", "team")]
 
 
-def test_an_address_that_is_added_later_is_told_too(book: AlertBook) -> None:
+def test_an_address_that_is_added_later_is_notified_too(book: AlertBook) -> None:
     start(book, 100)
     assert send_all(book, 100) == []
     start(book, 160, TEAM)

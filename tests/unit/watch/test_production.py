@@ -49,7 +49,7 @@ def minute(
 
 def findings(path: Path, *sources: str, champion: Champion | None = CHAMPION, **rule: Any) -> list[Finding]:
     store = RecordStore(RecordOptions.read({"POLARITY_PREDICTION_LOG": str(path)}))
-    production = Production(store, local_file=path, shipped=False, champion=lambda: champion, now=NOW)
+    production = Production(store, local=store, shipped=False, champion=lambda: champion, now=NOW)
     return production.findings(Rule(name="rule", **rule), sources)
 
 
@@ -119,7 +119,8 @@ def test_another_model_than_the_champion_is_noticed(path: Path) -> None:
 
 def test_rows_that_wait_for_the_database_have_an_age(path: Path) -> None:
     record(path, [answer("a", NOW - 400)])
-    waiting = Production(None, local_file=path, shipped=True, champion=lambda: None, now=NOW)
+    local = RecordStore(RecordOptions.read({"POLARITY_PREDICTION_LOG": str(path)}))
+    waiting = Production(None, local=local, shipped=True, champion=lambda: None, now=NOW)
     rule = Rule(name="r", measure="spool_age", at_least=300)
     (found,) = waiting.findings(rule)
     assert (found.measure.value, found.alarming) == (400, True)
@@ -189,7 +190,7 @@ def test_accuracy_rows_say_how_each_figure_was_got(path: Path) -> None:
     assert [estimate.labels for estimate in whole.estimates] == [50, 50]
     assert whole.estimates[0].value == 0.8
     sure = ConfidenceCalibration.fit([0.9] * 100, [True] * 85 + [False] * 15)
-    by_source = accuracy_rows(answers(store, span), by="source", calibrations={"1": sure})
+    by_source = accuracy_rows(answers(store, span), by="source", calibration={"1": sure}.get)
     assert [(row.slice, row.answers, len(row.estimates)) for row in by_source] == [
         ("(none named)", 100, 1),
         ("app", 100, 3),
