@@ -49,5 +49,6 @@ def test_only_folders_that_mlflow_writes_to_need_a_url_safe_name() -> None:
 def test_a_database_url_is_read_as_sqlalchemy_reads_it(tmp_path: Path) -> None:
     connect(f"sqlite:///{tmp_path}/a%20b/mlflow.db?timeout=5")
     assert (tmp_path / "a%20b" / "mlflow.db").is_file()
+    assert not (tmp_path / "a b").exists()
     with pytest.raises(ConfigurationError, match=r"the path ends at the '\?'"):
         connect(f"sqlite:///{tmp_path}/a?b/mlflow.db")
