@@ -10,12 +10,15 @@ from urllib.parse import quote, urlsplit
 import uvicorn
 from jinja2 import Environment
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from polarity.config.page_policy import CONTENT_SECURITY_POLICY
 from polarity.config.settings import settings
 
 LISTING = Environment(autoescape=True).from_string("""<!doctype html><html lang="en"><meta charset="utf-8">
@@ -30,6 +33,11 @@ a:hover { text-decoration: underline } h1 { font-size: 1.3rem; overflow-wrap: an
 <td>{{ entry.changed }}</td></tr>
 {% endfor %}</table></html>
 """)
+HEADERS = {
+    "Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 SHOWN_AS_TEXT = {".md", ".log", ".json", ".txt", ".toml"}
 
 
@@ -75,6 +83,21 @@ class RunFiles(StaticFiles):
         )
 
 
+class SafetyHeaders:
+    """Adds HEADERS to every answer, files, listings and errors alike."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
 def _described(name: str, status: stat_result) -> dict[str, str]:
     is_folder = S_ISDIR(status.st_mode)
     # The file system's names are bytes, not all of them text.
@@ -106,6 +129,7 @@ def application(runs: Path) -> Starlette:
             Route("/", lambda _: RedirectResponse("/runs/")),
             Mount("/runs", RunFiles(directory=runs)),
         ],
+        middleware=[Middleware(SafetyHeaders)],
         exception_handlers={404: not_found},
     )
 

@@ -13,6 +13,7 @@ from bentos.connection import UVICORN
 from flows.adapter import PREFECT
 from polarity.bento.bentoml_store import BENTOML
 from polarity.config.settings import PROJECT
+from polarity.data.data_docs import GREAT_EXPECTATIONS
 from polarity.registry.mlflow_client import MLFLOW
 from polarity.selection.optuna_trials import OPTUNA
 from polarity.watch.channels import APPRISE
@@ -37,6 +38,12 @@ ADAPTERS = {
         "HttpToolsProtocol in uvicorn/protocols/http/httptools_impl.py: how __init__ makes `parser`, data_received, "
         "on_message_begin and _complete, on_headers_complete, _should_upgrade, on_response_complete, "
         "timeout_keep_alive_handler, STATUS_LINE, and HTTP_PROTOCOLS in uvicorn/config.py",
+    ),
+    "src/polarity/data/data_docs.py": (
+        "great-expectations",
+        GREAT_EXPECTATIONS,
+        "DefaultJinjaView in great_expectations/render/view/view.py: `env`, `render_content_block`, how plain strings "
+        "reach a page; the templates page, section, bootstrap_table, collapse and graph, and what they are given",
     ),
     "src/polarity/registry/mlflow_client.py": (
         "mlflow",
@@ -74,7 +81,8 @@ def test_an_adapter_was_checked_against_the_installed_version(file: str) -> None
 
 
 INTERNALS = ("bentoml._internal", "bentoml.bentos", "uvicorn.protocols", "uvicorn.config", "mlflow.system_metrics",
-             "mlflow.store", "prefect.utilities", "prefect._internal", "optuna.storages._", "optuna._")  # fmt: skip
+             "mlflow.store", "great_expectations.render", "prefect.utilities", "prefect._internal",
+             "optuna.storages._", "optuna._")  # fmt: skip
 
 
 def test_only_adapters_reach_into_libraries() -> None:

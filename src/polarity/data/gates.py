@@ -168,11 +168,15 @@ def _context() -> tuple[Any, Any]:
 
 
 def _site(docs: Path) -> dict[str, Any]:
+    from polarity.data.data_docs import EscapedPageView
+
+    view = {"module_name": EscapedPageView.__module__, "class_name": EscapedPageView.__name__}
     return {
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "view": view},
+        "site_section_builders": {section: {"view": view} for section in ("expectations", "validations")},
     }
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from polarity.config.page_policy import META_TAG
 from polarity.evaluation import plots
 from polarity.evaluation.comparison import PairedComparison, compare_all
 from polarity.evaluation.evidence import ReportData
@@ -72,6 +73,7 @@ def render_report(data: ReportData) -> str:
         _environment()
         .get_template(TEMPLATE)
         .render(
+            policy=Markup(META_TAG),
             summary=data.summary,
             selected=data.selected,
             verdict=data.verdict,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,6 +150,12 @@ def _stacked(panel: Axes, counts: Mapping[str, Counts], labels: tuple[str, ...],
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
     def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
-    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, rows)])
+    ruler = line(["---", *["---:"] * (len(header) - 1)])
+    return "\n".join([line(_literal(header)), ruler, *(line(_literal(row)) for row in rows)])
+
+
+def _literal(cells: list[str]) -> list[str]:
+    """Escape what Markdown would read as markup: labels, dates and hashtags come from strangers' files."""
+    return [html.escape(re.sub(r"([\\`*_\[\]|!])", r"\\\1", cell), quote=False) for cell in cells]

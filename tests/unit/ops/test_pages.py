@@ -66,3 +66,11 @@ def test_what_is_not_a_file_of_a_run_is_404(client: TestClient, path: str) -> No
     answer = client.get(path)
     assert answer.status_code == 404
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/runs/", RUN, f"{RUN}/report.html", f"{RUN}/summary.json", "/runs/none"])
+def test_nothing_that_is_served_may_run_a_script(client: TestClient, path: str) -> None:
+    headers = client.get(path, follow_redirects=False).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "script" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
