@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
@@ -120,6 +123,70 @@ def test_removed_result_is_gone_everywhere(url: str, tmp_path: Path) -> None:
     assert store._files.find(store._root) == []
     assert store.recall(RESULT) is None
     assert not store.run(RESULT, write).cached
+
+
+DIGEST = hashlib.sha256(b"planted").hexdigest()
+
+
+def plant(store: RemoteStore, names: list[str], **changes: object) -> None:
+    """Put a record and its files into the remote store as somebody who can write there would."""
+    record = {"step": "probe", "parts": dict(RESULT.parts), "files": dict.fromkeys(names, DIGEST),
+              "bytes": 7 * len(names), "data": []}  # fmt: skip
+    content = store._content_path(RESULT, record["files"])
+    for name in names:
+        with suppress(OSError, ClientError, ValueError):  # a bucket takes names that a folder does not
+            store._files.pipe_file(f"{content}/{name}", b"planted")
+    store._files.pipe_file(store._path(RESULT, ".json"), json.dumps(record | changes).encode())
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "{home}/escaped", "sub/../../escaped"])
+def test_a_record_cannot_name_a_file_outside_its_folder(url: str, tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    store = RemoteStore(url, home / "cache")
+    plant(store, [name.format(home=home)])
+    assert store.results() == []
+    assert store.recall(RESULT) is None
+    assert [path for path in home.rglob("*") if "escaped" in path.name] == []
+    assert not store.run(RESULT, write).cached, "the result is made again"
+    assert RemoteStore(url, tmp_path / "other").run(RESULT, never).cached
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"step": "../../x"}, {"step": "other"}, {"parts": None}, {"bytes": "7"}, {"bytes": 6}, {"data": "x"},
+     {"files": ["a"]}, {"files": {"a": "d1"}}, {"files": {"a": 1}}, {"files": {"a": DIGEST, "a/b": DIGEST}},
+     *({"files": {name: DIGEST}} for name in ("", "./a", "a/", "a//b", "a/../b", "/a", "..\\a", "a\0", "a" * 300))],
+)  # fmt: skip
+def test_a_record_that_is_wrong_is_ignored(tmp_path: Path, changes: dict[str, object]) -> None:
+    store = RemoteStore(f"file://{tmp_path}/shared", tmp_path / "cache")
+    plant(store, ["a"])
+    assert store.recall(RESULT) is not None, "planted as it should be"
+    store.forget(RESULT)
+    plant(store, ["a"], **changes)
+    assert store.recall(RESULT) is None
+    assert all(result.step == "probe" for result in store.results())
+    assert not store.run(RESULT, write).cached
+    assert RemoteStore(store.url, tmp_path / "other").run(RESULT, never).cached, "the wrong record was replaced"
+
+
+def test_more_than_was_recorded_is_not_downloaded(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RemoteStore(url, tmp_path / "one")
+    store.run(RESULT, write)
+    (there,) = [name for name in store._files.find(store._root) if name.endswith("result.txt")]
+    store._files.pipe_file(there, b"x" * 1_000_000)
+    other = RemoteStore(url, tmp_path / "other")
+    monkeypatch.setattr(other._files, "get", lambda *_, **__: pytest.fail("downloaded"))
+    assert other.recall(RESULT) is None
+
+
+def test_a_link_in_a_shared_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("planted")
+    store = RemoteStore(f"file://{tmp_path}/shared", tmp_path / "cache")
+    plant(store, ["a"])
+    (there,) = (tmp_path / "shared").rglob("a")
+    there.unlink()
+    there.symlink_to(tmp_path / "secret")
+    assert store.recall(RESULT) is None
 
 
 AT_ONCE = """

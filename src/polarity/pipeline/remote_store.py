@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.inference.package import file_digest
 from polarity.pipeline.fingerprint import Fingerprint
 from polarity.pipeline.store import DRAFT_PREFIX, Store
-from polarity.pipeline.stored import Stored, StoreRecord, write_atomically
+from polarity.pipeline.stored import Stored, StoreRecord, check_record, write_atomically
 
 UPLOADED = ".uploaded"
 USED = ".used"
+KEY = re.compile("[0-9a-f]{32}")
 RECORD_USE_EVERY = timedelta(days=1)
 _OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}, "local": {"auto_mkdir": True}}
 
@@ -82,7 +84,9 @@ class RemoteStore(Store):
             local = found.get((step, key))
             uses = [changed[name], changed.get(name.removesuffix(".json") + USED), local.last_used if local else None]
             last_used = max(use for use in uses if use is not None)
-            found[step, key] = StoreRecord.read(json.loads(text), self.folder / step / key, last_used)
+            with suppress(ValueError, RecursionError):  # damaged
+                if KEY.fullmatch(key):
+                    found[step, key] = StoreRecord.read(json.loads(text), self.folder / step / key, last_used)
         return [found[step_and_key] for step_and_key in sorted(found)]
 
     def remove(self, result: StoreRecord) -> bool:
@@ -105,9 +109,17 @@ class RemoteStore(Store):
         final = self._folder(fingerprint)
         with self._translated_errors():
             try:
-                record = json.loads(self._files.cat_file(self._path(fingerprint, ".json")))
+                text = self._files.cat_file(self._path(fingerprint, ".json"))
             except FileNotFoundError:
                 return None
+        try:
+            record = json.loads(text)
+            check_record(record, step=fingerprint.step)
+        except (ValueError, RecursionError):
+            record = None
+        if record is None or not self._is_complete(fingerprint, record):
+            self._forget_remote(fingerprint.step, fingerprint.key)
+            return None
         draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{fingerprint.key}.", dir=final.parent))
         try:
             names = sorted(record["files"])
@@ -119,7 +131,7 @@ class RemoteStore(Store):
                     self._files.get(remote, [str(draft / name) for name in names])
                 except FileNotFoundError:
                     return None  # pruned, or damaged
-            if any(file_digest(draft / name) != digest for name, digest in record["files"].items()):
+            if any(not _is_file_with(draft / name, digest) for name, digest in record["files"].items()):
                 self._forget_remote(fingerprint.step, fingerprint.key)
                 return None
             shutil.rmtree(final, ignore_errors=True)
@@ -130,6 +142,16 @@ class RemoteStore(Store):
         final.with_suffix(UPLOADED).touch()
         self._record_use(fingerprint)
         return Stored(final, fingerprint.key, cached=True)
+
+    def _is_complete(self, fingerprint: Fingerprint, record: Mapping[str, Any]) -> bool:
+        """Whether the files are there, are no links, and are as long as recorded: nothing longer is downloaded."""
+        content = self._content_path(fingerprint, record["files"])
+        with self._translated_errors():
+            entries = self._files.find(content, detail=True)
+        found = [entries.get(f"{content}/{name}") for name in record["files"]]
+        if any(entry is None or entry.get("islink") for entry in found):
+            return False
+        return "bytes" not in record or sum(entry["size"] for entry in found) == record["bytes"]
 
     def _publish(self, fingerprint: Fingerprint) -> None:
         """Upload a local result."""
@@ -218,6 +240,10 @@ def _open_file_system(url: str) -> tuple[Any, str]:
             "folder or a URL such as s3://bucket/folder."
         ) from error
     return files, str(root).rstrip("/")
+
+
+def _is_file_with(path: Path, digest: str) -> bool:
+    return path.is_file() and not path.is_symlink() and file_digest(path) == digest
 
 
 def _modified(entry: Mapping[str, Any]) -> datetime:
