@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -36,6 +36,8 @@ class Service:
     name: str
     command: tuple[str, ...]
     ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables for this process alone. Addresses with passwords go here: anybody can read a command line."""
 
     @property
     def pid_file(self) -> Path:
@@ -69,7 +71,7 @@ class Service:
                 child = subprocess.Popen(
                     self.command,
                     cwd=PROJECT,
-                    env={**os.environ, **(environment or {})},
+                    env={**os.environ, **(environment or {}), **self.environment},
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,

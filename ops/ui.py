@@ -35,10 +35,6 @@ def services() -> list[Service]:
                 *python,
                 "mlflow",
                 "server",
-                "--backend-store-uri",
-                here.tracking_uri,
-                "--default-artifact-root",
-                here.artifact_root,
                 "--workers",
                 "1",
                 "--host",
@@ -47,6 +43,7 @@ def services() -> list[Service]:
                 str(mlflow.port or 80),
             ),
             lambda: _is_responding(f"{here.mlflow_ui_url}/health"),
+            {"MLFLOW_BACKEND_STORE_URI": here.tracking_uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": here.artifact_root},
         ),
         Service("pages", (*python, "ops.pages"), lambda: _is_responding(f"{here.ui_url}/runs/")),
     ]

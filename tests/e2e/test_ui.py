@@ -32,6 +32,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 PATIENCE_MS = 60_000
+PASSWORD = "s3cret-of-the-store"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "POLARITY_MLFLOW_UI_URL": mlflow,
         "POLARITY_PREDICTION_LOG": str(home / "predictions.db"),
         "POLARITY_ALERTS_TEAM": mail_url(mail_port),
+        "POLARITY_MLFLOW_URI": f"sqlite:///{home}/mlflow.db?timeout=20&cache={PASSWORD}",
     }
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -161,6 +163,13 @@ def test_mlflow_and_run_pages_open(ui: Ui, page: sync_api.Page) -> None:
     assert page.url.endswith("/sentiment.png")
     for outside in ("..%2f..%2fserver.log", "%2e%2e/server.log", "none"):
         assert httpx.get(f"{ui.pages}/runs/{outside}").status_code == 404
+
+
+def test_no_address_of_a_store_is_in_the_process_list(ui: Ui) -> None:
+    ours = [process for process in psutil.process_iter() if str(ui.home) in _home_of(process)]
+    commands = [process.cmdline() for process in ours]
+    assert any("mlflow" in command and "server" in command for command in commands)
+    assert [command for command in commands if PASSWORD in " ".join(command)] == []
 
 
 def test_second_start_leaves_running_services_alone(ui: Ui) -> None:

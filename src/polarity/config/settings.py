@@ -24,13 +24,14 @@ class Settings(BaseSettings):
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
     store: str | None = Field(
         None,
+        repr=False,
         description="Store of step results: a folder or an fsspec URL (s3://bucket/folder). Default: <home>/store.",
     )
     store_cache: Path | None = Field(
         None, description="Local cache of a store with a URL. Default: <home>/store-cache."
     )
     mlflow_uri: str | None = Field(
-        None, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
+        None, repr=False, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
     )
     mlflow_artifacts: str | None = Field(
         None, description="Where MLflow stores artifacts. Default: <home>/mlruns/artifacts."

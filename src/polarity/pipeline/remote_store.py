@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from polarity.config.credentials import redacted, without_credentials
 from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.inference.package import file_digest
@@ -55,7 +56,7 @@ class RemoteStore(Store):
         self._files, self._root = _open_file_system(url)
 
     def __str__(self) -> str:
-        return _without_credentials(self.url)
+        return without_credentials(self.url)
 
     def recall(self, fingerprint: Fingerprint) -> Stored | None:
         """The result with this fingerprint, downloaded if necessary."""
@@ -165,7 +166,8 @@ class RemoteStore(Store):
                     self._files.pipe_file(self._path(fingerprint, ".json"), json.dumps(record, indent=1).encode())
             except FileNotFoundError as error:
                 raise ConfigurationError(
-                    f"The store {self} does not exist ({error}); create its bucket, or correct POLARITY_STORE."
+                    f"The store {self} does not exist ({redacted(str(error), self.url)}); create its bucket, or "
+                    "correct POLARITY_STORE."
                 ) from error
         folder.with_suffix(UPLOADED).touch()
 
@@ -209,9 +211,11 @@ class RemoteStore(Store):
         except (ConfigurationError, ServiceUnavailable):
             raise
         except PermissionError as error:
-            raise ConfigurationError(f"The store {self} refused access: {error}. Check the credentials.") from error
+            raise ConfigurationError(
+                f"The store {self} refused access: {redacted(str(error), self.url)}. Check the credentials."
+            ) from error
         except Exception as error:  # every library behind fsspec has its own errors
-            reason = f"{type(error).__name__}: {error}"
+            reason = redacted(f"{type(error).__name__}: {error}", self.url)
             raise ServiceUnavailable(
                 f"The store {self} cannot be reached ({reason}). Check POLARITY_STORE and the network, and try again."
             ) from error
@@ -232,12 +236,13 @@ def _open_file_system(url: str) -> tuple[Any, str]:
         files, root = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(kind, {}))
     except ImportError as error:
         raise ConfigurationError(
-            f"The store {_without_credentials(url)} needs a library that is not installed ({error}); s3:// needs s3fs."
+            f"The store {without_credentials(url)} needs a library that is not installed "
+            f"({redacted(str(error), url)}); s3:// needs s3fs."
         ) from error
     except ValueError as error:
         raise ConfigurationError(
-            f"Got the store {_without_credentials(url)!r}, which fsspec cannot open ({error}); set POLARITY_STORE to a "
-            "folder or a URL such as s3://bucket/folder."
+            f"Got the store {without_credentials(url)!r}, which fsspec cannot open ({redacted(str(error), url)}); set "
+            "POLARITY_STORE to a folder or a URL such as s3://bucket/folder."
         ) from error
     return files, str(root).rstrip("/")
 
@@ -252,9 +257,3 @@ def _modified(entry: Mapping[str, Any]) -> datetime:
         if (found := entry.get(name)) is not None:
             return found if isinstance(found, datetime) else datetime.fromtimestamp(found, UTC)
     return datetime.now(UTC)
-
-
-def _without_credentials(url: str) -> str:
-    """The URL without a user name or password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from polarity.config.credentials import without_credentials
 from polarity.errors import ConfigurationError
 from polarity.record.schema import HEAD
 
@@ -40,8 +41,8 @@ def migrate(engine: sa.Engine) -> None:
             return
         if found is not None and found > HEAD:
             raise ConfigurationError(
-                f"The record at {engine.url.render_as_string()} has revision {found}, newer than this version's "
-                f"{HEAD}; use the version of Polarity that wrote it, or a later one."
+                f"The record at {without_credentials(engine.url.render_as_string())} has revision {found}, newer "
+                f"than this version's {HEAD}; use the version of Polarity that wrote it, or a later one."
             )
         # Alembic is slow to import, and needed once in the life of a store.
         from alembic import command

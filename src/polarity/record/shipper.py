@@ -17,6 +17,7 @@ from typing import IO
 
 import sqlalchemy as sa
 
+from polarity.config.credentials import redacted
 from polarity.record.migration import migrate
 from polarity.record.schema import feedback, predictions, traffic
 from polarity.record.spool import connect
@@ -69,6 +70,7 @@ class Shipper:
 
     def __init__(self, path: Path, url: str) -> None:
         self._path = path
+        self._url = url
         self._engine = database_engine(url)
         self._stopping = threading.Event()
         self.problem: str | None = None
@@ -110,10 +112,10 @@ class Shipper:
                 if self.problem is None:
                     _logger.warning(
                         "The database does not take the record's rows (%s); they wait in '%s'.",
-                        driver_message(error),
+                        driver_message(error, self._url),
                         self._path,
                     )
-                self.problem = driver_message(error)
+                self.problem = driver_message(error, self._url)
                 self._engine.dispose()
                 if local is not None and isinstance(error, sqlite3.Error):
                     with suppress(sqlite3.Error):
@@ -195,7 +197,7 @@ def _acquired(lease: IO[str]) -> bool:
     return True
 
 
-def driver_message(error: Exception) -> str:
-    """The driver's message on one line; it names the host, never the password."""
+def driver_message(error: Exception, url: str | None) -> str:
+    """The driver's message on one line; it names the host of the database at `url`, never the password."""
     original = getattr(error, "orig", None) or error
-    return " ".join(str(original).split())
+    return redacted(" ".join(str(original).split()), *([url] if url else []))

@@ -183,7 +183,7 @@ def opened_record(options: RecordOptions) -> Iterator[RecordStore]:
         finally:
             store.close()
     except (OSError, sa.exc.SQLAlchemyError) as error:
-        raise ServiceUnavailable(f"The record cannot be used: {driver_message(error)}.") from error
+        raise ServiceUnavailable(f"The record cannot be used: {driver_message(error, options.database)}.") from error
 
 
 def _add(connection: sa.Connection, labels: Mapping[str, str], at: float, origin: Origin) -> Any:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from polarity.config.credentials import redacted, without_credentials
 from polarity.errors import ConfigurationError, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def translate_mlflow_errors(function: Callable[P, R]) -> Callable[P, R]:
             if _is_unavailable(error):
                 import mlflow
 
+                uri = mlflow.get_tracking_uri()
                 raise ServiceUnavailable(
-                    f"MLflow at {_without_credentials(mlflow.get_tracking_uri())} did not respond "
-                    f"({_first_line(error)}). Check that it is running and not locked, then run the same command again."
+                    f"MLflow at {without_credentials(uri)} did not respond "
+                    f"({redacted(_first_line(error), uri)}). Check that it is running and not locked, then run "
+                    "the same command again."
                 ) from error
             raise
 
@@ -166,9 +169,14 @@ def _probe(uri: str) -> None:
 
         try:
             httpx.get(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S)
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(
+                f"Got the MLflow URI {without_credentials(uri)!r}, which is not a URL ({redacted(str(error), uri)}); "
+                "reserved characters in a user name or password are percent-encoded (/ as %2F)."
+            ) from None  # the error quotes a part of the password
         except httpx.HTTPError as error:
             raise ServiceUnavailable(
-                f"The MLflow server {_without_credentials(uri)} does not respond: {error}. Start it, or set a "
+                f"The MLflow server {without_credentials(uri)} does not respond: {error}. Start it, or set a "
                 "different one with POLARITY_MLFLOW_URI."
             ) from error
     elif kind == "postgresql":
@@ -177,14 +185,15 @@ def _probe(uri: str) -> None:
         try:
             address = uri.replace("postgresql+psycopg2", "postgresql")
             psycopg2.connect(address, connect_timeout=round(PROBE_TIMEOUT_S)).close()
-        except psycopg2.OperationalError as error:
+        except psycopg2.Error as error:
             raise ServiceUnavailable(
-                f"MLflow's database {_without_credentials(uri)} does not respond: {_first_line(error)}. Start it, or "
-                "set a different one with POLARITY_MLFLOW_URI."
-            ) from error
+                f"MLflow's database {without_credentials(uri)} does not respond: {redacted(_first_line(error), uri)}. "
+                "Start it, or set a different one with POLARITY_MLFLOW_URI; reserved characters in a password are "
+                "percent-encoded (/ as %2F)."
+            ) from None  # the error may quote a part of the password
     else:
         raise ConfigurationError(
-            f"Got the MLflow URI {_without_credentials(uri)!r}; it must start with sqlite:///, postgresql:// or "
+            f"Got the MLflow URI {without_credentials(uri)!r}; it must start with sqlite:///, postgresql:// or "
             "http(s)://."
         )
 
@@ -222,9 +231,3 @@ def _is_unavailable(error: Exception) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _without_credentials(uri: str) -> str:
-    """The URI without a user name or password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -59,7 +59,7 @@ class Tracker:
         tasks run.
     """
 
-    uri: str
+    uri: str = field(repr=False)  # may hold a password
     experiment_id: str
     run_id: str
     process: str

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from threading import Lock
 from unittest.mock import patch
 
+from polarity.config.credentials import redacted
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.record.alert_book import Address, Notice
 
@@ -64,7 +65,7 @@ def send(notice: Notice, url: str) -> None:
             body_format=apprise.NotifyFormat.TEXT,
         )
     if not accepted:
-        raise ServiceUnavailable("; ".join(reasons) or "the address was refused")
+        raise ServiceUnavailable(redacted("; ".join(reasons), url) or "the address was refused")
 
 
 @contextmanager
