@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def module_tree(module: str) -> ast.Module:
     ValueError
         If the module has no source file.
     """
-    spec = importlib.util.find_spec(module)
+    spec = _spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"The module {module} has no source file.")
     source = Path(spec.origin).read_text(encoding="utf-8")
@@ -257,7 +258,15 @@ def _can_change_a_result(name: str) -> bool:
 
 @cache
 def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return _spec(name) is not None
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """The specification of a module; unlike `importlib.util.find_spec`, it does not import what the module is in."""
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return importlib.util.find_spec(name)
+    above = _spec(parent)
+    if above is None or above.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, above.submodule_search_locations)

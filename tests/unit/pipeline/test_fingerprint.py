@@ -191,3 +191,16 @@ def test_files_of_the_same_name_count_separately() -> None:
         "file:bentos/topology.py",
         "file:src/polarity/serving/topology.py",
     ]
+
+
+def test_digesting_code_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "probe_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "slow.py").write_text("raise AssertionError('imported')\n")
+    (package / "step.py").write_text(
+        "from probe_package.slow import THING\nfrom probe_package import slow\nimport probe_package.slow\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert closure(["probe_package.step"]) == {"probe_package", "probe_package.step", "probe_package.slow"}
+    assert not [name for name in sys.modules if name.startswith("probe_package")]
