@@ -186,7 +186,7 @@ def test_a_row_that_is_being_shipped_is_counted_once(postgres: Postgres, databas
     store = RecordStore(options)
     span = Span(900, 1_100)
     assert answer_counts(store, span) == {("", "negative"): 3}
-    assert hourly_counts(store, span) == {0: {"negative": 3}}
+    assert hourly_counts(store, 0, 1, 1_100.0) == {0: {"negative": 3}}
     assert sorted(answer.id for answer in answers(store, span)) == ["a", "b", "c"]
     assert traffic_total(store, span).requests == 3
     assert record_status(store, 1_100).waiting == 2

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from polarity.record import durations
-from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.schema import feedback, hours, predictions, traffic
 from polarity.record.shipper import ROWS_PER_BATCH
 from polarity.record.store import RecordStore
 
@@ -93,13 +94,61 @@ def answer_counts(store: RecordStore, span: Span) -> Counter[tuple[str, str]]:
     return counts
 
 
-def hourly_counts(store: RecordStore, span: Span) -> dict[int, Counter[str]]:
-    """How often each sentiment was answered in each hour, by hours since 1970."""
+def hourly_counts(store: RecordStore, first: int, end: int, now: float) -> dict[int, Counter[str]]:
+    """How often each sentiment was answered in each hour.
+
+    Hours that have been over for an hour are counted once, and their counts are kept with the record: counting weeks of
+    answers every minute would cost more than serving them.
+
+    Parameters
+    ----------
+    first, end : int
+        Hours since 1970: from one up to, but without, another.
+    now : float
+        Seconds since 1970.
+
+    Returns
+    -------
+    dict
+        By hour; those without answers are absent.
+    """
+    keeper = store.engines[-1]
+    counts: dict[int, Counter[str]] = {}
+    kept: set[int] = set()
+    query = sa.select(hours).where(hours.c.hour >= first, hours.c.hour < end)
+    with keeper.connect() as connection:
+        for hour, sentiment, number in connection.execute(query):
+            kept.add(hour)
+            if sentiment:
+                counts.setdefault(hour, Counter())[sentiment] = number
+    missing = [hour for hour in range(first, end) if hour not in kept]
+    if not missing:
+        return counts
+    span = Span(missing[0] * SECONDS_PER_HOUR, end * SECONDS_PER_HOUR)
+    counted = {hour: found for hour, found in _count_by_hour(store, span).items() if hour not in kept}
+    settled = [hour for hour in missing if (hour + 2) * SECONDS_PER_HOUR <= now]
+    _keep(keeper, {hour: counted.get(hour, Counter()) for hour in settled})
+    return counts | counted
+
+
+def _keep(keeper: sa.Engine, counts: dict[int, Counter[str]]) -> None:
+    rows = [
+        {"hour": hour, "sentiment": sentiment, "answers": number}
+        for hour, of in counts.items()
+        for sentiment, number in [("", 0), *of.items()]
+    ]
+    if rows:
+        insert: Any = postgresql.insert if keeper.dialect.name == "postgresql" else sqlite.insert
+        with keeper.begin() as connection:
+            connection.execute(insert(hours).on_conflict_do_nothing(), rows)
+
+
+def _count_by_hour(store: RecordStore, span: Span) -> dict[int, Counter[str]]:
     counts: dict[int, Counter[str]] = {}
     for engine, seen_once in _readings(store, predictions):
         at = predictions.c.at
         # PostgreSQL rounds in a cast, and not every SQLite has floor.
-        second = sa.cast(sa.func.floor(at) if engine.dialect.name == "postgresql" else at, sa.Integer)
+        second = sa.cast(sa.func.floor(at) if engine.dialect.name == "postgresql" else at, sa.BigInteger)
         hour = (second // SECONDS_PER_HOUR).label("hour")
         query = sa.select(hour, predictions.c.sentiment, sa.func.count()).where(_within(at, span), seen_once)
         with engine.connect() as connection:

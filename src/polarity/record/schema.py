@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision of these tables: that of the newest migration."""
 
 metadata = MetaData()
@@ -87,6 +87,15 @@ traffic = Table(
     sqlite_with_rowid=False,
 )
 Index("traffic_minute", traffic.c.minute)
+
+hours = Table(
+    "hours",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False, comment="hours since 1970, UTC"),
+    Column("sentiment", Text, primary_key=True, comment="empty: the hour has been counted"),
+    Column("answers", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 alerts = Table(
     "alerts",

@@ -17,12 +17,12 @@ from polarity.errors import ServiceUnavailable
 from polarity.record.answer import Origin, Outcome, Review, ReviewItem
 from polarity.record.migration import migrate
 from polarity.record.options import RecordOptions
-from polarity.record.schema import alerts, feedback, notices, predictions, traffic
+from polarity.record.schema import alerts, feedback, hours, notices, predictions, traffic
 from polarity.record.shipper import database_engine, driver_message
 from polarity.record.spool import local_engine
 
 _IDS_PER_STATEMENT = 500
-_SECONDS_PER_MINUTE = 60
+_SECONDS_PER_MINUTE, _SECONDS_PER_HOUR = 60, 3_600
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class RecordStore:
             with engine.begin() as connection:
                 old = sa.delete(traffic).where(traffic.c.minute < at // _SECONDS_PER_MINUTE)
                 done += Forgotten(minutes=connection.execute(old).rowcount)
+                connection.execute(sa.delete(hours).where(hours.c.hour < at // _SECONDS_PER_HOUR))
                 over = sa.select(alerts.c.id).where(alerts.c.ended_at < at)
                 connection.execute(sa.delete(notices).where(notices.c.alert_id.in_(over)))
                 connection.execute(sa.delete(alerts).where(alerts.c.ended_at < at))

@@ -27,7 +27,7 @@ from polarity.watch.accuracy_drop import evidence_of_a_drop
 from polarity.watch.labelled_sample import LabelledSample, labels_only
 from polarity.watch.measure import Measure, Unit
 from polarity.watch.rules import BelowReference, Rule, Unusual
-from polarity.watch.unusual import compare_hour
+from polarity.watch.unusual import HOURS_PER_WEEK, compare_hour
 
 _MINUTE_S = 60.0
 
@@ -206,11 +206,8 @@ class Production:
     def _unusual(self, rule: Rule, condition: Unusual) -> Finding:
         over = int(self.now // SECONDS_PER_HOUR)
         span = Span((over - 1) * SECONDS_PER_HOUR, over * SECONDS_PER_HOUR)
-        since = span.since - condition.weeks * 168 * SECONDS_PER_HOUR
-        counts = {
-            hour: (by_sentiment[rule.label or ""], sum(by_sentiment.values()))
-            for hour, by_sentiment in hourly_counts(self._store, Span(since, span.until)).items()
-        }
+        by_hour = hourly_counts(self._store, over - 1 - condition.weeks * HOURS_PER_WEEK, over, self.now)
+        counts = {hour: (found[rule.label or ""], sum(found.values())) for hour, found in by_hour.items()}
         found = compare_hour(
             counts,
             over - 1,

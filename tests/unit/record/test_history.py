@@ -61,12 +61,24 @@ def test_counts_are_of_the_span_alone(store: RecordStore) -> None:
 
 
 def test_hours_are_those_of_the_clock(store: RecordStore) -> None:
-    hours = hourly_counts(store, Span(0, NOW + 1))
+    hour = int(NOW // HOUR)
+    hours = hourly_counts(store, hour - 9, hour + 1, NOW + 1)
     assert {hour - 500_000: dict(counts) for hour, counts in hours.items()} == {
         0: {"negative": 1, "positive": 1},  # 500,000:30 and :00
         -1: {"negative": 1, "positive": 1},
         -2: {"negative": 2},
     }
+
+
+def test_hours_that_have_been_over_for_an_hour_are_counted_once(store: RecordStore) -> None:
+    hour = int(NOW // HOUR)
+    before = hourly_counts(store, hour - 9, hour + 1, NOW + 1)
+    store.forget_predictions([str(n) for n in range(6)])
+    kept = hourly_counts(store, hour - 12, hour + 1, NOW + 1)
+    assert kept == {hour - 2: before[hour - 2]}, "the hours after it are not settled yet"
+    assert hourly_counts(store, hour - 9, hour - 2, NOW + 1) == {}
+    store.forget_before(NOW)
+    assert hourly_counts(store, hour - 9, hour + 1, NOW + 1) == {}, "counts are forgotten with what they count"
 
 
 def test_traffic_adds_up(store: RecordStore) -> None:
