@@ -18,6 +18,8 @@ from benchmarks.processes import resident_bytes
 from benchmarks.serving.arrivals import Arrivals, run_arrivals
 from benchmarks.serving.load import Load, run_load
 from polarity.bento.server import BentoServer
+from tests.integration.servers import free_port
+from tests.integration.telemetry_receiver import KEY, TelemetryReceiver
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
 
@@ -117,3 +119,29 @@ def test_ten_minutes_at_half_load(serve: Any, bodies: Path) -> None:
         ten = run_arrivals(url, bodies, rate=rate / 2, pattern="poisson", seconds=600.0)
         assert set(ten.statuses) == {"200"} and ten.unanswered == 0, ten
         assert memory_bytes(server) < 1.05 * before
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("receiver", ["dead", "silent"])
+def test_ten_minutes_without_the_receivers_of_telemetry(serve: Any, bodies: Path, receiver: str) -> None:
+    rate = 200.0
+    with serve() as server:
+        without = run_arrivals(f"{server.url}/predict", bodies, rate=rate, pattern="poisson", seconds=60.0)
+    with TelemetryReceiver(silent=True).running() as silent:
+        url = silent.url if receiver == "silent" else f"http://127.0.0.1:{free_port()}"
+        options = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={url}/",
+            "POLARITY_TELEMETRY_SAMPLE": "1",
+        }
+        with serve(**options) as server:
+            url = f"{server.url}/predict"
+            run_arrivals(url, bodies, rate=rate, pattern="poisson", seconds=120.0)
+            before = memory_bytes(server)
+            ten = run_arrivals(url, bodies, rate=rate, pattern="poisson", seconds=600.0)
+            print(f"p99 {without.p99_ms:.2f} ms without telemetry, {ten.p99_ms:.2f} ms; {before / MIB:.0f} MiB")
+            assert set(ten.statuses) == {"200"} and ten.unanswered == 0, ten
+            assert memory_bytes(server) < 1.05 * before
+            assert ten.p99_ms <= 2 * without.p99_ms, (without, ten)
+        assert silent.requests > 0 or receiver == "dead"
