@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ops.pages import application
+from tests.unit.evaluation.run_folder import make_run
 
 
 @pytest.fixture
@@ -74,3 +75,21 @@ def test_nothing_that_is_served_may_run_a_script(client: TestClient, path: str) 
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "script" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_finished_trainings_lead_to_their_reports(client: TestClient, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a run"
+    run.mkdir(parents=True)
+    make_run(run, ("negative", "positive"), bare=True)
+    (run / "report.html").write_text("<p>the report of it")
+    (run / "data_docs").mkdir()
+    (run / "data_docs" / "index.html").write_text("<p>docs")
+    (one,) = client.get("/runs.json").json()
+    assert one["verdict"]["selected"] in {model["name"] for model in one["models"]}
+    assert set(one["links"]) == {"report", "data_docs", "mlflow", "files"}
+    assert client.get(f"/{one['links']['report']}").text == "<p>the report of it"
+    listing = client.get("/runs/").text
+    assert '<a href="a%20run/report.html">Report</a>' in listing and "new champion" in listing
+    assert "Folders" not in client.get(RUN).text
+    (run / "summary.json").write_text("{")
+    assert client.get("/runs.json").json() == [] and client.get("/runs/").status_code == 200
