@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from bentos import inference_api, label_studio_api, record_api
+from bentos.replies import contract_of, json_answer, prefers_html, response_of
+from bentos.stream import CONTENT_TYPE, Lines
 from polarity import __version__
 from polarity.serving.contract import (
     MAX_REVIEW,
@@ -22,11 +25,14 @@ from polarity.serving.contract import (
     FeedbackRequest,
     Handler,
     PredictRequest,
-    Reply,
-    requested_language,
 )
-from polarity.serving.rules import MAX_CHARACTERS, MAX_TEXTS, message
+from polarity.serving.rules import MAX_CHARACTERS, MAX_TEXTS
 
+NDJSON = CONTENT_TYPE.decode()
+# The page has no script, and loads nothing.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 _IDENTITY = {
     "type": "object",
@@ -100,11 +106,14 @@ _REVIEW = {
     "title": "Review",
     "type": "object",
     "properties": {
-        "waiting": {"type": "integer", "description": "Answers that were drawn for labelling and have no label yet."},
+        "waiting": {
+            "type": "integer",
+            "description": "Answers that people are asked to label and that have no label yet.",
+        },
         "items": {
             "type": "array",
             "maxItems": MAX_REVIEW,
-            "description": "The latest of them. Send the true label to /feedback with `review: true`.",
+            "description": "For a comparison first, the latest first. Labels go to /feedback with `review: true`.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -118,8 +127,21 @@ _REVIEW = {
                     "score": _PROBABILITY,
                     "version": {"type": "string"},
                     "draw_probability": _PROBABILITY,
+                    "purpose": {
+                        "enum": ["accuracy", "comparison"],
+                        "description": "To estimate the accuracy, or to compare the model with a challenger.",
+                    },
                 },
-                "required": ["prediction_id", "at", "text", "sentiment", "score", "version", "draw_probability"],
+                "required": [
+                    "prediction_id",
+                    "at",
+                    "text",
+                    "sentiment",
+                    "score",
+                    "version",
+                    "draw_probability",
+                    "purpose",
+                ],
                 "additionalProperties": False,
             },
         },
@@ -164,9 +186,15 @@ _STATUS = {
                 "unsent": {**_COUNT, "description": "Notices that no receiver has accepted yet."},
             },
         },
-        "problem": {"type": ["string", "null"]},
+        "following": {
+            "type": ["object", "null"],
+            "description": "The tag that the server follows; `problem` says why its Bento is not the served one.",
+            "properties": {"tag": {"type": "string"}, "problem": {"type": ["string", "null"]}},
+            "required": ["tag", "problem"],
+        },
+        "problem": {"type": ["string", "null"], "description": "Of the record."},
     },
-    "required": ["model", "record", "problem"],
+    "required": ["model", "following", "record", "problem"],
 }
 _DETAIL = {"title": "Refusal", "type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 _DETAILS = {
@@ -196,22 +224,18 @@ _REFUSALS = {
     408: "The body arrives too slowly.",
     409: "The prediction already has a different label.",
     413: "The body is too large, or would be when decompressed.",
-    415: "The body's `Content-Encoding` is not gzip or deflate.",
+    415: "The body's `Content-Encoding` is not gzip or deflate, or a stream has one.",
     429: "Too many requests at once; retry after `Retry-After` seconds.",
     503: "The model or the prediction log is not available.",
     504: "The model did not answer in time.",
 }
 
 
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
 def _responses(*refusals: int, **answers: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {int(name[1:]): answer for name, answer in answers.items()}
     for status in (401, 408, 413, 415, *refusals):
-        responses[status] = _json(_REFUSALS[status], _DETAIL)
-    responses[422] = _json("The body does not match the schema; `detail[0].loc` is the location.", _DETAILS)
+        responses[status] = json_answer(_REFUSALS[status], _DETAIL)
+    responses[422] = json_answer("The body does not match the schema; `detail[0].loc` is the location.", _DETAILS)
     return responses
 
 
@@ -242,8 +266,32 @@ api = FastAPI(
     docs_url=None,
     redoc_url=None,
     redirect_slashes=False,
+    # What a client that is generated from the document calls its functions.
+    generate_unique_id_function=lambda route: route.name,
 )
 api.state.contract = None
+
+
+def bentoml_routes() -> list[dict[str, Any]]:
+    """The operations that take a JSON body, as BentoML's clients read them: they make a method of each."""
+    routes = []
+    for path, operations in api.openapi()["paths"].items():
+        operation = operations.get("post")
+        if operation is None or "application/json" not in operation["requestBody"]["content"]:
+            continue
+        success = min(status for status in operation["responses"] if status.startswith("2"))
+        routes.append(
+            {
+                "name": operation["operationId"],
+                "route": path,
+                "description": operation["summary"],
+                "batchable": False,
+                "input": operation["requestBody"]["content"]["application/json"]["schema"],
+                "output": operation["responses"][success]["content"]["application/json"]["schema"],
+                "is_task": False,
+            }
+        )
+    return routes
 
 
 def attach(contract: Contract) -> None:
@@ -253,38 +301,33 @@ def attach(contract: Contract) -> None:
     feedback_body["properties"]["label"]["enum"] = list(contract.served.manifest.labels)
 
 
-def _contract(request: Request) -> Contract:
-    contract: Contract | None = request.app.state.contract
-    if contract is None:
-        raise HTTPException(503, message("away", requested_language(request.headers.raw)))
-    return contract
-
-
-def _response(reply: Reply) -> Response:
-    headers = {name.decode(): value.decode() for name, value in reply.headers}
-    return Response(reply.body, reply.status, headers, media_type="application/json")
-
-
 async def _answer(request: Request, name: str) -> Response:
-    contract = _contract(request)
+    contract = contract_of(request)
     handler: Handler = getattr(contract, name)
-    return _response(await contract.answer(handler, await request.body(), request.headers.raw))
+    return response_of(await contract.answer(handler, await request.body(), request.headers.raw))
 
 
 @api.get("/", summary="The served model")
 async def index(request: Request) -> Response:
-    return JSONResponse(_contract(request).index(request.scope.get("root_path", "")))
+    return JSONResponse(contract_of(request).index(request.scope.get("root_path", "")))
 
 
-@api.get("/model", summary="The model card")
+@api.get(
+    "/model",
+    summary="The model card, with the dossier as JSON or, for browsers, as a page",
+    responses={200: {"description": "The card.", "content": {"text/html": {"schema": {"type": "string"}}}}},
+)
 async def model(request: Request) -> Response:
-    return JSONResponse(_contract(request).card())
+    contract, vary = contract_of(request), {"vary": "Accept"}
+    if prefers_html(request.headers.get("accept", "")) and (page := contract.dossier_page()) is not None:
+        return HTMLResponse(page, headers={**vary, "content-security-policy": _PAGE_POLICY})
+    return JSONResponse(contract.card(), headers=vary)
 
 
 @api.post(
     "/predict",
     summary="The sentiment of one text",
-    responses=_responses(400, 429, 503, 504, s200=_json("The prediction.", _PREDICTION)),
+    responses=_responses(400, 429, 503, 504, s200=json_answer("The prediction.", _PREDICTION)),
     openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
 )
 async def predict(request: Request) -> Response:
@@ -294,9 +337,10 @@ async def predict(request: Request) -> Response:
 @api.post(
     "/predict/batch",
     summary=f"The sentiments of 1 to {MAX_TEXTS} texts",
-    responses=_responses(429, 503, 504, s200=_json("The predictions.", _PREDICTIONS)),
+    responses=_responses(429, 503, 504, s200=json_answer("The predictions.", _PREDICTIONS)),
     openapi_extra=_body(
-        BatchRequest, texts={"description": "Texts as for /predict. Each invalid one is refused individually."}
+        BatchRequest,
+        texts={"items": {}, "description": "Texts as for /predict. Each invalid one is refused individually."},
     ),
 )
 async def predict_batch(request: Request) -> Response:
@@ -304,9 +348,32 @@ async def predict_batch(request: Request) -> Response:
 
 
 @api.post(
+    "/predict/stream",
+    summary="The sentiments of any number of texts, as they are answered",
+    responses={
+        **_responses(503),
+        200: {
+            "description": "JSON lines in the order of the request's: a prediction, or the reason of a refusal.",
+            "content": {NDJSON: {"schema": {"type": "string"}}},
+        },
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "JSON lines, each like the body of /predict; blank ones are left out.",
+            "content": {NDJSON: {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def predict_stream(request: Request) -> Response:
+    lines = Lines().feed(await request.body(), last=True)
+    return Response(await contract_of(request).predict_lines(lines, request.headers.raw), media_type=NDJSON)
+
+
+@api.post(
     "/explain",
     summary="The contribution of each word to a text's sentiment",
-    responses=_responses(400, 429, 503, 504, s200=_json("The explanation.", _EXPLANATION)),
+    responses=_responses(400, 429, 503, 504, s200=json_answer("The explanation.", _EXPLANATION)),
     openapi_extra=_body(PredictRequest, text={"minLength": 1, "maxLength": MAX_CHARACTERS}),
 )
 async def explain(request: Request) -> Response:
@@ -317,7 +384,9 @@ async def explain(request: Request) -> Response:
     "/feedback",
     summary="The true label of a prediction",
     status_code=201,
-    responses=_responses(404, 409, 503, s201=_json("Stored.", _FEEDBACK), s200=_json("Already stored.", _FEEDBACK)),
+    responses=_responses(
+        404, 409, 503, s201=json_answer("Stored.", _FEEDBACK), s200=json_answer("Already stored.", _FEEDBACK)
+    ),
     openapi_extra=_body(
         FeedbackRequest,
         prediction_id={},
@@ -332,7 +401,7 @@ async def feedback(request: Request) -> Response:
 @api.get(
     "/review",
     summary="Answers that wait for a label",
-    responses=_responses(503, s200=_json("How many there are, and the latest.", _REVIEW)),
+    responses=_responses(503, s200=json_answer("How many there are, and the latest.", _REVIEW)),
 )
 async def review(request: Request) -> Response:
     return await _answer(request, "review")
@@ -341,7 +410,7 @@ async def review(request: Request) -> Response:
 @api.get(
     "/status",
     summary="What is served, the last hour, what waits and which alerts fire",
-    responses=_responses(s200=_json("The status.", _STATUS)),
+    responses=_responses(s200=json_answer("The status.", _STATUS)),
 )
 async def status(request: Request) -> Response:
     return await _answer(request, "status")
@@ -363,3 +432,7 @@ async def docs(request: Request) -> HTMLResponse:
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
     )
     return page
+
+
+for module in (record_api, label_studio_api, inference_api):
+    api.include_router(module.router)

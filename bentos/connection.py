@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import httptools
 import uvicorn.config
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bentos.limits import ConnectionLimits, OpenConnections, Wait
@@ -132,6 +133,10 @@ class Connection(HttpToolsProtocol):
     opened: ClassVar[OpenConnections] = OpenConnections(ConnectionLimits())
     """All connections of this process, and their limits."""
 
+    _proxies: ClassVar[_TrustedHosts] = _TrustedHosts("127.0.0.1,::1")
+    _from_proxy = False
+    """Whether the other end is a proxy whose `X-Forwarded-*` headers are believed."""
+
     _incoming: ClassVar[int] = 0
     """Requests read in this event loop iteration: all are counted here before the first of them is handled."""
     _out: _Transport
@@ -153,6 +158,14 @@ class Connection(HttpToolsProtocol):
             # It is the default. Load balancers keep an idle connection for a minute, and lose a request if the
             # connection is closed just when they reuse it.
             self.timeout_keep_alive = _KEEP_ALIVE_S
+        if self.config.timeout_graceful_shutdown is None:
+            # By default a client that reads slowly, or a stream, keeps the process from ending until it is killed.
+            self.config.timeout_graceful_shutdown = cast(int, self.opened.limits.grace_s)
+
+    @classmethod
+    def trust(cls, proxies: str) -> None:
+        """Believe the `X-Forwarded-*` headers of these proxies: addresses and networks, or `*`."""
+        cls._proxies = _TrustedHosts(proxies)
 
     @classmethod
     def install(cls) -> None:
@@ -162,6 +175,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._out = _Transport(transport)
         super().connection_made(cast(asyncio.Transport, self._out))
+        self._from_proxy = (self.client[0] if self.client else None) in self._proxies
         if not self.opened.admit(self, self.client[0] if self.client else None):
             self._turn_away(503, "too_many_connections")
 
@@ -294,6 +308,8 @@ class Connection(HttpToolsProtocol):
             self._stopped = True
             raise _TooMuchError
         self._unfinished_bytes = 0
+        if not self._from_proxy:
+            self.headers[:] = [header for header in self.headers if not header[0].startswith(b"x-forwarded-")]
         super().on_headers_complete()
         self._in_body = True
         # What follows the body are no headers of the request: a proxy may have checked only those before it.

@@ -8,50 +8,60 @@ routes of the contract are passed on to BentoML and FastAPI.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import suppress
 from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bentos.asgi import App, Message, Receive, Scope, Send
+from bentos.inference_api import INFER, LIVE, READY
+from bentos.stream import STREAM, answer_stream
 from polarity.serving import metrics
 from polarity.serving.content_encoding import decompress
 from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, requested_language
+from polarity.serving.label_studio import PREFIX as LABEL_STUDIO
 from polarity.serving.trace_context import correlation
 
 if TYPE_CHECKING:
     from polarity.serving.request_trace import RequestTrace
     from polarity.serving.telemetry import Telemetry
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Coroutine[Any, Any, Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 MIB = 1024 * 1024
-_BODY_LIMIT = {"/predict/batch": 4 * MIB}
+_BODY_LIMIT = {"/predict/batch": 4 * MIB, INFER: 4 * MIB, f"{LABEL_STUDIO}/predict": 4 * MIB}
 # A body over its limit is read up to this size, because a client that is still sending may never read the refusal.
 _DRAIN_LIMIT = 32 * MIB
 
-_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_READY = frozenset({"/readyz", *READY})
+_HEALTH = frozenset({"/healthz", "/livez", LIVE, *_READY})
 _BENTOML = frozenset({"/metrics", "/schema.json", "/docs.json"})
 _ROUTES = frozenset(
     {
         "/",
         "/predict",
         "/predict/batch",
+        STREAM,
+        INFER,
         "/explain",
         "/feedback",
         "/review",
+        "/review/claim",
+        "/review/label",
+        "/review/agreement",
+        "/labelled",
+        "/figures",
         "/status",
         "/model",
         "/docs",
         "/openapi.json",
+        *(f"{LABEL_STUDIO}/{name}" for name in ("setup", "predict", "webhook", "health", "metrics")),
     }
 )
 # The prefix that a proxy may declare for this server: a plain path, nothing that could be read as another host.
@@ -110,16 +120,25 @@ class Door:
         Maximum time for a body to arrive.
     max_buffered_bytes : int
         Maximum size of all bodies together that have arrived in part.
+    prefix : str
+        Path below which a proxy publishes the server, whether or not it removes it from the requests.
     """
 
     def __init__(
-        self, api: App, *, keys: Iterable[str], body_timeout_s: float, max_buffered_bytes: int = 256 * MIB
+        self,
+        api: App,
+        *,
+        keys: Iterable[str],
+        body_timeout_s: float,
+        max_buffered_bytes: int = 256 * MIB,
+        prefix: str = "",
     ) -> None:
         self._bentoml: App = api
         self._api = api
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._body_timeout_s = body_timeout_s
         self._max_buffered_bytes = max_buffered_bytes
+        self._prefix = prefix.rstrip("/")
         self._buffered_bytes = 0
         self._contract: Contract | None = None
         self._problem: Callable[[], str | None] = lambda: None
@@ -163,9 +182,12 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (scope["path"] not in self._hot or scope["method"] != "POST"):
-            scope = _canonical(scope)
+            scope = _canonical({**scope, "root_path": self._prefix} if self._prefix else scope)
         if scope["type"] != "http" or scope["path"] in _HEALTH:
-            if scope["type"] == "http" and scope["path"] == "/readyz" and self._contract is not None:
+            if scope["type"] == "http" and scope["path"] == LIVE:
+                await _send(Reply(200, b"{}"), send)
+                return
+            if scope["type"] == "http" and scope["path"] in _READY and self._contract is not None:
                 # BentoML would query the runner here, and wait if it is gone.
                 problem = self._problem()
                 reply = Reply(200, b"{}") if problem is None else Reply(503, _detail(problem), (_RETRY_SOON,))
@@ -185,6 +207,23 @@ class Door:
             if path in _BENTOML or path.startswith("/static_content/"):
                 metrics.flush()
                 await self._bentoml(scope, receive, send)
+                return
+            if path == STREAM and scope["method"] == "POST" and self._contract is not None:
+                if self._problem() is not None:
+                    raise Refused(503, "away", _RETRY_SOON, _CLOSE)
+
+                def answered(seconds: float) -> None:  # a stream may last for hours: each bunch counts as a request
+                    self._answered(path, 200, seconds)
+
+                await answer_stream(
+                    self._contract,
+                    headers,
+                    receive,
+                    send,
+                    response_headers=[*_SAFE, *given_back],
+                    timeout_s=self._body_timeout_s,
+                    answered=answered,
+                )
                 return
             body = await self._body(path, headers, receive) if scope["method"] == "POST" else b""
         except Refused as error:
@@ -242,8 +281,8 @@ class Door:
         for name, value in headers:
             if name == b"x-api-key":
                 given = value.strip()
-            elif name == b"authorization" and (scheme := value.split(None, 1))[:1] and scheme[0].lower() == b"bearer":
-                given = scheme[1].strip() if len(scheme) > 1 else b""
+            elif name == b"authorization":
+                given = _key_of(value)
         digest = hashlib.sha256(given).digest()
         # Every key is compared, each in constant time.
         return sum([hmac.compare_digest(digest, key) for key in self._keys]) > 0
@@ -314,6 +353,17 @@ class Door:
         return status
 
 
+def _key_of(authorization: bytes) -> bytes:
+    """The key in an `Authorization` header: a bearer's token, or the password of any user, as Label Studio sends it."""
+    match authorization.split(None, 1):
+        case [scheme, value] if scheme.lower() == b"bearer":
+            return value.strip()
+        case [scheme, value] if scheme.lower() == b"basic":
+            with suppress(binascii.Error):
+                return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    return b""
+
+
 def _canonical(scope: Scope) -> Scope:
     """The request as the routes expect it: no server prefix, no trailing slash, and GET instead of HEAD.
 
@@ -321,7 +371,7 @@ def _canonical(scope: Scope) -> Scope:
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    if root and path.startswith(root):
+    if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
     path = path[:-1] if path.endswith("/") else path
     method = "GET" if scope["method"] == "HEAD" else scope["method"]

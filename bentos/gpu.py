@@ -7,11 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from polarity.bento import build as bento
+from polarity.bento.dossier import for_another_image
+from polarity.bento.provenance import Provenance, write_provenance
 from polarity.data.corpus import generate_tweets
 from polarity.errors import PolarityError
 from polarity.families.half_precision import add_half_precision
-from polarity.inference.package import ModelManifest
+from polarity.inference.package import DOSSIER, DRIFT_REFERENCE, ModelManifest
 
 NAME = "sentiment-gpu"
 _GENERATED = 2_000
@@ -34,11 +38,39 @@ def main() -> None:
         manifest = add_half_precision(options.packaged, Path(folder) / "model", texts)
         tag = bento.build(Path(folder) / "model", name=NAME, device="gpu")
     half = manifest.card["half"]
+    _carry_over(options.packaged, tag, manifest)
     verdict = "fp16" if half["kept"] else "fp32, because fp16 disagrees too often"
     print(
         f"{tag}: {verdict} (different label for {half['label_disagreement']:.2%} of {half['rows']} tweets)\n"
         f"  bentoml containerize {tag}\n"
         f"  docker run --gpus all -p 3000:3000 {tag}"
+    )
+
+
+def _carry_over(packaged: Path, tag: str, manifest: ModelManifest) -> None:
+    """Give the Bento the papers of the one that the package is from, with what is different made true."""
+    papers, reference = packaged / DOSSIER, packaged / DRIFT_REFERENCE
+    if not papers.is_file():
+        return
+    half = manifest.card["half"]
+    compared = f"for {half['label_disagreement']:.2%} of {half['rows']:,} tweets"
+    if half["kept"]:
+        precision = "fp16 on a GPU, fp32 on a CPU"
+        limit = f"All figures are of full precision; half precision, on a GPU, gave a different label {compared}."
+    else:
+        precision = "fp32"
+        limit = f"It runs in full precision, because half precision gave a different label {compared}."
+    dossier = for_another_image(
+        msgspec.json.decode(papers.read_bytes()), manifest, lock=bento.GPU_LOCK, precision=precision, limit=limit
+    )
+    write_provenance(
+        tag,
+        Provenance(
+            data_digest=manifest.data_digest,
+            git_commit=manifest.git_commit or "",
+            dossier=dossier,
+            drift_reference=reference.read_bytes() if reference.is_file() else b"",
+        ),
     )
 
 

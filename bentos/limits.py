@@ -37,6 +37,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
         Maximum number of open connections.
     max_connections_per_client : int or None
         Maximum number per address. Default: 1,024, and at most three quarters of `max_connections`.
+    grace_s : float
+        Maximum time for which open requests delay the end of the process.
     """
 
     head_timeout_s: float = 10.0
@@ -44,6 +46,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     send_timeout_s: float = 30.0
     max_connections: int = 4096
     max_connections_per_client: int | None = None
+    grace_s: float = 30.0
 
     def within_descriptors(self) -> ConnectionLimits:
         """A copy for the number of file descriptors that the process may open, which is raised if it can be.

@@ -10,7 +10,7 @@ from polarity.families.registry import family_named
 from polarity.inference.package import MANIFEST, ModelManifest
 from polarity.inference.placement import cores
 from polarity.record.options import RecordOptions
-from polarity.serving.options import ReceiverOptions, ServingOptions
+from polarity.serving.options import ReceiverOptions, ServingOptions, read_trusted_proxies
 from polarity.serving.topology import decide_topology, gpus
 
 MODEL = Path(os.environ.get("POLARITY_MODEL") or Path(__file__).resolve().parents[1] / "model")
@@ -23,6 +23,7 @@ if not (MODEL / MANIFEST).is_file():
 options = ServingOptions.read()
 record_options = RecordOptions.read()
 receiver_options = ReceiverOptions.read()
+trusted_proxies = read_trusted_proxies()
 # The process that loads the files verifies them.
 manifest = ModelManifest.read(MODEL, check=False)
 traits = family_named(manifest.family).traits

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from prefect import get_run_logger
+from prefect.events import emit_event
 
 from flows.adapter import polarity_task
 from flows.steps import Run
@@ -18,6 +20,7 @@ from polarity.errors import ArtifactError
 from polarity.evaluation.predictions import Predictions
 from polarity.evaluation.scorecard import write_scorecard
 from polarity.evaluation.verdict import Role, Verdict
+from polarity.families.mixture import read_origins
 from polarity.inference.package import ModelManifest
 from polarity.registry import promotion
 from polarity.registry.decisions import count_decision
@@ -26,6 +29,7 @@ from polarity.registry.origin import LINE_TAG, line_of, other_origin
 from polarity.registry.versions import Registry, Version
 from polarity.selection import champion as policy
 from polarity.selection.champion import Opponent, with_best_reference, withhold
+from polarity.text.origins import RECENT
 
 
 @polarity_task("check origin")
@@ -86,6 +90,9 @@ def compare_with_champion(
         except ArtifactError as error:
             cannot = f"It cannot be compared with {champion}, which stays: {error} To replace it: --promote."
             verdict = withhold(verdict, str(champion), cannot)
+    if verdict.promote and run.config.select.canary and not run.config.promote:
+        reason = f"{verdict.reason} It is to pass as a canary first (select.canary)."
+        verdict = replace(verdict, promote=False, canary=True, reason=reason)
     get_run_logger().info(verdict.reason)
     return verdict
 
@@ -102,6 +109,8 @@ def promote(
     if candidate_bento is None or provenance is None:
         return None
     registry = Registry.open(task=run.config.task_name)
+    if verdict.canary:
+        await_canary(registry, verdict, models, candidate_bento, provenance)
     if not verdict.promote:
         champion = registry.champion()
         return bento.promoted_tag(champion.bento) if champion and champion.bento else None
@@ -111,6 +120,24 @@ def promote(
     served = "sentiment:latest is its Bento" if promoted.served else f"its Bento is {promoted.bento}"
     get_run_logger().info("%s is the champion of the task %s; %s", promoted.champion, registry.task, served)
     return promoted.bento
+
+
+def await_canary(
+    registry: Registry, verdict: Verdict, models: Sequence[ModelRun], candidate: str, provenance: Provenance
+) -> None:
+    """Register the Bento of a candidate that is to pass as a canary, and announce it."""
+    version = chosen_of(verdict, models).version
+    assert version is not None
+    promotion.register_candidate(registry, version, candidate, provenance)
+    emit_event(
+        event="polarity.candidate",
+        resource={
+            "prefect.resource.id": f"polarity.version.{candidate.partition(':')[2]}",
+            "prefect.resource.name": str(version),
+        },
+        payload={"bento": candidate, "task": registry.task, "version": version.number},
+    )
+    get_run_logger().info("%s waits to be tried: bentoml serve %s", version, candidate)
 
 
 def _decide(
@@ -148,7 +175,15 @@ def _decide(
         count=count,
         policy=run.config.select,
         seed=run.config.seed,
+        recent=_recent(run, splits),
+        min_recent_rows=run.config.data.recent.min_test_rows,
     )
+
+
+def _recent(run: Run, splits: Splits) -> npt.NDArray[np.bool_] | None:
+    """The test tweets that came in since the file was made, of shape (n,); None if the run takes none."""
+    origins = read_origins(splits.path("test")) if run.config.data.recent.enabled else None
+    return None if origins is None else np.isin(origins, RECENT)
 
 
 def _predictions_of(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
 from flows.terminal import print_table, run_from_shell
+from polarity.config.credentials import without_credentials
 from polarity.config.settings import settings
 from polarity.evaluation import plots
 from polarity.evaluation.labelled_file import LabelledFile, read_labelled
@@ -110,13 +111,10 @@ def publish(config: EvaluateConfig, model: StoredModel, tweets: LabelledFile, sc
     for name, draw in (("confusion_matrix", plots.confusion_matrices), ("calibration", plots.reliability_diagrams)):
         (scorecard.folder / f"{name}.png").write_bytes(plots.to_png(draw(predictions)))
     figures = scorecard.metrics["file"].to_dict()
-    evaluation = Evaluation(
-        model.title, str(config.data.path), tweets.left_out, tweets.reasons, figures, scorecard.folder
-    )
+    source = without_credentials(str(config.data.path))
+    evaluation = Evaluation(model.title, source, tweets.left_out, tweets.reasons, figures, scorecard.folder)
     (scorecard.folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=1, default=str) + "\n")
-    create_table_artifact(
-        key="evaluation", table=evaluation.table(), description=f"{model.title} on {config.data.path}"
-    )
+    create_table_artifact(key="evaluation", table=evaluation.table(), description=f"{model.title} on {source}")
     return evaluation
 
 

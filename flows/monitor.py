@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -13,15 +14,19 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
+from flows.canary import move_canary
 from flows.terminal import print_table, run_from_shell
-from polarity.errors import ConfigurationError, ServiceUnavailable
-from polarity.pipeline.config import MonitorConfig
+from polarity.errors import ConfigurationError, PolarityError, ServiceUnavailable
+from polarity.pipeline.config import CanaryConfig, MonitorConfig
 from polarity.record import alert_book
 from polarity.record.alert_book import Address, AlertBook, Notice
+from polarity.record.measure_book import NotedMeasure, note_measures
 from polarity.record.options import RecordOptions
 from polarity.record.store import RecordStore, opened_record
+from polarity.record.windows import note_announced, unannounced
 from polarity.watch import channels
 from polarity.watch.alerts import Alarms, MonitorReport, Sender
+from polarity.watch.drift_windows import judge_windows
 from polarity.watch.measure import moment
 from polarity.watch.production import Champion, Production
 from polarity.watch.rules import AlertRules, Rule, read_rules
@@ -47,12 +52,64 @@ def monitor(config: MonitorConfig) -> MonitorReport:
     rules = read_rules(config.rules)
     if config.test_alert is not None:
         return try_channels.submit(rules, rules.rule(config.test_alert)).result()
-    return evaluate_rules.submit(rules).result()
+    return evaluate_rules.submit(rules, config.canary).result()
+
+
+def announce_drift(store: RecordStore) -> None:
+    """Judge the windows of the served version that are complete, and emit an event for each that has drifted.
+
+    An event that is emitted twice, because the process was killed before that was noted, has the same id.
+    """
+    try:
+        champion = Champion.find()
+    except PolarityError as error:
+        get_run_logger().warning("Drift is not judged: %s", error)
+        return
+    if champion is None:
+        return
+    judged = judge_windows(store, champion.version)
+    for window in judged:
+        get_run_logger().info("Answers until %s: %s", moment(window.until), window.summary)
+    for window in unannounced(store):
+        emit_event(
+            event="polarity.drift",
+            resource={
+                "prefect.resource.id": f"polarity.version.{window.version}",
+                "prefect.resource.name": window.version,
+            },
+            occurred=datetime.fromtimestamp(window.until, UTC),
+            payload={"window": window.id, "effect": window.effect, "summary": window.summary},
+            id=uuid.uuid5(uuid.NAMESPACE_OID, window.id),
+        )
+        note_announced(store, window)
+    if judged:
+        rows = [
+            {
+                "version": window.version,
+                "from": moment(window.since),
+                "to": moment(window.until),
+                "times the threshold": f"{window.effect:.2f}",
+                "found": window.summary,
+            }
+            for window in judged
+        ]
+        create_table_artifact(key="drift", table=rows, description="The windows of answers that were judged")
+
+
+def estimates(report: MonitorReport, champion: Callable[[], Champion | None]) -> list[NotedMeasure]:
+    """The measures of a report that have an interval, of the version that is served."""
+    return [
+        NotedMeasure(
+            m.name, m.source, served.version, m.span.since, m.span.until, m.value, m.low, m.high, m.of, m.method
+        )
+        for m in (finding.measure for _, finding in report.findings)
+        if m.value is not None and m.low is not None and (served := champion()) is not None
+    ]
 
 
 # The next run is the next try.
 @polarity_task("evaluate rules", retries=0)
-def evaluate_rules(rules: AlertRules) -> MonitorReport:
+def evaluate_rules(rules: AlertRules, canary: CanaryConfig) -> MonitorReport:
     """Evaluate the rules, note what has changed, and send what is due."""
     options = RecordOptions.read_enabled()
     logger = get_run_logger()
@@ -61,16 +118,17 @@ def evaluate_rules(rules: AlertRules) -> MonitorReport:
         local = AlertBook(local_store.engines[0])
         shared = None if store is None else local if store is local_store else AlertBook(store.engines[-1])
         senders = {**senders_of(rules), PREFECT: _emit}
+        if store is not None:
+            announce_drift(store)
+            move_canary(store, canary)
         alarms = Alarms(rules, local=local, shared=shared, senders=senders, look_at=_look_at())
+        champion = cache(Champion.find)
         try:
             report = alarms.evaluate(
-                Production(
-                    store,
-                    local=local_store,
-                    shipped=options.database is not None,
-                    champion=cache(Champion.find),
-                )
+                Production(store, local=local_store, shipped=options.database is not None, champion=champion)
             )
+            if store is not None:
+                note_measures(store, estimates(report, champion))
         finally:
             if store is not None and store is not local_store:
                 store.close()

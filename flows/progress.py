@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from logging import Logger
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging.loggers import LoggingAdapter
+
+from flows.outages import prefect_is_responding
 
 REPORT_EVERY_S = 5.0
+
+
+def noted(log: LoggingAdapter | Logger, name: str) -> Callable[[str], None]:
+    """Return a function that logs a sentence about a fit."""
+    return lambda sentence: log.warning("%s: %s", name, sentence)
 
 
 class FitProgress:
@@ -29,8 +40,14 @@ class FitProgress:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
         summary = f"{message} ({figures})" if figures else message
         self._log.info("%s %3.0f %%  %s", self._model, 100 * fraction, summary)
+        # Prefect's client would try for a minute, and the fit's next reports would wait.
+        if prefect_is_responding():
+            with suppress(httpx.HTTPError):  # the fit goes on, and the next report counts
+                self._show(100 * fraction, summary)
+
+    def _show(self, percent: float, summary: str) -> None:
         if self._artifact is None:
             created = create_progress_artifact(progress=0.0, key=f"fit-{self._model}", description=summary)
             self._artifact = created if isinstance(created, UUID) else None
         if self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=100 * fraction, description=summary)
+            update_progress_artifact(self._artifact, progress=percent, description=summary)

@@ -17,6 +17,8 @@ from prefect.artifacts import (
 from flows.adapter import polarity_task
 from flows.steps import Run
 from flows.tasks import ModelRun
+from polarity.bento.dossier import write_dossier
+from polarity.bento.provenance import Provenance
 from polarity.data.acceptance import Acceptance
 from polarity.data.snapshot import Snapshot
 from polarity.data.splits import Splits
@@ -26,6 +28,7 @@ from polarity.evaluation.summary import DataSummary, ModelSummary, RunSummary, V
 from polarity.evaluation.verdict import Verdict
 from polarity.families.fit import read_history
 from polarity.families.registry import family_of
+from polarity.inference.package import DOSSIER_PAGE
 from polarity.registry.tracking import Tracker
 
 
@@ -39,8 +42,9 @@ def publish(
     verdict: Verdict,
     bento: str | None,
     tracker: Tracker,
+    provenance: Provenance | None,
 ) -> RunSummary:
-    """Write `summary.json`, the verdict and the report, link them from the Prefect run and log them to MLflow."""
+    """Write summary, verdict, report and dossier, link them from the Prefect run, and log them to MLflow."""
     summary = RunSummary(
         run_id=run.run_id,
         profile=run.config.profile,
@@ -72,8 +76,11 @@ def publish(
     (run.folder / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, default=str) + "\n")
     summary.write(run.folder)
     write_report(run.folder)
-    for name in ("summary.json", "verdict.json", "config.json", "report.html"):
-        tracker.log_artifacts(tracker.run_id, run.folder / name)
+    files = [run.folder / name for name in ("summary.json", "verdict.json", "config.json", "report.html")]
+    if provenance is not None:
+        files += write_dossier(provenance.dossier, run.folder)
+    for file in files:
+        tracker.log_artifacts(tracker.run_id, file)
 
     _show(run, summary, tracker)
     get_run_logger().info("The run's record is in %s", run.folder)
@@ -116,6 +123,13 @@ def _show(run: Run, summary: RunSummary, tracker: Tracker) -> None:
         key="report", link=run.link("report.html"), link_text="Report", description="The run on one page"
     )
     links = {"Report": run.link("report.html"), "Summary": run.link("summary.json"), "MLflow run": tracker.link()}
+    if summary.verdict.selected:
+        create_link_artifact(
+            key="dossier",
+            link=run.link(DOSSIER_PAGE),
+            link_text="Dossier",
+            description=f"What {summary.verdict.selected} is, what it learned from and how it was tested",
+        )
     create_table_artifact(key="comparison", table=summary.table(), description="The candidates side by side")
     create_markdown_artifact(key="summary", markdown=summary.markdown(links), description="The run on one page")
     create_link_artifact(key="run-folder", link=run.link(""), link_text="The run's folder")

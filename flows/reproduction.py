@@ -8,7 +8,8 @@ from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 from rich.text import Text
 
-from flows.terminal import LOCAL_SERVER, is_responding, print_table
+from flows.outages import is_responding
+from flows.terminal import LOCAL_SERVER, print_table
 from polarity.config.settings import settings
 from polarity.pipeline.remote_store import open_store
 from polarity.upkeep.reproduce import caveats, find_run, find_snapshot, reproduce

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -15,7 +16,8 @@ from polarity.config.settings import settings
 from polarity.pipeline.config import ScoreConfig
 from polarity.registry.stored_model import StoredModel, find_model
 from polarity.scoring import scoring
-from polarity.scoring.record import PLOT_FILE, ScoringSummary, write_summary
+from polarity.scoring.plot import PLOT_FILE, write_plot
+from polarity.scoring.record import ScoringSummary, write_summary
 from polarity.scoring.scoring import Scoring
 from polarity.scoring.tally import Tally
 
@@ -71,7 +73,9 @@ def score_shards(opened: Scoring) -> Path:
             log.info("%d tweets scored", so_far.rows)
 
     with runners.pool(opened.config, opened.workers) as pool:
-        return Path(write_summary(opened, scoring.score(opened, report, pool)).folder)
+        summary = write_summary(opened, scoring.score(opened, report, pool))
+    write_plot(summary)
+    return Path(summary.folder)
 
 
 @polarity_task("publish")
@@ -82,7 +86,7 @@ def publish(folder: Path) -> ScoringSummary:
     create_markdown_artifact(key="scores", markdown=summary.markdown(), description="The scores on one page")
     runs = settings().runs_folder
     if folder.is_relative_to(runs):
-        url = f"{settings().ui_url}/runs/{folder.relative_to(runs).as_posix()}/{PLOT_FILE}"
+        url = f"{settings().ui_url}/runs/{quote(folder.relative_to(runs).as_posix())}/{PLOT_FILE}"
         create_image_artifact(key="sentiment-by-day", image_url=url, description="Sentiment by day and by hashtag")
     return summary
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from prefect import get_run_logger
+
 from flows.adapter import as_cached, polarity_task
-from flows.progress import FitProgress
+from flows.progress import FitProgress, noted
 from flows.runners import workers
 from flows.steps import Run, Steps
 from polarity.data.splits import Splits
@@ -42,6 +44,7 @@ def repeat(run: Run, splits: Splits, model: str, seed: int) -> dict[str, Any]:
     rows = run.config.evaluation.seed_rows
     config = run.config.with_options(model, {"train_rows": min(rows, most or rows)}).model_copy(update={"seed": seed})
     store, given = open_store(), {Prepare.name: splits}
-    fitted = perform(Fit(config, given, model, FitProgress(f"{model}-seed-{seed}")), store)
+    name = f"{model}-seed-{seed}"
+    fitted = perform(Fit(config, given, model, FitProgress(name), noted(get_run_logger(), name)), store)
     tested = perform(Test(run.config, given | {Fit.name: fitted.result}, model), store)
     return as_cached(tested.result.metrics["test"].to_dict(), cached=tested.stored.cached)

@@ -17,7 +17,8 @@ from prefect.futures import PrefectFuture
 from prefect.tasks import exponential_backoff
 
 from flows.adapter import as_cached, polarity_task, results
-from flows.progress import FitProgress
+from flows.outages import prefect_is_responding, wait_until_back
+from flows.progress import FitProgress, noted
 from flows.runners import Workers
 from polarity.bento.provenance import Provenance, write_provenance
 from polarity.config.settings import settings
@@ -49,6 +50,7 @@ from polarity.pipeline.step import Node, Outcome, Results, Step, perform, recall
 from polarity.registry import promotion
 from polarity.registry.tracking import Tracker
 from polarity.registry.versions import Registry
+from polarity.text.origins import OLD
 
 T = TypeVar("T")
 
@@ -230,7 +232,7 @@ def build_bento(run: Run, model: str, needed: Mapping[str, Any], provenance: Pro
 def fit(run: Run, model: str, splits: Splits, tracker: Tracker) -> TrackedFit:
     """Fit a model in a separate process, unless the store has that fit, and record it in MLflow."""
     log, store = get_run_logger(), open_store()
-    step = Fit(run.config, {Prepare.name: splits}, model, FitProgress(model))
+    step = Fit(run.config, {Prepare.name: splits}, model, FitProgress(model), noted(log, model))
     if found := recall(step, store):
         log.info("%s: nothing its fit depends on has changed; reusing the stored fit", model)
         return as_cached(TrackedFit(found.result.folder, True, None), cached=True)
@@ -241,6 +243,8 @@ def fit(run: Run, model: str, splits: Splits, tracker: Tracker) -> TrackedFit:
     try:
         with tracker.system_metrics(run_id):
             outcome = perform(step, store)
+        servers = {"The Prefect server": prefect_is_responding, "MLflow": tracker.is_responding}
+        wait_until_back(servers, limit_s=run.config.faults.outage_s, note=noted(log, model))
     except BaseException as error:
         tracker.finish(run_id, "FAILED", message=str(error))
         raise
@@ -256,10 +260,16 @@ def _show_snapshot(run: Run, outcome: Outcome[Snapshot], *_: Any) -> None:
         "ignored for their label (data.ignore_labels)": manifest.ignored,
         "not taken (data.limit)": manifest.thinned_out,
     }
-    records = manifest.rows + sum(left_out.values())
+    records = (manifest.origins.get(OLD, 0) if manifest.origins else manifest.rows) + sum(left_out.values())
     for reason, count in left_out.items():
         if count:
             log.warning("%d of %d records %s", count, records, reason)
+    if manifest.origins:
+        log.info("Of them %s", ", ".join(f"{rows:,} {origin}" for origin, rows in manifest.origins.items()))
+        for reason, count in manifest.left_out.items():
+            log.info("%d recent tweets are left out: %s", count, reason)
+        for remark in manifest.remarks:
+            log.warning("Recent tweets: %s", remark)
 
 
 def _show_acceptance(run: Run, outcome: Outcome[Acceptance], *_: Any) -> None:

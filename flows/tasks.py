@@ -21,6 +21,7 @@ from polarity.evaluation.mistakes import MistakeReport
 from polarity.evaluation.scorecard import Scorecard
 from polarity.evaluation.verdict import Verdict
 from polarity.families.fit import read_history
+from polarity.inference.package import KNOWN_WORDS
 from polarity.pipeline import graph
 from polarity.pipeline.step import Results
 from polarity.registry import promotion
@@ -28,7 +29,9 @@ from polarity.registry.learned import learned_hashes, write_learned
 from polarity.registry.origin import LINE_TAG, line_of
 from polarity.registry.tracking import Tracker
 from polarity.registry.versions import Registry, Version
+from polarity.text.words import KnownWords
 from polarity.watch.confidence import CARD_ENTRY, card_entry
+from polarity.watch.drift_windows import reference_from
 
 
 @dataclass(frozen=True)
@@ -136,14 +139,25 @@ def provenance_of(run: Run, snapshot: Snapshot, verdict: Verdict, models: Sequen
     chosen = chosen_of(verdict, models)
     metrics = {**chosen.scorecard.metrics, **chosen.test.metrics}
     validation = chosen.scorecard.predictions("validation")
+    confidence = card_entry(validation.probabilities, validation.labels)
+    drift = run.config.watch.drift
+    held_out = [validation, chosen.test.predictions("test")]
+    words = KnownWords.read(chosen.fitted.packaged / KNOWN_WORDS)
+    reference = reference_from(held_out, confidence, words, options=drift, seed=run.config.seed)
+    if reference is None:
+        get_run_logger().warning(
+            "Drift will not be judged: %d held-out tweets are fewer than two windows of %d (watch.drift.window)",
+            sum(map(len, held_out)), drift.window,
+        )  # fmt: skip
     card = {
         "run_id": run.run_id,
         "parameters": run.config.section(chosen.name).model_dump(mode="json"),
         "metrics": {split: measured.to_dict() for split, measured in metrics.items()},
-        CARD_ENTRY: card_entry(validation.probabilities, validation.labels),
+        CARD_ENTRY: confidence,
         "reason": verdict.reason,
     }
-    return Provenance(card, snapshot.manifest.digest, run.git.commit)
+    kept = b"" if reference is None else reference.to_bytes()
+    return Provenance(card, snapshot.manifest.digest, run.git.commit, drift_reference=kept)
 
 
 def chosen_of(verdict: Verdict, models: Sequence[ModelRun]) -> ModelRun:

@@ -31,6 +31,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.adapter import EXPECTED
+from flows.outages import is_responding
 from polarity.config.command_line import parse_options
 from polarity.config.sections import Section
 from polarity.config.settings import require_url_safe, settings
@@ -123,8 +124,11 @@ def run_from_shell(
     sys.exit(2 if expected else 1)
 
 
-def show_summary(console: Console, summary: RunSummary) -> None:
-    """Print the comparison, the verdict and the Bento of a training run."""
+def show_summary(console: Console, summary: RunSummary | str) -> None:
+    """Print the comparison, the verdict and the Bento of a training run, or why nothing was trained."""
+    if isinstance(summary, str):
+        console.print(Text(f"Nothing was trained. {summary}"), soft_wrap=True)
+        return
     print_table(console, f"Run {summary.run_id}", summary.table())
     trained = [model.name for model in summary.models if not model.cached]
     if not trained:
@@ -132,6 +136,8 @@ def show_summary(console: Console, summary: RunSummary) -> None:
     console.print(Text.assemble(("\nVerdict", "bold"), f"  {summary.verdict.reason}"))
     console.print(Text.assemble(("Champion", "bold"), f" {'new' if summary.verdict.promoted else 'unchanged'}"))
     console.print(Text.assemble(("Bento", "bold"), f"    {summary.bento or 'none'}"))
+    report = settings().runs_folder / summary.run_id / "report.html"
+    console.print(Text.assemble(("Report", "bold"), f"   {report}"), soft_wrap=True)
 
 
 def _console(stream: TextIO) -> Console:
@@ -181,14 +187,6 @@ def prefect_home() -> Path:
     if str(home) in str(PREFECT_API_DATABASE_CONNECTION_URL.value()):
         require_url_safe(home, library="Prefect", content="database", setting="PREFECT_HOME")
     return home
-
-
-def is_responding(api: str) -> bool:
-    """Return whether a Prefect server responds at `api`."""
-    try:
-        return httpx.get(f"{api}/health", timeout=2).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def print_table(console: Console, title: str, rows: list[dict[str, str]]) -> None:

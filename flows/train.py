@@ -1,12 +1,17 @@
 """Train, compare, select and package: `python -m flows.train --profile demo`, or the deployment `train`."""
 
+from dataclasses import replace
+
 from prefect import flow
+from prefect.states import Completed
 
 from flows import champion, tasks
 from flows.adapter import translate_errors
+from flows.dossier import dossier_of
 from flows.lease import one_training
 from flows.publishing import publish
 from flows.reproduction import show_reproduction, show_restoration
+from flows.retraining import reason_not_to_train, reason_to_wait
 from flows.runners import workers
 from flows.seeds import repeat_fits
 from flows.steps import begin, prepare_tweets, recorded
@@ -30,8 +35,17 @@ def train(config: TrainConfig = TrainConfig(profile="demo")) -> RunSummary:  # n
     config : TrainConfig
         The options; see `polarity.pipeline.config`.
     """
+    if reason := reason_not_to_train(config):
+        return _skipped(reason)
     with one_training():
+        # Another run may have found that it pays, too, and trained while this one waited.
+        if reason := reason_to_wait(config):
+            return _skipped(reason)
         return run_training(config)
+
+
+def _skipped(reason: str) -> RunSummary:
+    return Completed(name="Skipped", message=reason, data=reason)  # type: ignore[return-value]  # Prefect takes states
 
 
 def run_training(config: TrainConfig) -> RunSummary:
@@ -52,9 +66,13 @@ def run_training(config: TrainConfig) -> RunSummary:
         models = [tasks.record.submit(steps.run, snapshot, splits, model, tracker).result() for model in measured]
         verdict = champion.compare_with_champion.submit(steps.run, splits, choice, models, objection).result()
         origin = tasks.provenance_of(steps.run, snapshot, verdict, models)
+        if origin is not None:
+            origin = replace(origin, dossier=dossier_of(steps, verdict, models))
         bento = steps.package(verdict.selected, origin) if verdict.selected and origin else None
         promoted = champion.promote.submit(steps.run, verdict, models, bento, origin).result()
-        return publish.submit(steps.run, snapshot, accepted, splits, models, verdict, promoted, tracker).result()
+        return publish.submit(
+            steps.run, snapshot, accepted, splits, models, verdict, promoted, tracker, origin
+        ).result()
 
 
 if __name__ == "__main__":

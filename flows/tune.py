@@ -16,7 +16,7 @@ from rich.text import Text
 
 from flows.adapter import polarity_task, translate_errors
 from flows.lease import one_training
-from flows.progress import FitProgress
+from flows.progress import FitProgress, noted
 from flows.runners import Workers, workers
 from flows.steps import Run, begin, prepare_tweets, recorded
 from flows.terminal import print_table, run_from_shell
@@ -160,12 +160,14 @@ def run_trial(run: Run, splits: Splits, study: Search, trial: Trial, tracker: Tr
         params=config.section(model).model_dump(mode="json"),
         tags={"trial": str(trial.number)},
     )
+    store, given = open_store(), {Prepare.name: splits}
     try:
-        store, given = open_store(), {Prepare.name: splits}
-        fitted = perform(Fit(config, given, model, _TrialProgress(study, trial)), store)
+        step = Fit(config, given, model, _TrialProgress(study, trial), noted(log, f"{model}, trial {trial.number}"))
+        fitted = perform(step, store)
         measured = perform(Validate(run.config, given | {Fit.name: fitted.result}, model), store)
         figures = measured.result.metrics["validation"]
     except _TrialPruned:
+        store.discard_checkpoints(step.fingerprint())
         tracker.finish(run_id, "KILLED", message="Pruned: its validation loss was above the median.")
         log.info("%s, trial %d: pruned (%s)", model, trial.number, _format(trial.options))
         return replace(trial, pruned=True)

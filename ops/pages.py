@@ -5,6 +5,7 @@ from datetime import datetime
 from os import PathLike, fsencode, stat_result
 from pathlib import Path
 from stat import S_ISDIR
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import uvicorn
@@ -13,11 +14,12 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ops.finished_runs import as_json, finished_runs
 from polarity.config.page_policy import CONTENT_SECURITY_POLICY
 from polarity.config.settings import settings
 
@@ -26,8 +28,16 @@ LISTING = Environment(autoescape=True).from_string("""<!doctype html><html lang=
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td { padding: .3rem .6rem; border-top: 1px solid #8883 }
 td + td { text-align: right; white-space: nowrap; opacity: .7 } a { text-decoration: none }
-a:hover { text-decoration: underline } h1 { font-size: 1.3rem; overflow-wrap: anywhere }
-:root { color-scheme: light dark }</style><h1>{{ title }}</h1><table>
+th { text-align: left; padding: .3rem .6rem } th + th { text-align: right }
+a:hover { text-decoration: underline } h2 { font-size: 1.1rem }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere }
+:root { color-scheme: light dark }</style><h1>{{ title }}</h1>
+{% if trainings %}<table>
+<tr><th>Training</th><th>Chosen</th><th>Accuracy</th><th></th></tr>
+{% for one in trainings %}<tr><td>{{ one.started }}<br><small>{{ one.source }}</small></td>
+<td>{{ one.selected }}<br><small>{{ one.verdict }}</small></td><td>{{ one.accuracy }}</td>
+<td>{% for name, link in one.links %}<a href="{{ link }}">{{ name }}</a> {% endfor %}</td></tr>
+{% endfor %}</table><h2>Folders</h2>{% endif %}<table>
 {% if above %}<tr><td><a href="../">one up</a></td><td></td><td></td></tr>{% endif %}
 {% for entry in entries %}<tr><td><a href="{{ entry.address }}">{{ entry.name }}</a></td><td>{{ entry.size }}</td>
 <td>{{ entry.changed }}</td></tr>
@@ -38,6 +48,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+_LINKS = {"report": "Report", "data_docs": "Data Docs", "mlflow": "MLflow"}
 SHOWN_AS_TEXT = {".md", ".log", ".json", ".txt", ".toml"}
 
 
@@ -66,19 +77,20 @@ class RunFiles(StaticFiles):
 
     def _listing(self, folder: Path) -> Response:
         assert self.directory is not None
-        root = Path(self.directory)
+        root = Path(self.directory).resolve()
         found = []
         for entry in folder.iterdir():
             with suppress(OSError):  # a link to nowhere, or a file that has just been deleted
                 if not entry.name.startswith("."):
                     found.append((entry.name, entry.stat()))
         found.sort(key=lambda entry: (S_ISDIR(entry[1].st_mode), entry[1].st_mtime), reverse=True)
-        inside = folder.relative_to(root.resolve()).as_posix()
+        inside = folder.relative_to(root).as_posix()
         return HTMLResponse(
             LISTING.render(
                 title="runs" if inside == "." else f"runs/{inside}",
                 above=inside != ".",
                 entries=[_described(*entry) for entry in found],
+                trainings=_trainings(root) if inside == "." else [],
             )
         )
 
@@ -96,6 +108,26 @@ class SafetyHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _trainings(runs: Path) -> list[dict[str, Any]]:
+    """What the listing of all runs says of each finished training."""
+    rows = []
+    for _, summary, links in finished_runs(runs, settings().mlflow_ui_url):
+        selected = summary.verdict.selected
+        model = next((one for one in summary.models if one.name == selected), None)
+        verdict = "new champion" if summary.verdict.promoted else "the champion stayed" if selected else ""
+        rows.append(
+            {
+                "started": f"{datetime.fromisoformat(summary.started):%Y-%m-%d %H:%M}",
+                "source": summary.data.source,
+                "selected": selected or "none",
+                "verdict": verdict,
+                "accuracy": f"{model.test['accuracy']:.3f}" if model else "",
+                "links": [(_LINKS[name], link.removeprefix("runs/")) for name, link in links.items() if name in _LINKS],
+            }
+        )
+    return rows
 
 
 def _described(name: str, status: stat_result) -> dict[str, str]:
@@ -127,6 +159,7 @@ def application(runs: Path) -> Starlette:
     return Starlette(
         routes=[
             Route("/", lambda _: RedirectResponse("/runs/")),
+            Route("/runs.json", lambda _: JSONResponse(as_json(runs, settings().mlflow_ui_url))),
             Mount("/runs", RunFiles(directory=runs)),
         ],
         middleware=[Middleware(SafetyHeaders)],

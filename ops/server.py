@@ -4,7 +4,8 @@ import sys
 
 from prefect.settings import PREFECT_API_URL
 
-from flows.terminal import LOCAL_SERVER, is_responding, prefect_home
+from flows.outages import is_responding
+from flows.terminal import LOCAL_SERVER, prefect_home
 from ops.service import Service, exit_on_error
 
 

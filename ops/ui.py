@@ -1,4 +1,4 @@
-"""`python -m ops.ui [stop]`: the Prefect server with a worker, MLflow and the pages of the runs, in the background.
+"""`python -m ops.ui [stop [--force]]`: Prefect with a worker, MLflow and the pages of the runs, in the background.
 
 Services that are already running are left alone.
 """
@@ -12,11 +12,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.terminal import LOCAL_SERVER
 from ops.deploy import POOL, deploy, read_deployments, schedules
+from ops.in_progress import confirm_stop
 from ops.server import ensure_server, local_server
 from ops.service import Service, exit_on_error
 from polarity.config.settings import PROJECT, settings
-from polarity.registry.mlflow_client import connect
+from polarity.registry.tracking import ensure_experiment
 
 
 def services() -> list[Service]:
@@ -56,7 +58,8 @@ def start() -> None:
     api = ensure_server()
     here = settings()
     here.runs_folder.mkdir(parents=True, exist_ok=True)
-    connect(here.tracking_uri)  # creates the tables first, so that the server and the worker do not race to do it
+    # Creates the tables first, so that the server and the worker do not race to do it.
+    experiment = ensure_experiment(here.tracking_uri)
     environment = {
         "PREFECT_API_URL": api,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
@@ -70,16 +73,25 @@ def start() -> None:
             service.start(environment)
     print(
         f"\n  Prefect   {api.removesuffix('/api')}/deployments\n"
-        f"  MLflow    {here.mlflow_ui_url}\n"
-        f"  Runs      {here.ui_url}/runs/\n",
+        f"  MLflow    {here.mlflow_ui_url}/#/experiments/{experiment}/runs\n"
+        f"  Runs      {here.ui_url}/runs/\n"
+        f"  Page      {here.page_url}   (started by `make page`, talks to `make serve`)\n",
         *schedule_remarks,
-        "`make stop` stops all of them.",
+        "`make stop` stops all of them but the page.",
         sep="\n",
     )
 
 
-def stop() -> None:
-    """Stop what `start` and `ops.server` started."""
+def stop(*, force: bool = False) -> None:
+    """Stop what `start` and `ops.server` started; with flow runs in progress only if that is confirmed, or forced.
+
+    Raises
+    ------
+    SystemExit
+        If it is not confirmed, or nobody can be asked.
+    """
+    if not force:
+        confirm_stop(PREFECT_API_URL.value() or LOCAL_SERVER)
     for service in [*services(), local_server()]:
         if service.stop():
             print(f"Stopped {service.name}.")
@@ -105,5 +117,8 @@ if __name__ == "__main__":
         case ["stop"]:
             with exit_on_error("python -m ops.ui"):
                 stop()
+        case ["stop", "--force"]:
+            with exit_on_error("python -m ops.ui"):
+                stop(force=True)
         case _:
-            sys.exit("Usage: python -m ops.ui [stop]")
+            sys.exit("Usage: python -m ops.ui [stop [--force]]")

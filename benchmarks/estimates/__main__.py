@@ -10,7 +10,7 @@ labelled (in expectation), by a random share or by the rule that prefers unsure 
 ensemble of the logistic regression with one on naive Bayes features; it is judged for the served model, and for a small
 model of words on 20,000 tweets, to which it is superior by more. The ceilings follow from the proxy alone.
 
-Without labels: in each repetition other tweets of the stream are the reference (10,000) and the window (1,000): tweets
+Without labels: in each repetition other tweets of the stream are the reference (5,000) and the window (1,000): tweets
 as they come, mostly of one topic, of days and users the model has never seen (`random`, with a model of `head` and
 `tail`), with a quarter of the labels inverted, or of another corpus (`--other`: Sanders, 2011, labelled by people).
 """
@@ -45,6 +45,7 @@ from benchmarks.estimates.shifts import (
 from benchmarks.estimates.stream import answered, fit_logistic, fit_models, read_frame, split, take
 from benchmarks.results import machine, table, write
 from polarity.config.settings import PROJECT
+from polarity.text.words import KnownWords
 
 DATA = PROJECT.parent / "shared" / "data"
 
@@ -109,11 +110,13 @@ def without_labels(
     """Return the tables and the figures of the estimates without labels."""
     train, validation, rest = split(frame)
     served = fit_logistic(train, validation)
-    stream = answered(rest, served)
+    known = KnownWords.of(train["text"])
+    stream = answered(rest, served, known=known)
     undrifted = calibration_error(stream, repetitions)
     of_days = fit_logistic(train[train["block"] != "random"], validation[validation["block"] != "random"])
-    days = tuple(answered(rest[(rest["block"] == "random") == later], of_days) for later in (False, True))
-    shifts = simulate_shifts(stream, (days[0], days[1]), answered(other, served), windows)
+    of_random = rest["block"] == "random"
+    before, after = (answered(rest[of_random == later], of_days, known=known) for later in (False, True))
+    shifts = simulate_shifts(stream, (before, after), answered(other, served, known=known), windows)
     text = "\n\n".join(
         [
             f"CBPE on {repetitions:,} windows as they come: mean error "

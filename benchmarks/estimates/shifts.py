@@ -17,7 +17,7 @@ from polarity.watch.density_ratio import density_ratios, shift_features
 from polarity.watch.estimates import Estimate
 from polarity.watch.expected_accuracy import ConfidenceCalibration, expected_accuracy
 
-REFERENCE, WINDOW = 10_000, 1_000
+REFERENCE, WINDOW = 5_000, 1_000
 OF_TOPIC, INVERTED = 0.7, 0.25
 MEAN_ERROR = 0.015  # limit
 SEED = 29
@@ -94,7 +94,7 @@ def simulate_shifts(
             for method, estimate in zip(("CBPE", "PAPE"), found, strict=True):
                 tallies.setdefault(kind, {}).setdefault(method, Tally()).add(estimate, truth)
 
-    own = Reference(stream, shift_features(stream.texts, stream.confidence))
+    own = Reference(stream, shift_features(stream.tweets, stream.confidence))
     every = np.arange(len(stream))
 
     def rest(chosen: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -112,14 +112,14 @@ def simulate_shifts(
     for topic, chosen in topic_windows(stream, random, times):
         window = take(stream, chosen)
         meet(own, rest(chosen), window, own.features[chosen], {f"topic: {topic}": window.accuracy})
-    before, after = (Reference(of, shift_features(of.texts, of.confidence)) for of in other_days)
+    before, after = (Reference(of, shift_features(of.tweets, of.confidence)) for of in other_days)
     for _ in range(3 * times):
         rows = random.choice(len(before.stream), REFERENCE, replace=False)
         chosen = random.choice(len(after.stream), WINDOW, replace=False)
         window = take(after.stream, chosen)
         meet(before, rows, window, after.features[chosen], {"other days and users": window.accuracy})
     if other_corpus is not None:
-        features = shift_features(other_corpus.texts, other_corpus.confidence)
+        features = shift_features(other_corpus.tweets, other_corpus.confidence)
         for _ in range(times):
             truths = {"concept drift: another corpus": other_corpus.accuracy}
             meet(own, rest(every[:0]), other_corpus, features, truths)

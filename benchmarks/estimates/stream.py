@@ -22,6 +22,8 @@ from polarity.families.logistic import FittedLogistic, Logistic, LogisticConfig
 from polarity.text.cleaning import repair
 from polarity.text.ngrams import word_ngrams
 from polarity.text.tweets import Tweets
+from polarity.text.words import KnownWords
+from polarity.watch.drift import AnsweredTweets
 
 LABELS = ("negative", "positive")
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.05
@@ -38,6 +40,8 @@ class Stream:
     Parameters
     ----------
     texts : sequence of str, length n
+    tweets : AnsweredTweets
+        How they are described when they are recorded, or packed with the model.
     block : str array of shape (n,)
         The part of the original file that a tweet is from.
     correct : bool array of shape (n,)
@@ -49,6 +53,7 @@ class Stream:
     """
 
     texts: Sequence[str]
+    tweets: AnsweredTweets
     block: npt.NDArray[Any]
     correct: npt.NDArray[np.bool_]
     confidence: Floats
@@ -138,7 +143,9 @@ def fit_models(train: pd.DataFrame, validation: pd.DataFrame) -> Models:
     return Models(served, small, Ensemble(as_tweets(train), as_tweets(validation), served))
 
 
-def answered(frame: pd.DataFrame, served: FittedLogistic, stronger: Ensemble | None = None) -> Stream:
+def answered(
+    frame: pd.DataFrame, served: FittedLogistic, stronger: Ensemble | None = None, known: KnownWords | None = None
+) -> Stream:
     """Let the served model answer the tweets, and the stronger one judge the answers (the served one, without it)."""
     texts = frame["text"].tolist()
     probabilities = served.predict_proba(texts).astype(np.float64)
@@ -146,7 +153,8 @@ def answered(frame: pd.DataFrame, served: FittedLogistic, stronger: Ensemble | N
     judged = probabilities if stronger is None else stronger.predict_proba(texts)
     block = frame["block"].to_numpy() if "block" in frame else np.full(len(texts), "")
     correct = answers == frame["label"].to_numpy()
-    return Stream(texts, block, correct, probabilities[rows, answers], judged[rows, answers])
+    tweets = AnsweredTweets.of(texts, probabilities, labels=frame["label"].to_numpy(), known=known)
+    return Stream(texts, tweets, block, correct, probabilities[rows, answers], judged[rows, answers])
 
 
 def as_tweets(frame: pd.DataFrame) -> Tweets:
@@ -156,5 +164,11 @@ def as_tweets(frame: pd.DataFrame) -> Tweets:
 
 def take(stream: Stream, rows: npt.NDArray[Any]) -> Stream:
     """Return the tweets of these rows."""
-    texts = [stream.texts[row] for row in rows]
-    return Stream(texts, stream.block[rows], stream.correct[rows], stream.confidence[rows], stream.stronger[rows])
+    return Stream(
+        [stream.texts[row] for row in rows],
+        stream.tweets[rows],
+        stream.block[rows],
+        stream.correct[rows],
+        stream.confidence[rows],
+        stream.stronger[rows],
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -23,10 +24,12 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 import uvloop
 
 from benchmarks.serving.load import is_complete
 
+FloatArray = npt.NDArray[np.float64]
 Pattern = Literal["poisson", "bursty"]
 PATTERNS: tuple[Pattern, ...] = ("poisson", "bursty")
 
@@ -49,6 +52,8 @@ class Arrivals:
         Latency of the responses with status 200, from the time each request was due.
     unanswered : int
         Requests whose connection broke, or that got no response in time.
+    p99_ms_by_second : list of float
+        The same latency by the second in which the requests were due; NaN for one without responses.
     """
 
     pattern: str
@@ -60,6 +65,7 @@ class Arrivals:
     p99_ms: float
     statuses: dict[str, int]
     unanswered: int
+    p99_ms_by_second: list[float]
 
 
 class _Connection(asyncio.Protocol):
@@ -99,6 +105,7 @@ class _Traffic:
         self.free: list[_Connection] = []
         self._waiting: deque[float] = deque()
         self.latencies_s: list[float] = []
+        self.due_at: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.open = self.broken = 0
 
@@ -127,6 +134,7 @@ class _Traffic:
         self.statuses[status] += 1
         if status == "200":
             self.latencies_s.append(time.perf_counter() - due)
+            self.due_at.append(due)
         self.release(connection)
 
     def lost(self, connection: _Connection, busy: bool) -> None:
@@ -175,7 +183,16 @@ async def _arrive(url: str, bodies: list[bytes], *, rate: float, pattern: Patter
         p99,
         dict(traffic.statuses),
         traffic.broken + traffic.open,
+        _p99_ms_by_second(traffic.latencies_s, np.array(traffic.due_at) - started, int(seconds)),
     )
+
+
+def _p99_ms_by_second(latencies_s: list[float], due_s: FloatArray, seconds: int) -> list[float]:
+    latencies_ms, second = 1000 * np.array(latencies_s), due_s.astype(int)
+    return [
+        float(np.percentile(latencies_ms[second == one], 99)) if (second == one).any() else np.nan
+        for one in range(seconds)
+    ]
 
 
 def run_arrivals(url: str, bodies: Path, *, rate: float, pattern: Pattern, seconds: float) -> Arrivals:
@@ -195,6 +212,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     bodies = options.bodies.read_bytes().splitlines()
+    # A collection of all that the libraries have made stopped the clock for 80 ms, every second or so.
+    gc.disable()
     uvloop.install()
     arrivals = asyncio.run(
         _arrive(options.url, bodies, rate=options.rate, pattern=options.pattern, seconds=options.seconds)

@@ -26,7 +26,7 @@ from benchmarks.results import machine, table, write
 from benchmarks.serving.arrivals import PATTERNS, run_arrivals
 from benchmarks.serving.load import run_load
 from benchmarks.serving.random_model import write_random_distilbert
-from benchmarks.serving.servers import BATCHED, BENTO, PEER, Running, Server, servers
+from benchmarks.serving.servers import BATCHED, BENTO, PEER, UNRECORDED, Running, Server, servers
 from polarity.bento.build import build
 from polarity.bento.store import latest, model_folder
 from polarity.data.corpus import generate_tweets
@@ -116,7 +116,8 @@ def tensorflow_import_s() -> float:
 def ratios(summary: list[dict[str, Any]], limit: list[dict[str, Any]]) -> list[list[str]]:
     """Compare the Bento with its peers and the limits; return one row per comparison."""
     found = {(row["server"].removesuffix(", tf.function"), row["load"]): row for row in summary}
-    pairs = [(f"{connections} connections", other) for connections in CONNECTIONS for other in (PEER, BATCHED)]
+    others = (PEER, UNRECORDED, BATCHED)
+    pairs = [(f"{connections} connections", other) for connections in CONNECTIONS for other in others]
     rows = [
         [
             f"{load}, compared with {other}",

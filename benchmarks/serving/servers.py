@@ -19,6 +19,7 @@ from polarity.bento.server import free_port, served, stop
 from polarity.bento.store import bento_folder
 
 PEER, BENTO, BATCHED = "FastAPI + uvicorn", "this Bento", "bare ASGI, the same batcher"
+UNRECORDED = f"{BENTO} without its record"
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -
             lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options),
             bulk_route="/predict/batch",
         ),
+        Server(UNRECORDED, lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG="off", **options)),
         Server(BATCHED, lambda: _uvicorn("benchmarks.serving.batched:app", PEER_MODEL=str(model))),
         Server("bare ASGI route, no model", lambda: _uvicorn("benchmarks.serving.bare:app")),
     ]

@@ -83,7 +83,7 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
     with (home / "server.log").open("wb") as log:
         running = subprocess.Popen(server, env=environment, stdout=log, stderr=log)
     try:
-        from flows.terminal import is_responding
+        from flows.outages import is_responding
 
         deadline = time.monotonic() + 180
         while not is_responding(environment["PREFECT_API_URL"]):

@@ -18,7 +18,8 @@ import yaml
 
 from polarity.bento.extension import Extension, extension_of
 from polarity.bento.server import bentoml_environment, tail
-from polarity.bento.store import MODEL_FOLDER, delete, exists, home, link_or_copy, model_folder
+from polarity.bento.signing import sign_if_keyed
+from polarity.bento.store import MODEL_FOLDER, bento_folder, delete, exists, home, link_or_copy, model_folder
 from polarity.config.settings import PROJECT
 from polarity.errors import ArtifactError
 from polarity.families.registry import family_named
@@ -29,7 +30,7 @@ BENTOFILE = PROJECT / "bentofile.yaml"
 
 Device = Literal["cpu", "gpu"]
 
-_GPU_LOCK = "bentos/requirements-gpu.lock"
+GPU_LOCK = "bentos/requirements-gpu.lock"
 # POLARITY_DEVICE is a default for the container: the image is meant for machines with a GPU and fails clearly without
 # one. The other variables are what NVIDIA's container runtime expects of an image.
 _GPU_VARIABLES = {
@@ -44,8 +45,8 @@ def bentofile(device: Device) -> dict[str, Any]:
     """The options in `bentofile.yaml`; for a GPU with the lock file that includes the CUDA libraries."""
     options: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text())
     if device == "gpu":
-        options["python"]["requirements_txt"] = _GPU_LOCK
-        options["envs"] = [{"name": name, "value": value} for name, value in _GPU_VARIABLES.items()]
+        options["python"]["requirements_txt"] = GPU_LOCK
+        options["envs"] += [{"name": name, "value": value} for name, value in _GPU_VARIABLES.items()]
     return options
 
 
@@ -99,6 +100,7 @@ def build(
             raise ArtifactError(
                 f"{tag} already exists with a different model than '{packaged}'; choose a different version."
             )
+        sign_if_keyed(bento_folder(tag), tag)
         return tag
     delete(tag)  # the partial result of a killed build
     known = {
@@ -126,7 +128,10 @@ def build(
         done = subprocess.run(
             command,
             cwd=context,
-            env=bentoml_environment(BENTOML_HOME=str(home().absolute()), PYTHONPATH=str(context / "src")),
+            # What is built is not signed yet.
+            env=bentoml_environment(
+                BENTOML_HOME=str(home().absolute()), PYTHONPATH=str(context / "src"), POLARITY_VERIFY_KEY=""
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -135,6 +140,7 @@ def build(
         )
     if done.returncode or not exists(tag):
         raise ArtifactError(f"bentoml could not build {tag} from '{packaged}':\n{tail(done.stdout)}")
+    sign_if_keyed(bento_folder(tag), tag)
     return tag
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from polarity.errors import ArtifactError, ServiceUnavailable
 
 _LOG_TAIL_LINES = 20
 _STOP_TIMEOUT_S = 20.0
+# Below those that operating systems give to outgoing connections: one of these could be taken between the moment
+# it is found free and the server's start.
+_PORTS = range(20_000, 32_768)
 # Asks the kernel for a signal when the parent dies (prctl 1), then becomes the server.
 _DIE_WITH_PARENT = (
     "import ctypes, os, sys\n"
@@ -42,11 +46,12 @@ def tail(log: str) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of the loopback interface that nobody uses, and that no outgoing connection will be given."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class BentoServer:
@@ -72,8 +77,9 @@ def served(
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
     ready_status: int = 200,
+    port: int | None = None,
 ) -> Iterator[BentoServer]:
-    """Serve a Bento on a free port of the loopback interface until the block ends.
+    """Serve a Bento on the loopback interface until the block ends.
 
     Parameters
     ----------
@@ -88,6 +94,8 @@ def served(
         a home delete each other's metrics.
     ready_status : int
         Status of the readiness route to wait for; 503 for a server that is not expected to become ready.
+    port : int, optional
+        Default: a free one.
 
     Raises
     ------
@@ -103,18 +111,11 @@ def served(
             "BENTOML_HOME": str(Path(folder) / "bentoml"),
             "POLARITY_PREDICTION_LOG": str(Path(folder) / "predictions.db"),
         }
-        port = free_port()
+        port = port or free_port()
         arguments = ["-m", "bentoml", "serve", str(target), "--host", "127.0.0.1", "--port", str(port)]
         started = time.monotonic()
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                [python, "-c", _DIE_WITH_PARENT, str(os.getpid()), *arguments],
-                env=bentoml_environment(**{**defaults, **(environment or {})}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        variables = bentoml_environment(**{**defaults, **(environment or {})})
+        process = start_dependent(arguments, environment=variables, log=log_file, python=python)
         server = BentoServer(f"http://127.0.0.1:{port}", process, log_file, 0.0)
         try:
             _wait_until_ready(server, str(target), started + timeout_s, ready_status)
@@ -124,8 +125,23 @@ def served(
             stop(process)
 
 
+def start_dependent(
+    arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, python: str = sys.executable
+) -> subprocess.Popen[bytes]:
+    """Start a Python process that ends when this one does, however that happens; `stop` ends it earlier."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [python, "-c", _DIE_WITH_PARENT, str(os.getpid()), *arguments],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a server that `served` started, gracefully if possible."""
+    """Stop a server that `start_dependent` started, gracefully if possible."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polarity.bento import bentoml_store
+from polarity.bento.layout import MODEL_FOLDER as MODEL_FOLDER
+from polarity.bento.layout import home as home
+from polarity.bento.signing import changing
 from polarity.errors import ArtifactError
 from polarity.inference.package import ModelManifest
 
@@ -23,13 +26,7 @@ if TYPE_CHECKING:
     from bentoml import Bento
 
 CHAMPION = "sentiment"
-MODEL_FOLDER = "model"
 _COPY_PREFIX = "promotion-"
-
-
-def home() -> Path:
-    """BentoML's home folder, read from the environment each time."""
-    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
 
 def promoted_tag(candidate: str) -> str:
@@ -56,6 +53,8 @@ def promote(tag: str, *, latest: bool = True) -> str:
     ------
     ArtifactError
         If the store has neither the candidate nor its promoted copy.
+    ConfigurationError
+        If the Bento is signed, and there is no key to sign it again after it has been changed.
     """
     champion = promoted_tag(tag)
     if not exists(champion):
@@ -128,6 +127,18 @@ def export_bento(tag: str, path: Path) -> None:
     bentoml_store.export(home(), tag, path)
 
 
+def locate(bento: str) -> Path:
+    """The folder of a Bento that is given by its tag (`NAME:VERSION` or `NAME:latest`) or by its folder.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none.
+    """
+    folder = Path(bento)
+    return folder if (folder / "bento.yaml").is_file() else Path(_get(bento).path)
+
+
 def model_folder(tag: str) -> Path:
     """The packaged model inside a Bento."""
     return bento_folder(tag) / "src" / MODEL_FOLDER
@@ -169,7 +180,8 @@ def _copy(tag: str, champion: str, *, newest: bool) -> None:
     try:
         for file in _files(Path(bento.path)):
             link_or_copy(file, draft / file.relative_to(bento.path))
-        _describe(bento, draft, champion, newest=newest)
+        with changing(draft, champion):
+            _describe(bento, draft, champion, newest=newest)
         draft.chmod(0o755)
         draft.rename(target)
     finally:
@@ -181,7 +193,8 @@ def _point_latest(champion: str) -> None:
     if latest() == champion:
         return
     bento = _get(champion)
-    _describe(bento, Path(bento.path), champion, newest=True)
+    with changing(Path(bento.path), champion):
+        _describe(bento, Path(bento.path), champion, newest=True)
     pointer = bentoml_store.latest_pointer(home(), bento.tag.name)
     draft = pointer.with_name(f".latest-{os.getpid()}")
     draft.write_text(str(bento.tag.version))

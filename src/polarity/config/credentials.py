@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -22,13 +23,21 @@ def without_credentials(url: str) -> str:
     return f"{scheme}://{re.split('[?#]', _split(rest)[1])[0]}"
 
 
-def redacted(message: str, *urls: str) -> str:
-    """The message of a library with these URLs, and what is secret in them, replaced."""
+def redacted(message: str, *urls: str, secrets: Iterable[str] = ()) -> str:
+    """The message of a library with these URLs, what is secret in them, and further secrets replaced."""
     for url in urls:
         message = message.replace(url, without_credentials(url))
-        for secret in sorted(_secrets(url), key=len, reverse=True):
+    found = {secret for url in urls for secret in _secrets(url)} | set(secrets)
+    for secret in sorted(found, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
             message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, message)
     return message
+
+
+def pieces(url: str) -> set[str]:
+    """What stands between the separators of a URL, except its scheme; as given and decoded."""
+    given = set(_RESERVED.split(url.partition("://")[2])) - {""}
+    return given | {unquote(piece) for piece in given}
 
 
 def _split(rest: str) -> tuple[str, str]:
@@ -47,5 +56,4 @@ def _secrets(url: str) -> set[str]:
     _, _, query = address.partition("?")
     found = {password, *(item.partition("=")[2] for item in query.split("&"))}
     found |= {piece for secret in found for piece in _RESERVED.split(secret)}
-    found |= {unquote(secret) for secret in found}
-    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
+    return found | {unquote(secret) for secret in found}

@@ -20,7 +20,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POLARITY_", frozen=True)
 
-    home: Path = Field(PROJECT, description="Parent folder of all paths below that are not set themselves.")
+    home: Path = Field(
+        default_factory=lambda: PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd(),
+        description="Parent folder of all paths below that are not set themselves. Default: the checkout; the current "
+        "folder if the package is installed without one.",
+    )
     runs: Path | None = Field(None, description="One folder per training run. Default: <home>/runs.")
     store: str | None = Field(
         None,
@@ -30,6 +34,7 @@ class Settings(BaseSettings):
     store_cache: Path | None = Field(
         None, description="Local cache of a store with a URL. Default: <home>/store-cache."
     )
+    collected: Path | None = Field(None, description="Folder of collected tweets. Default: <home>/collected.")
     mlflow_uri: str | None = Field(
         None, repr=False, description="MLflow tracking and registry URI. Default: SQLite under <home>/mlruns."
     )
@@ -39,9 +44,19 @@ class Settings(BaseSettings):
     ui_url: str = Field("http://127.0.0.1:4280", description="Address at which `make ui` serves runs and Data Docs.")
     mlflow_ui_url: str = Field("http://127.0.0.1:5080", description="Address at which `make ui` serves MLflow.")
 
+    page_url: str = Field("http://127.0.0.1:8501", description="Address of the page that `make page` starts.")
+
     @property
     def runs_folder(self) -> Path:
         return (self.runs or self.home / "runs").absolute()
+
+    @property
+    def downloads_folder(self) -> Path:
+        return (self.home / "downloads").absolute()
+
+    @property
+    def collected_folder(self) -> Path:
+        return (self.collected or self.home / "collected").absolute()
 
     @property
     def store_url(self) -> str | None:
@@ -106,6 +121,7 @@ def shared_settings() -> dict[str, str]:
         "POLARITY_STORE": known.store_url or str(known.store_folder),
         "POLARITY_STORE_CACHE": str(known.store_folder),
         "POLARITY_RUNS": str(known.runs_folder),
+        "POLARITY_COLLECTED": str(known.collected_folder),
         "POLARITY_MLFLOW_URI": known.tracking_uri,
         "POLARITY_MLFLOW_ARTIFACTS": known.artifact_root,
     }

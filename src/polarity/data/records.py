@@ -24,6 +24,8 @@ csv.field_size_limit(2**31 - 1)
 _QUOTE, _NEWLINE, _RETURN = 0x22, 0x0A, 0x0D
 # In a record of more lines, the quote is assumed to be unclosed.
 _MAX_LINES = 500
+# Every insertion adds two chunks to each column; more would cost the readers of the table more than a copy.
+_MAX_INSERTIONS = 50
 
 _Ints = npt.NDArray[np.int64]
 
@@ -216,10 +218,9 @@ class _Part:
         lines, table = plain[kept], self._table
         if self._read:
             read = [dict(zip(self._layout.header, fields, strict=True)) for fields in self._read.values()]
-            table = pa.concat_tables([table, pa.Table.from_pylist(read, table.schema)])
-            lines = np.concatenate([lines, np.fromiter(self._read, np.int64, len(self._read))])
-            order = np.argsort(lines, kind="stable")
-            table, lines = table.take(pa.array(order)), lines[order]
+            numbers = np.fromiter(self._read, np.int64, len(self._read))
+            table = merge_tables(table, lines, pa.Table.from_pylist(read, table.schema), numbers)
+            lines = np.sort(np.concatenate([lines, numbers]))
         rejected = np.array(sorted(self._rejected), np.int64)
         # A record's number is its rank among all lines on which a record begins.
         rows = first_row + np.arange(len(lines)) + np.searchsorted(rejected, lines)
@@ -337,6 +338,19 @@ class _Part:
         return self._data[self._starts[line] : self._ends[line] + 1].decode()
 
 
+def merge_tables(table: pa.Table, keys: _Ints, other: pa.Table, other_keys: _Ints) -> pa.Table:
+    """Merge two tables of the same schema by their ascending, distinct keys; few insertions copy no data."""
+    places, first = np.unique(np.searchsorted(keys, other_keys), return_index=True)
+    if len(places) > _MAX_INSERTIONS:
+        order = np.argsort(np.concatenate([keys, other_keys]), kind="stable")
+        return pa.concat_tables([table, other]).take(pa.array(order))
+    pieces, done = [], 0
+    for place, start, stop in zip(places.tolist(), first.tolist(), [*first[1:].tolist(), len(other_keys)], strict=True):
+        pieces += [table.slice(done, place - done), other.slice(start, stop - start)]
+        done = place
+    return pa.concat_tables([*pieces, table.slice(done)])
+
+
 def split_records(text: str, separator: str, columns: int, *, max_records: int = 1000) -> list[list[str]]:
     """Return the records of a sample that are certainly complete: those with as many fields as the header."""
     records = []
@@ -405,8 +419,10 @@ def _damaged_lines(data: bytes, starts: _Ints, ends: _Ints) -> _Ints:
     try:
         data.decode()
     except UnicodeDecodeError:
-        pairs = enumerate(zip(starts, ends, strict=True))
-        return np.array([number for number, (start, end) in pairs if _is_damaged(data[start:end])], np.int64)
+        beyond_ascii = np.unique(np.searchsorted(ends, np.flatnonzero(np.frombuffer(data, np.int8) < 0)))
+        return np.array(
+            [line for line in beyond_ascii.tolist() if _is_damaged(data[starts[line] : ends[line]])], np.int64
+        )
     return np.empty(0, np.int64)
 
 

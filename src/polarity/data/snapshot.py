@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Manifest:
     unreadable: int = 0
     ignored: int = 0
     thinned_out: int = 0
+    origins: dict[str, int] = field(default_factory=dict)
+    """Rows by origin, if the snapshot has more than a file's."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Recent tweets that were left out, by reason."""
+    remarks: tuple[str, ...] = ()
+    """What to know about the recent tweets."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,17 @@ def write_snapshot(
     unreadable: pa.Table | None = None,
     ignored: int = 0,
     thinned_out: int = 0,
+    origins: dict[str, int] | None = None,
+    left_out: dict[str, int] | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Snapshot:
     """Write `table` and the unreadable records as a snapshot into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     if unreadable is not None and unreadable.num_rows:
-        pq.write_table(unreadable.cast(_UNREADABLE), folder / UNREADABLE_FILE, compression="zstd")
+        typed = _UNREADABLE
+        if "file" in unreadable.column_names:  # of a folder
+            typed = typed.append(pa.field("file", pa.string())).append(pa.field("file_row", pa.int64()))
+        pq.write_table(unreadable.cast(typed), folder / UNREADABLE_FILE, compression="zstd")
     counts = table.column("label").value_counts().to_pylist() if table.num_rows else []
     manifest = Manifest(
         source=source,
@@ -86,6 +98,9 @@ def write_snapshot(
         unreadable=unreadable.num_rows if unreadable is not None else 0,
         ignored=ignored,
         thinned_out=thinned_out,
+        origins=origins or {},
+        left_out=left_out or {},
+        remarks=remarks,
     )
     pq.write_table(table, folder / TWEETS_FILE, compression="zstd")
     (folder / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
@@ -104,7 +119,12 @@ def read_snapshot(folder: Path) -> Snapshot:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
         return Snapshot(
             folder,
-            Manifest(**{**manifest, "labels": tuple(manifest["labels"]), "columns": tuple(manifest["columns"])}),
+            Manifest(
+                **{
+                    **manifest,
+                    **{name: tuple(manifest.get(name, ())) for name in ("labels", "columns", "remarks")},
+                }
+            ),
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{folder} contains no valid snapshot ({error}); run the ingest step again.") from error

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from polarity.config.sections import GateConfig, PreparationConfig
 from polarity.data.gates import GateResult, validate
 from polarity.data.splits import SPLIT_NAMES, Splits
+from polarity.text.origins import DISTANT, ORIGIN
 
 
 def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfig, docs: Path) -> GateResult:
     """Validate the splits with the suite `prepared_tweets`; write its Data Docs into `docs`."""
     parts = [
-        pq.read_table(splits.path(name), columns=["row", "text", "label", "key"]).to_pandas().assign(split=name)
+        pq.read_table(splits.path(name), columns=_columns(splits.path(name))).to_pandas().assign(split=name)
         for name in SPLIT_NAMES
     ]
     frame = pd.concat(parts, ignore_index=True)
@@ -25,6 +26,8 @@ def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfi
     frame["labels_of_key"] = by_key["label"].transform("nunique")
     frame["split_and_label"] = frame["split"] + "/" + frame["label"]
     frame["in_test"] = (frame["split"] == "test").astype(np.float32)
+    if ORIGIN in frame:
+        frame.loc[frame[ORIGIN] == DISTANT, "in_test"] = np.nan  # these are in train alone
     # four standard errors of a share, but at least two percentage points
     tolerance = max(0.02, 4 * (preparation.test_share * (1 - preparation.test_share) / max(1, len(frame))) ** 0.5)
     return validate(
@@ -40,3 +43,7 @@ def check_splits(splits: Splits, preparation: PreparationConfig, gate: GateConfi
         },
         docs=docs,
     )
+
+
+def _columns(path: Path) -> list[str]:
+    return ["row", "text", "label", "key", *({ORIGIN} & {*pq.read_schema(path).names})]

@@ -19,6 +19,8 @@ from polarity.config.sections import PreparationConfig
 from polarity.data.snapshot import Snapshot, content_digest
 from polarity.errors import ArtifactError
 from polarity.text.cleaning import repair
+from polarity.text.origins import DISTANT, ORIGIN
+from polarity.text.segmentation import MARKS
 from polarity.text.tweets import Tweets
 
 SplitName = Literal["train", "validation", "test"]
@@ -28,7 +30,7 @@ CONFLICTS_FILE = "conflicts.parquet"
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
 _MENTION = re.compile(r"@\w+")
-_NOT_WORD = re.compile(r"[\W_]+")
+_NOT_WORD = re.compile(rf"(?:(?![{MARKS}])[\W_])+")
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,14 @@ def with_keys(table: pa.Table) -> pa.Table:
 
     A column of the source with that name is replaced.
     """
-    texts = table.column("text").to_pylist()
-    keys = [hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=12).hexdigest() for text in texts]
+    keys = text_keys(table.column("text").to_pylist())
     others = table.drop_columns("key") if "key" in table.column_names else table
     return others.append_column("key", pa.array(keys, pa.string()))
+
+
+def text_keys(texts: Sequence[str]) -> list[str]:
+    """Return the digests of the normalised texts, in their order."""
+    return [hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=12).hexdigest() for text in texts]
 
 
 def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Splits:
@@ -98,16 +104,20 @@ def prepare(accepted: Snapshot, config: PreparationConfig, folder: Path) -> Spli
     table = with_keys(table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string())))
     del texts
 
+    fractions = _hash_fractions(table.column("key").to_pylist(), config.salt)
+    edge = config.test_share + config.validation_share
+    of = np.where(fractions < config.test_share, "test", np.where(fractions < edge, "validation", "train"))
+
     reason = _conflicts(table)
+    if ORIGIN in table.column_names:
+        distant = table.column(ORIGIN).to_numpy(zero_copy_only=False) == DISTANT
+        reason[distant & (of != "train") & (reason == "")] = "nothing is measured on labels by emoticon"
     folder.mkdir(parents=True, exist_ok=True)
     bad = reason != ""
     pq.write_table(
         table.filter(pa.array(bad)).append_column("reason", pa.array(reason[bad], pa.string())), folder / CONFLICTS_FILE
     )
-    table = table.filter(pa.array(~bad))
-    fractions = _hash_fractions(table.column("key").to_pylist(), config.salt)
-    edge = config.test_share + config.validation_share
-    of = np.where(fractions < config.test_share, "test", np.where(fractions < edge, "validation", "train"))
+    table, of = table.filter(pa.array(~bad)), of[~bad]
 
     digests: dict[str, str] = {}
     rows: dict[str, int] = {}

@@ -23,7 +23,7 @@ from polarity.data.dialect import (
     unreserved_name,
 )
 from polarity.data.json_records import Fields, looks_like_json, read_json
-from polarity.data.records import Unreadable
+from polarity.data.records import Unreadable, merge_tables
 from polarity.data.workbook import Workbook, is_workbook
 from polarity.errors import DataRejected
 
@@ -200,7 +200,8 @@ def _table(
     if not unreadable:
         return table
     records = [{ROW: record.row, LINE: record.line, RAW: record.raw, PROBLEM: record.reason} for record in unreadable]
-    return pa.concat_tables([table, pa.Table.from_pylist(records, table.schema)]).sort_by(ROW)
+    others = pa.Table.from_pylist(records, table.schema)
+    return merge_tables(table, numbers.to_numpy(), others, others.column(ROW).to_numpy())
 
 
 def _is_scalar(kind: pa.DataType) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from polarity.evaluation.sentences import Sentences
+from polarity.evaluation.sentences import WORD, Sentences
+from polarity.text.segmentation import HASHTAG, split_words
 from polarity.text.tweets import Tweets
 
 Kind = Literal["minimum functionality", "invariance", "direction"]
@@ -38,8 +39,7 @@ UNSURE = 1.0
 SHORTEST_TYPO = 5
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
-_HASHTAG = re.compile(r"#\w*[^\W\d_]\w*")
-_WORD = re.compile(r"(?<![@#\w])[^\W\d_](?:'?[^\W\d_])*")
+_HASHTAG = re.compile(HASHTAG)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def word_weights(tweets: Tweets) -> dict[str, float]:
 
 
 def _words(text: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(text)}
+    return {word.lower() for word in WORD.findall(" ".join(split_words(text)))}
 
 
 def _opinions(of: Sentences) -> Iterator[str]:
@@ -269,7 +269,7 @@ def _with_link(text: str, link: str) -> str:
 
 def _swapped(text: str, light: set[str]) -> str:
     """Swap the second and third letters of the last word without weight: `today` becomes `tdoay`."""
-    for found in reversed(list(_WORD.finditer(text))):
+    for found in reversed(list(WORD.finditer(text))):
         word = found[0]
         if word.lower() in light and word[1] != word[2]:
             return text[: found.start()] + word[0] + word[2] + word[1] + word[3:] + text[found.end() :]

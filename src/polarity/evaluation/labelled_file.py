@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from polarity.config.credentials import without_credentials
 from polarity.config.sections import DataConfig
 from polarity.data.sources import read_tweets
 from polarity.data.splits import with_keys
@@ -43,6 +44,7 @@ def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, ma
         exceeds `max_bad_share`, because the metrics would not represent the file.
     """
     tweets = read_tweets(config, labels)
+    source = without_credentials(str(config.path))
     table = tweets.table
     texts = pa.array([repair(text or "") for text in table.column("text").to_pylist()], pa.string())
     table = table.set_column(table.column_names.index("text"), "text", texts)
@@ -59,13 +61,13 @@ def read_labelled(config: DataConfig, labels: tuple[str, ...], path: Path, *, ma
     missing = sorted(set(labels) - set(kept.column("label").to_pylist()))
     if missing:
         raise DataRejected(
-            f"{config.path}: no row is labelled {missing}, but every class of the model needs "
+            f"{source}: no row is labelled {missing}, but every class of the model needs "
             f"one ({list(labels)}). {problems + '. ' if problems else ''}Map the labels of the file with "
             "--data.label_map."
         )
     if sum(bad.values()) > max_bad_share * records:
         raise DataRejected(
-            f"{config.path} has too many unusable rows to evaluate {list(labels)}: {problems}. At most "
+            f"{source} has too many unusable rows to evaluate {list(labels)}: {problems}. At most "
             f"{max_bad_share:.1%} may be unusable (--max_bad_share). Map labels with --data.label_map, or exclude them "
             "with --data.ignore_labels."
         )

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from polarity.evaluation.predictions import Predictions
 from polarity.inference.predictor import Predict
+from polarity.text.segmentation import without_span, word_spans
 from polarity.text.tweets import FloatArray
 
 WORDS_KEPT = 4
@@ -144,13 +145,14 @@ def driving_words(
     list of tuple of DrivingWord
         For each text, the largest share first.
     """
-    split = [text.split()[:MAX_WORDS] for text in texts]
-    changed = [" ".join(words[:i] + words[i + 1 :]) for words in split for i in range(len(words))]
+    spans = [word_spans(text)[:MAX_WORDS] for text in texts]
+    changed = [without_span(text, *span) for text, found in zip(texts, spans, strict=True) for span in found]
     whole = predict(list(texts)) if texts else np.empty((0, 1), np.float32)
     without = predict(changed) if changed else np.empty((0, whole.shape[1]), np.float32)
     found: list[tuple[DrivingWord, ...]] = []
     start = 0
-    for row, (words, answer) in enumerate(zip(split, answers, strict=True)):
+    for row, (text, found_at, answer) in enumerate(zip(texts, spans, answers, strict=True)):
+        words = [text[begin:end] for begin, end in found_at]
         shares = _log_odds(whole[row, answer]) - _log_odds(without[start : start + len(words), answer])
         start += len(words)
         best = np.argsort(-shares, kind="stable")[:kept]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -203,7 +204,9 @@ def to_svg(figure: Figure, *, title: str) -> str:
     """Return the figure as an inline SVG element with a label for screen readers, in the page's font and colours."""
     buffer = io.StringIO()
     # A separate salt keeps the ids of clip paths unique when a page contains several figures.
-    with styled({"svg.hashsalt": title}):
+    with styled({"svg.hashsalt": title}), warnings.catch_warnings():
+        # Text stays text: the browser draws scripts that the font by which it is measured here lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -19,6 +19,7 @@ from polarity.evaluation.comparison import PairedComparison, compare_all
 from polarity.evaluation.evidence import ReportData
 from polarity.evaluation.mistakes import Mistake
 from polarity.evaluation.predictions import Predictions
+from polarity.text.segmentation import word_spans
 
 TEMPLATE = "report.html.j2"
 REPORT_FILE = "report.html"
@@ -199,13 +200,16 @@ def _marked(mistake: Mistake) -> Markup:
     """Mark the words that drove the answer, with an intensity proportional to their share."""
     strongest = max((word.share for word in mistake.words), default=1.0)
     shares = {word.word: word.share / strongest for word in mistake.words}
-    pieces = []
-    for word in mistake.text.split():
-        safe = Markup.escape(word)
+    marked, end = Markup(), 0
+    for start, stop in word_spans(mistake.text):
+        word = mistake.text[start:stop]
+        marked += mistake.text[end:start]
         if word in shares:
-            safe = Markup('<mark style="--share: {:.2f}">{}</mark>').format(shares[word], safe)
-        pieces.append(safe)
-    return Markup(" ").join(pieces)
+            marked += Markup('<mark style="--share: {:.2f}">{}</mark>').format(shares[word], word)
+        else:
+            marked += word
+        end = stop
+    return marked
 
 
 def _seconds(seconds: float) -> str:

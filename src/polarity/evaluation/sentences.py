@@ -20,6 +20,7 @@ from pydantic import ValidationError, model_validator
 from polarity.config.sections import Section
 from polarity.config.settings import PROJECT
 from polarity.errors import ConfigurationError
+from polarity.text.segmentation import LETTER
 
 FOLDER = PROJECT / "expectations" / "behaviour"
 FEW_TWEETS = 20
@@ -30,7 +31,7 @@ RECOGNISED_LEAD = 1.15
 
 Adjective = str | dict[str, str]
 
-_WORD = re.compile(r"(?<![@#\w])[^\W\d_](?:'?[^\W\d_])*")
+WORD = re.compile(rf"(?<![@#\w]){LETTER}(?:'?{LETTER})*")
 
 
 class Thing(Section):
@@ -142,7 +143,7 @@ def guess_language(texts: Sequence[str]) -> tuple[str | None, str]:
     str
         A clause that says why.
     """
-    words = Counter(word.lower() for text in texts for word in _WORD.findall(text))
+    words = Counter(word.lower() for text in texts for word in WORD.findall(text))
     total = sum(words.values())
     if len(texts) < FEW_TWEETS or not total:
         return None, f"{len(texts)} tweets are too few to guess their language"

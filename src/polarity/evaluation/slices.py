@@ -12,6 +12,7 @@ import pandas as pd
 
 from polarity.evaluation.metrics import Metrics, measure
 from polarity.evaluation.predictions import Predictions
+from polarity.text.segmentation import HASHTAG, split_words
 
 MIN_ROWS = 10
 MAX_VALUES = 12
@@ -28,7 +29,7 @@ _NEGATION = (
 PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "mention": re.compile(r"(?<!\w)@\w+"),
-        "hashtag": re.compile(r"(?<!\w)#\w*[^\W\d]\w*"),
+        "hashtag": re.compile(rf"(?<!\w){HASHTAG}"),
         "link": re.compile(r"https?://\S|www\.\S", re.IGNORECASE),
         "emoji": re.compile(f"{_EMOTICON}|{_EMOJI}"),
         "negation": re.compile(_NEGATION, re.IGNORECASE),
@@ -125,7 +126,7 @@ def _number_first(value: str) -> tuple[int, str]:
 
 
 def _length(text: str) -> str:
-    words = len(text.split())
+    words = len(split_words(text))
     return next((name for most, name in LENGTHS if words <= most), LONGEST)
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from polarity.evaluation.comparison import Difference
 
 Role = Literal["champion", "reference"]
+Part = Literal["all", "old", "recent"]
 Basis = Literal["first", "superior", "not inferior", "requested", "rollback"]
 """On what grounds a version becomes champion."""
 
@@ -55,6 +56,8 @@ class ChampionComparison:
     level: float
     on_test_set: int
     against_reference: int
+    part: Part = "all"
+    """The test tweets that were compared: all, those of the file (`old`), or those that came in since (`recent`)."""
 
     @property
     def bound(self) -> float:
@@ -90,6 +93,8 @@ class Verdict:
     champion_before: str | None = None
     basis: Basis = "first"
     comparisons: tuple[ChampionComparison, ...] = ()
+    canary: bool = False
+    """Whether `selected` would replace the champion, but is to pass as a canary first; then `promote` is false."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as JSON-compatible types."""

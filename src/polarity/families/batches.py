@@ -53,7 +53,7 @@ def padded(texts: Sequence[Sequence[int]]) -> Ids:
 
 
 def training_dataset(
-    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int
+    texts: Sequence[Sequence[int]], labels: IntArray, batch_size: int, *, seed: int, skip: int = 0
 ) -> tf.data.Dataset:
     """An infinite TensorFlow data set of (ids, labels), bucketed by length and reshuffled in each epoch.
 
@@ -63,16 +63,20 @@ def training_dataset(
         As many as `labels`.
     seed : int
         Seed of the shuffling.
+    skip : int
+        Batches to leave out at the beginning, e.g. those that an interrupted fit has already seen.
     """
     import tensorflow as tf
 
     lengths = np.array([len(text) for text in texts])
 
     def batches() -> Iterator[tuple[Ids, Ids]]:
-        random = np.random.default_rng(seed)
+        random, left_out = np.random.default_rng(seed), skip
         while True:
-            for rows in bucketed_batches(lengths, batch_size, random=random):
+            order = bucketed_batches(lengths, batch_size, random=random)
+            for rows in order[left_out:]:
                 yield padded([texts[row] for row in rows]), labels[rows].astype(np.int32)
+            left_out = max(0, left_out - len(order))
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)

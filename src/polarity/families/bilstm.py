@@ -16,6 +16,7 @@ from polarity.config.sections import Range
 from polarity.errors import ConfigurationError
 from polarity.families.batches import training_dataset
 from polarity.families.calibration import fit_temperature
+from polarity.families.checkpoints import Checkpoints
 from polarity.families.learning_curve import LearningCurve
 from polarity.families.network import Network, start_tensorflow
 from polarity.families.onnx_bilstm import BilstmWeights, write_bilstm
@@ -152,6 +153,8 @@ class BilstmScorer:
         self._vocabulary = Vocabulary.read(folder / VOCABULARY)
         self._max_tokens = manifest.max_tokens
         self._session = Session(folder / graph_of(manifest, placement), placement=placement)
+        # A graph with a smaller table of embeddings would fail only at the first text with one of the last words.
+        self._session.logits([[self._vocabulary.rows - 1]])
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Logits of shape (n_texts, n_labels) for at least one repaired text."""
@@ -165,6 +168,7 @@ class BilstmClassifier:
         self._config = config
         self._name = name
         self._seed = seed
+        self.checkpoints: Checkpoints | None = None
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedBilstm:
         """Fit on `train`. `validation` selects the epoch with the lowest loss and fits the temperature.
@@ -194,10 +198,10 @@ class BilstmClassifier:
         initial = _initial_vectors(vocabulary, sources, size=config.vector_size, seed=self._seed)
         build = partial(_model, config, initial, len(train.label_names))
         network = Network(build())
-        steps = -(-len(train) // config.batch_size)
+        steps = -(-len(train) // config.batch_size) * config.epochs
         network.keras.compile(
             optimizer=tf.keras.optimizers.Adam(
-                tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, steps * config.epochs), clipnorm=1.0
+                tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, steps), clipnorm=1.0
             ),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
@@ -210,19 +214,25 @@ class BilstmClassifier:
             validation.labels,
             progress,
             epochs=config.epochs,
-            steps=steps,
+            rows=len(ids),
+            batch_size=config.batch_size,
             start=0.12,
             diverged=f"Lower --{section_name(self._name)}.learning_rate, which is {config.learning_rate:g}.",
             patience=config.patience,
+            checkpoints=self.checkpoints,
         )
-        network.keras.fit(
-            training_dataset(ids, train.labels, config.batch_size, seed=self._seed),
-            steps_per_epoch=steps,
-            epochs=config.epochs,
-            class_weight=class_weights(train) if config.class_weight else None,
-            callbacks=[curve.callback()],
-            verbose=0,
-        )
+
+        def train_epochs(epochs: int, steps: int, done: int) -> None:
+            network.keras.fit(
+                training_dataset(ids, train.labels, config.batch_size, seed=self._seed, skip=done),
+                steps_per_epoch=steps,
+                epochs=epochs,
+                class_weight=class_weights(train) if config.class_weight else None,
+                callbacks=[curve.callback()],
+                verbose=0,
+            )
+
+        curve.fit(train_epochs)
         network, logits = curve.restore_best(build)
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         notes = {

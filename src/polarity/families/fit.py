@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from polarity.families.checkpoints import Checkpoints
+from polarity.families.mixture import mixture, read_origins
 from polarity.families.progress import Progress
-from polarity.families.protocol import History
+from polarity.families.protocol import History, Resumable
 from polarity.families.registry import family_named
 from polarity.families.sampling import stratified_rows
 from polarity.inference.package import KNOWN_WORDS, ModelManifest
@@ -33,7 +35,8 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     ----------
     job : dict
         `name` and `family` of the model, `section` (its options), `seed`, `labels`, `train` and `validation` (Parquet
-        files), `folder`.
+        files), `folder`; optionally `checkpoints`: their folder, `every_s`, and `newest`, the one to continue from;
+        with recent tweets `mixture` (arguments of `polarity.families.mixture.mixture`).
     progress : callable
         Called with the progress of the fit.
     """
@@ -41,9 +44,18 @@ def fit_model(job: dict[str, Any], progress: Progress) -> None:
     family = family_named(job["family"])
     section = family.section.model_validate(job["section"])
     classifier = family.classifier(section, name=name, seed=job["seed"])
+    if isinstance(classifier, Resumable) and (given := job.get("checkpoints")):
+        newest = Path(given["newest"]) if given["newest"] else None
+        classifier.checkpoints = Checkpoints(Path(given["folder"]), every_s=given["every_s"], newest=newest)
     train = Tweets.read(Path(job["train"]), job["labels"])
-    rows = stratified_rows(train, section.train_rows, seed=job["seed"])
-    train = train.take(rows)
+    origins = read_origins(Path(job["train"]))
+    mixed = mixture(origins, seed=job["seed"], **job["mixture"]) if origins is not None and job.get("mixture") else None
+    if mixed is None:
+        rows = stratified_rows(train, section.train_rows, seed=job["seed"])
+        train = train.take(rows)
+    else:
+        rows = mixed.rows[stratified_rows(train.take(mixed.rows), section.train_rows, seed=job["seed"])]
+        train = train.take(np.repeat(rows, mixed.times[rows]))
     validation = Tweets.read(Path(job["validation"]), job["labels"])
 
     def report(fraction: float, message: str, **metrics: float) -> None:

@@ -31,6 +31,8 @@ def start_tensorflow(*, seed: int) -> None:
     import tensorflow as tf
 
     tf.get_logger().setLevel(logging.ERROR)
+    # generators whose state can be saved, rather than that of operations, which cannot
+    tf.keras.backend.experimental.enable_tf_random_generator()
     tf.keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

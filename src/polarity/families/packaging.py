@@ -132,13 +132,13 @@ def _predictor(family: Family[Any], folder: Path, manifest: ModelManifest, place
     precision = "fp16" if graph_of(manifest, placement) == HALF_GRAPH else manifest.precision
     # The scorer sees the files that have a digest, and no others: neither does a graph that names further files.
     with TemporaryDirectory(prefix="polarity-package-") as listed:
-        for name in manifest.files:
-            link = Path(listed, name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((folder / name).resolve())
         try:
+            for name in manifest.files:
+                link = Path(listed, name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to((folder / name).resolve())
             scorer = family.scorer(Path(listed), manifest, placement)
-        except PolarityError:
+        except (PolarityError, ModuleNotFoundError):  # a library is missing, not a file
             raise
         except Exception as error:
             names = ", ".join(manifest.files) or "none"

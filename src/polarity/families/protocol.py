@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
 from polarity.config.sections import BehaviourLimits, Range, Section
+from polarity.families.checkpoints import Checkpoints
 from polarity.families.progress import Progress
 from polarity.inference.package import ModelManifest
 from polarity.inference.placement import Placement
@@ -100,6 +101,19 @@ class Classifier(Protocol):
         its training metrics are measured on these tweets.
         """
         ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """An unfitted model that writes checkpoints during its fit and can continue from one.
+
+    Attributes
+    ----------
+    checkpoints : Checkpoints or None
+        Set before `fit` is called; None for a fit without checkpoints.
+    """
+
+    checkpoints: Checkpoints | None
 
 
 class Family(ABC, Generic[S]):

@@ -14,6 +14,7 @@ from pydantic import Field
 from polarity.config.sections import BehaviourLimits, Range
 from polarity.families.batches import training_dataset
 from polarity.families.calibration import fit_temperature
+from polarity.families.checkpoints import Checkpoints
 from polarity.families.exports import UNQUANTISED, Exports
 from polarity.families.learning_curve import LearningCurve
 from polarity.families.network import Network, start_tensorflow
@@ -205,6 +206,7 @@ class TransformerClassifier:
         self._config = config
         self._name = name
         self._seed = seed
+        self.checkpoints: Checkpoints | None = None
 
     def fit(self, train: Tweets, validation: Tweets, progress: Progress) -> FittedTransformer:
         """Fine-tune on `train`; `validation` is used for the learning curve and the temperature.
@@ -230,6 +232,7 @@ class TransformerClassifier:
         from ktrain.dataset import TFDataset
 
         from polarity.families.keras_transformer import build_network, network_ids
+        from polarity.families.one_cycle import one_cycle
 
         progress(0.03, f"loading the encoder {config.encoder}")
         tokenizer = encoder.tokenizer(max_tokens=config.max_tokens)
@@ -242,27 +245,38 @@ class TransformerClassifier:
             metrics=["accuracy"],
         )
         ids = network_ids(encoder.layout, tokenizer, train.texts)
-        data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed)
-        learner = ktrain.get_learner(
-            network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
-        )
+        steps = -(-len(ids) // config.batch_size) * config.epochs
         curve = LearningCurve(
             network,
             network_ids(encoder.layout, tokenizer, validation.texts),
             validation.labels,
             progress,
             epochs=config.epochs,
-            steps=-(-len(ids) // config.batch_size),
+            rows=len(ids),
+            batch_size=config.batch_size,
             start=0.05,
             diverged=f"Lower --{section_name(self._name)}.learning_rate, which is {config.learning_rate:g}.",
+            checkpoints=self.checkpoints,
         )
-        learner.fit_onecycle(
-            config.learning_rate,
-            config.epochs,
-            class_weight=class_weights(train) if config.class_weight else None,
-            callbacks=[curve.callback()],
-            verbose=0,
-        )
+
+        def train_epochs(epochs: int, steps_per_epoch: int, done: int) -> None:
+            data = training_dataset(ids, train.labels, config.batch_size, seed=self._seed, skip=done)
+            learner = ktrain.get_learner(
+                network.keras, train_data=TFDataset(data, len(ids), train.labels), batch_size=config.batch_size
+            )
+            learner.fit(
+                config.learning_rate,
+                epochs,
+                steps_per_epoch=steps_per_epoch,
+                class_weight=class_weights(train) if config.class_weight else None,
+                callbacks=[
+                    one_cycle(network.keras, config.learning_rate, steps=steps, done=done),
+                    curve.callback(),
+                ],
+                verbose=0,
+            )
+
+        curve.fit(train_epochs)
         network, logits = curve.restore_best(build)
         temperature = fit_temperature(logits, validation.labels) if config.calibrate else 1.0
         notes = {

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from polarity.text.cleaning import repair
+from polarity.text.segmentation import without_span, word_spans
 
 RowsForTexts = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """Returns one row of numbers per text."""
@@ -26,7 +27,7 @@ class Explanation:
     Attributes
     ----------
     words : list of str
-        The words of the repaired text, split at white space.
+        The words of the repaired text, as `polarity.text.segmentation` finds them.
     shares : list of float
         The contribution of each word to the lead: the logarithm of the label's probability minus the mean of the
         others' (with two labels, the log-odds).
@@ -67,7 +68,9 @@ async def explain(text: str, predict: RowsForTexts, word_shares: RowsForTexts | 
         occlusion: the decrease of the lead when a word is left out (Li, Monroe and Jurafsky, "Understanding neural
         networks through representation erasure", 2016).
     """
-    words = repair(text).split()
+    text = repair(text)
+    spans = word_spans(text)
+    words = [text[start:stop] for start, stop in spans]
     if word_shares is not None:
         (probabilities,) = await predict((text,))
         (row,) = await word_shares((text,))
@@ -78,7 +81,7 @@ async def explain(text: str, predict: RowsForTexts, word_shares: RowsForTexts | 
     pieces = [(start, stop) for start, stop in pairwise(bounds) if start < stop]
     if len(words) <= MAX_OCCLUSIONS:
         pieces = [(position, position + 1) for position in range(len(words))]
-    without = [" ".join(words[:start] + words[stop:]) for start, stop in pieces]
+    without = [without_span(text, spans[start][0], spans[stop - 1][1]) for start, stop in pieces]
     rows = await predict([text, *without, ""])
     winner = _winner(rows[0])
     whole, *others, base = (_lead(row, winner) for row in rows)

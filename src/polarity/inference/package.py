@@ -16,6 +16,11 @@ FORMAT = 1
 MANIFEST = "model.json"
 # The half-precision graph for GPUs, next to the one that runs on every machine.
 HALF_GRAPH = "model.fp16.onnx"
+# What the run that made the model says about it (`polarity.bento.dossier`), as JSON and as a page; in a Bento only.
+DOSSIER = "dossier.json"
+DOSSIER_PAGE = "dossier.html"
+# Held-out tweets in a compact form, to judge answers by (`polarity.watch.drift`); in a Bento only.
+DRIFT_REFERENCE = "drift_reference.npz"
 # Checksums of the words of the training tweets (`polarity.text.words.KnownWords`).
 KNOWN_WORDS = "known_words.npy"
 
@@ -112,7 +117,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ArtifactError(f"No packaged model in '{folder}': {MANIFEST} cannot be read ({error}).") from error
         try:
             manifest = msgspec.json.decode(content, type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ArtifactError(f"'{path}' is not a model manifest of format {FORMAT}: {error}.") from error
         if manifest.format != FORMAT:
             raise ArtifactError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from polarity.errors import ArtifactError
+from polarity.errors import ArtifactError, PolarityError
 from polarity.inference.package import ModelManifest
 from polarity.inference.scorers import Additive, Scorer
 from polarity.inference.softmax import softmax
@@ -86,14 +86,22 @@ class Predictor:
         Raises
         ------
         ArtifactError
-            If they are not one number per label and, for an additive scorer, word.
+            If there are none, or they are not one number per label and, for an additive scorer, word.
         """
-        self(["warm up"])
-        found = self(["a few words to warm up with, and some more"] * 64)
+        try:
+            self(["warm up"])
+            found = self(["a few words to warm up with, and some more"] * 64)
+            explained = self.explain(["warm up"]) or 0
+        except PolarityError:
+            raise
+        except Exception as error:
+            raise ArtifactError(
+                f"The model '{self.manifest.name}' cannot answer ({type(error).__name__}: {error}). Package it again."
+            ) from error
         if found.shape != (64, len(self.labels)):
             raise ArtifactError(
                 f"The model '{self.manifest.name}' gives {found.shape[1]} probabilities per text, but has "
                 f"{len(self.labels)} labels ({', '.join(self.labels)}). Package it again."
             )
-        if not np.isfinite(self.explain(["warm up"]) or 0).all():
+        if not np.isfinite(explained).all():
             raise ArtifactError(f"The model '{self.manifest.name}' explains with shares that are not numbers.")

@@ -24,6 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from polarity.config.sections import (
     BehaviourLimits,
+    CardConfig,
+    CollectedFilesConfig,
     DaskConfig,
     DataConfig,
     EvaluationConfig,
@@ -34,8 +36,11 @@ from polarity.config.sections import (
     PolicyConfig,
     PreparationConfig,
     Range,
+    RetrainConfig,
     SearchConfig,
     Section,
+    WatchConfig,
+    last_name,
 )
 from polarity.config.settings import PROJECT
 from polarity.errors import ConfigurationError
@@ -121,6 +126,9 @@ else:  # one section per model of each family
 class LearningConfig(_Models):
     """The data to train on, and the options of each model."""
 
+    pins: dict[ModelName, dict[str, str]] = Field(default_factory=dict)
+    """Digests that the files of encoders and word vectors must have, by model and option:
+    `{"bilstm": {"vectors": "3f2a..."}}`. The dossier of a model has those of its own. Default: any file is taken."""
     evaluation: EvaluationConfig = EvaluationConfig()
     faults: FaultConfig = FaultConfig()
     runner: Literal["threads", "dask"] = "threads"
@@ -208,6 +216,9 @@ class SelectConfig(PolicyConfig):
 
     family: FamilyName | None = None
     """Restrict selection to one family."""
+    canary: bool = False
+    """A candidate that would replace the champion becomes it only after it has passed as a canary. Its Bento is kept
+    for that and named by an event `polarity.candidate`: serve it, and name it with `python -m polarity challenge`."""
 
 
 class TrainConfig(LearningConfig):
@@ -223,6 +234,9 @@ class TrainConfig(LearningConfig):
     """Promote the selected model whatever the comparison with the champion says, also after a rollback from it."""
     behaviour: BehaviourConfig = BehaviourConfig()
     select: SelectConfig = SelectConfig()
+    watch: WatchConfig = WatchConfig()
+    card: CardConfig = CardConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @property
     def task_name(self) -> str:
@@ -273,7 +287,7 @@ class _StoredModelOptions(Section):
     """The stored model to use."""
 
     model: str = "champion"
-    """`champion`, the number of a registered version, or a folder with a packaged model."""
+    """`champion`, the number of a registered version, the folder of a packaged model, or a Bento (folder or tag)."""
     task: str | None = None
     """The task whose champion or version it is. Default: the task that `sentiment:latest` serves."""
 
@@ -306,16 +320,45 @@ class FeedbackConfig(Section):
     @property
     def file_name(self) -> str:
         """The file's name for use in a run's name."""
-        return self.data.path.name if self.data.path else "no file"
+        return last_name(self.data.path) or "no file"
+
+
+class CollectConfig(Section):
+    """Collect tweets from new files for the next training."""
+
+    data: CollectedFilesConfig = CollectedFilesConfig()
+    labels: tuple[str, ...] = ("negative", "positive")
+    """The set of class labels."""
+    gate: GateConfig = GateConfig()
+
+
+class CanaryConfig(Section):
+    """What a challenger must keep to while it answers clients."""
+
+    covered: float = Field(0.02, ge=0, lt=1)
+    """Largest share of its requests that the champion had to answer, because the challenger failed or was late."""
+    p99_s: float = Field(0.5, gt=0)
+    """Largest 99th percentile of its durations, in seconds."""
+    agreement: float = Field(0.8, gt=0, le=1)
+    """Smallest share of mirrored texts that both models answer alike."""
+    requests: int = Field(100, ge=1)
+    """Requests that a step takes at least; before the first step, mirrored texts."""
+    step_s: float = Field(600, ge=0)
+    """Duration of a step at least, in seconds."""
+    unproven: float = Field(0.05, ge=0, le=1)
+    """Largest share of the clients before labels show that the challenger is better."""
+    last_steps: int = Field(3, ge=1)
+    """How many times `step_s` the challenger answers all clients before it has passed."""
 
 
 class MonitorConfig(Section):
-    """Evaluate the alert rules once, and send the notifications that are due."""
+    """Evaluate the alert rules once, move the canary, and send the notifications that are due."""
 
     rules: Path = PROJECT / "alerts.yaml"
     """The reviewed file of rules and channels."""
     test_alert: str | None = Field(None, validation_alias=AliasChoices("test_alert", "test-alert"))
     """Name of a rule: send a trial message to its channels, and do nothing else."""
+    canary: CanaryConfig = CanaryConfig()
 
 
 class ScoreConfig(_StoredModelOptions):

@@ -175,7 +175,12 @@ def closure(modules: Iterable[str]) -> frozenset[str]:
 @cache
 def module_digest(module: str) -> str:
     """The sha256 of a module's syntax tree without docstrings."""
-    return hashlib.sha256(ast.dump(_without_docstrings(module_tree(module))).encode()).hexdigest()
+    return _source_digest(_source(module))
+
+
+@cache
+def _source_digest(source: str) -> str:
+    return hashlib.sha256(ast.dump(_without_docstrings(_parsed(source))).encode()).hexdigest()
 
 
 def module_tree(module: str) -> ast.Module:
@@ -186,10 +191,17 @@ def module_tree(module: str) -> ast.Module:
     ValueError
         If the module has no source file.
     """
+    return _parsed(_source(module))
+
+
+def _source(module: str) -> str:
     spec = _spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"The module {module} has no source file.")
-    source = Path(spec.origin).read_text(encoding="utf-8")
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _parsed(source: str) -> ast.Module:
     with _parsing:
         return ast.parse(source)
 
@@ -229,7 +241,12 @@ def _origins(tree: ast.Module, module: str) -> dict[str, str]:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    return frozenset(_modules_imported(module_tree(module), module))
+    return _imports_of(_source(module), module)
+
+
+@cache
+def _imports_of(source: str, module: str) -> frozenset[str]:
+    return frozenset(_modules_imported(_parsed(source), module))
 
 
 def _modules_imported(tree: ast.AST, module: str) -> set[str]:

@@ -5,9 +5,11 @@ The Prefect flows run these steps, `--plan` looks them up in the store, the benc
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +18,12 @@ import numpy as np
 from polarity.bento import build as bento
 from polarity.bento.probe import probe
 from polarity.bento.store import exists
+from polarity.config.sections import DataConfig, last_name
 from polarity.data.acceptance import Acceptance, accept, read_acceptance
 from polarity.data.gates import SUITES, GateResult
 from polarity.data.ingest import ingest
 from polarity.data.snapshot import Snapshot, read_snapshot
-from polarity.data.sources import source_file
+from polarity.data.sources import source_files
 from polarity.data.split_gate import check_splits
 from polarity.data.splits import SplitName, Splits, prepare, read_splits
 from polarity.evaluation.behaviour_tests import words_of
@@ -37,6 +40,7 @@ from polarity.families.packaging import load_predictor
 from polarity.inference.package import ModelManifest, file_digest
 from polarity.pipeline.config import BehaviourConfig, LearningConfig, TrainConfig
 from polarity.pipeline.isolation import run_isolated
+from polarity.pipeline.recent_tweets import RecentTweets, gather
 from polarity.pipeline.step import Decision, Node, Results, Step
 from polarity.selection.policy import Candidate, select
 from polarity.text.tweets import IntArray
@@ -90,24 +94,44 @@ class Fitted:
         return ModelManifest.read(self.packaged, check=False).digest
 
 
+def _source_digests(config: DataConfig) -> dict[str, str]:
+    found = source_files(config)
+    if not found.is_folder:
+        return {"file": file_digest(found.path)}
+    return {f"file {name}": file_digest(path) for name, path in found.files.items()}
+
+
 class Ingest(Step[Snapshot]):
     """Source -> snapshot."""
 
     name = "ingest"
-    libraries = ("pyarrow",)
+    libraries = ("pyarrow", "ftfy")
+
+    @cached_property
+    def recent(self) -> RecentTweets | None:
+        """What came in since; read once, so that the fingerprint is that of the tweets that are written."""
+        return gather() if self.config.data.recent.enabled else None
 
     def inputs(self) -> Mapping[str, str]:
         data = self.config.data
-        return {"file": file_digest(source_file(data))} if data.source == "file" else {}
+        files = _source_digests(data) if data.source == "file" else {}
+        if self.recent is None:
+            return files
+        remarks = hashlib.sha256(json.dumps(self.recent.remarks).encode()).hexdigest()
+        return {**files, "recent": self.recent.digest, "remarks": remarks}
 
     def parameters(self) -> Mapping[str, Any]:
         data = self.config.data
-        options = data.model_dump(mode="json", exclude={"path"} if data.source == "file" else None)
-        options["file_name"] = data.path.name if data.path else None
+        options = data.model_dump(mode="json", exclude={"recent", *(["path"] if data.source == "file" else [])})
+        options["file_name"] = last_name(data.path)
         return {"data": options, "labels": self.config.labels}
 
     def write(self, folder: Path) -> None:
-        ingest(self.config.data, self.config.labels, folder)
+        recent = self.recent
+        if recent is None:
+            ingest(self.config.data, self.config.labels, folder)
+        else:
+            ingest(self.config.data, self.config.labels, folder, recent.table, recent.remarks)
 
     def read(self, folder: Path) -> Snapshot:
         return read_snapshot(folder)
@@ -199,7 +223,14 @@ class Fit(Step[Fitted]):
         external = self.family.external_inputs(section)
         stand_ins = {option: given.stands_for for option, given in external.items()}
         options = {**section.model_dump(mode="json"), **stand_ins}
-        return {"options": options, "seed": self.config.seed, "labels": self.result_of(Prepare).labels}
+        known = {"options": options, "seed": self.config.seed, "labels": self.result_of(Prepare).labels}
+        return {**known, "mixture": self._mixture} if self._mixture else known
+
+    @property
+    def _mixture(self) -> dict[str, Any] | None:
+        """How old and recent tweets are mixed, if there are any recent ones."""
+        recent = self.config.data.recent
+        return recent.model_dump(include={"weight", "old_share", "max_distant_share"}) if recent.enabled else None
 
     def libraries_of_family(self) -> tuple[str, ...]:
         return self.family.libraries
@@ -215,13 +246,24 @@ class Fit(Step[Fitted]):
             "train": str(splits.path("train")),
             "validation": str(splits.path("validation")),
             "folder": str(folder),
+            "mixture": self._mixture,
         }
+        kept = self.checkpoints
+        if kept:
+            newest, every_s = kept.resume(), 60 * config.faults.checkpoint_minutes
+            job["checkpoints"] = {"folder": str(kept.folder), "every_s": every_s, "newest": newest and str(newest)}
+
+        def listen(fraction: float, message: str, metrics: Mapping[str, float]) -> None:
+            if kept:
+                kept.share()
+            self.listen(fraction, message, metrics)
+
         run_isolated(
             f"{fit_model.__module__}:{fit_model.__name__}",
             job,
             folder=folder / "process",
             timeout_s=config.faults.fit_timeout_s,
-            listen=self.listen,
+            listen=listen,
             environment={"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"},
         )
 

@@ -108,7 +108,8 @@ def run_isolated(
     if timed_out:
         raise PolarityError(
             f"{function} (process {child.pid}) was killed at its timeout of {timeout_s:g} s. If it only needs more "
-            "time, raise --faults.fit_timeout_s, or reduce train_rows or the epochs of the model."
+            "time, raise --faults.fit_timeout_s (a network continues from its last checkpoint), or reduce train_rows "
+            "or the epochs."
         )
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
     ending = f" The end of its log:\n{tail}" if tail else ""

@@ -2,6 +2,7 @@
 
 <url>/<step>/<key>/<content>/   what the step wrote; `content` is a digest of its files, so a name is never reused
 <url>/<step>/<key>.json         as in a local store; written last, so that files without it are ignored
+<url>/<step>/<key>.checkpoints/  what an unfinished step continues from, on any machine
 <url>/<step>/<key>.used         its modification time is when the result was last used, to a day
 
 If two machines create the same result concurrently, both upload it completely, and one record is kept.
@@ -27,12 +28,13 @@ from polarity.config.settings import settings
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.inference.package import file_digest
 from polarity.pipeline.fingerprint import Fingerprint
-from polarity.pipeline.store import DRAFT_PREFIX, Store
-from polarity.pipeline.stored import Stored, StoreRecord, check_record, write_atomically
+from polarity.pipeline.store import CHECKPOINTS, DRAFT_PREFIX, Store
+from polarity.pipeline.stored import Stored, StoreRecord, Unfinished, check_record, write_atomically
 
 UPLOADED = ".uploaded"
 USED = ".used"
 KEY = re.compile("[0-9a-f]{32}")
+CHECKPOINT = re.compile(r"[0-9]{10}\.npz")
 RECORD_USE_EVERY = timedelta(days=1)
 _OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}, "local": {"auto_mkdir": True}}
 
@@ -71,6 +73,49 @@ class RemoteStore(Store):
         with self._locked(fingerprint):
             self._forget_remote(fingerprint.step, fingerprint.key)
             self._forget_local(fingerprint)
+
+    def pull_checkpoints(self, fingerprint: Fingerprint) -> None:
+        """Download the checkpoints that are newer than the local ones."""
+        folder = self.checkpoint_folder(fingerprint)
+        local = {path.name for path in folder.glob("*.npz")}
+        with self._translated_errors():
+            for remote in sorted(self._remote_checkpoints(fingerprint)):
+                name = remote.rsplit("/", 1)[-1]
+                if CHECKPOINT.fullmatch(name) and name > max(local, default=""):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    draft = folder / f"{name}.draft"
+                    with suppress(FileNotFoundError):  # just replaced by a newer one
+                        self._files.get_file(remote, str(draft))
+                        os.replace(draft, folder / name)
+
+    def push_checkpoints(self, fingerprint: Fingerprint) -> None:
+        """Upload the checkpoints that are not there yet, and delete those that are no longer here."""
+        local = {
+            path.name: path for path in self.checkpoint_folder(fingerprint).glob("*") if CHECKPOINT.fullmatch(path.name)
+        }
+        base = self._path(fingerprint, CHECKPOINTS)
+        with self._translated_errors():
+            remote = {name.rsplit("/", 1)[-1] for name in self._remote_checkpoints(fingerprint)}
+            for name in sorted(local.keys() - remote):
+                with suppress(FileNotFoundError):  # just replaced by a newer one
+                    self._files.put_file(str(local[name]), f"{base}/{name}")
+            if local:
+                for name in sorted(remote - local.keys()):
+                    self._files.rm_file(f"{base}/{name}")
+
+    def unfinished(self) -> list[Unfinished]:
+        """The steps that left checkpoints, locally or remotely."""
+        found = {(one.folder.parent.name, one.folder.stem): one for one in super().unfinished()}
+        with self._translated_errors():
+            entries = self._files.find(self._root, detail=True) if self._files.exists(self._root) else {}
+        for name, entry in entries.items():
+            step, folder, file = ("", "", *name.split("/"))[-3:]
+            key = folder.removesuffix(CHECKPOINTS)
+            if folder.endswith(CHECKPOINTS) and CHECKPOINT.fullmatch(file) and KEY.fullmatch(key):
+                known = found.get((step, key)) or Unfinished(self.folder / step / folder, _modified(entry))
+                changed, size = max(known.last_change, _modified(entry)), known.remote_bytes + int(entry["size"])
+                found[step, key] = Unfinished(known.folder, changed, size)
+        return [found[step_and_key] for step_and_key in sorted(found)]
 
     def results(self) -> list[StoreRecord]:
         """All results, local or remote."""
@@ -181,6 +226,17 @@ class RemoteStore(Store):
             for path in (f"{base}.json", f"{base}{USED}", base):  # the record first: without it the rest is ignored
                 if self._files.exists(path):
                     self._files.rm(path, recursive=True)
+
+    def _remote_checkpoints(self, fingerprint: Fingerprint) -> list[str]:
+        base = self._path(fingerprint, CHECKPOINTS)
+        return list(self._files.find(base)) if self._files.exists(base) else []
+
+    def _discard_checkpoints(self, step: str, key: str) -> None:
+        super()._discard_checkpoints(step, key)
+        base = f"{self._root}/{step}/{key}{CHECKPOINTS}"
+        with self._translated_errors():
+            if self._files.exists(base):
+                self._files.rm(base, recursive=True)
 
     def _record_use(self, fingerprint: Fingerprint) -> None:
         """Record at most once a day that a result was used, so that no machine prunes it."""

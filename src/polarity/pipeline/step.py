@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from polarity.families.registry import AnyFamily, family_of
+from polarity.pipeline.checkpoints import Note, StepCheckpoints
 from polarity.pipeline.config import LearningConfig
 from polarity.pipeline.fingerprint import Fingerprint, fingerprint
 from polarity.pipeline.isolation import Listener
@@ -61,6 +62,8 @@ class Step(Node, ABC, Generic[T]):
         Name of the model, if there is one step per model.
     listen : callable
         Called with the progress, if the step reports any.
+    note : callable
+        Called with what a user should know, a sentence.
 
     Attributes
     ----------
@@ -79,10 +82,13 @@ class Step(Node, ABC, Generic[T]):
         results: Results,
         model: str | None = None,
         listen: Listener = lambda *_: None,
+        note: Note = lambda _: None,
     ) -> None:
         self.config = config
         self.results = results
         self.listen = listen
+        self.note = note
+        self.checkpoints: StepCheckpoints | None = None
         self._model = model
 
     @property
@@ -168,6 +174,7 @@ def perform(step: Step[T], store: Store) -> Outcome[T]:
     key = step.fingerprint()
     if (stored := store.recall(key)) and not step.is_usable(step.read(stored.folder)):
         store.forget(key)
+    step.checkpoints = StepCheckpoints(store, key, step.note)
     stored = store.run(key, step.write)
     return Outcome(step.read(stored.folder), stored)
 

@@ -3,6 +3,7 @@
 <store>/<step>/<key>/           what the step wrote
 <store>/<step>/<key>.json       the fingerprint, and the sha256 of every file: written last, so that a
                                 folder without it is an abandoned partial result, which is ignored
+<store>/<step>/<key>.checkpoints/  what an unfinished step continues from; deleted once its result is stored
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from filelock import FileLock, Timeout
 from polarity.errors import ArtifactError
 from polarity.inference.package import file_digest
 from polarity.pipeline.fingerprint import Fingerprint
-from polarity.pipeline.stored import Stored, StoreRecord, data_digests, size_bytes, write_atomically
+from polarity.pipeline.stored import Stored, StoreRecord, Unfinished, data_digests, size_bytes, write_atomically
 
 DRAFT_PREFIX = "."
+CHECKPOINTS = ".checkpoints"
 
 
 class Store:
@@ -88,12 +90,48 @@ class Store:
             }
             write_atomically(final.with_suffix(".json"), json.dumps(record, indent=1))
             self._publish(fingerprint)
+            if self.checkpoint_folder(fingerprint).exists():
+                self._discard_checkpoints(fingerprint.step, fingerprint.key)
             return Stored(final, fingerprint.key, cached=False)
 
     def forget(self, fingerprint: Fingerprint) -> None:
         """Delete a result, so that it is created again."""
         with self._locked(fingerprint):
             self._forget_local(fingerprint)
+
+    def checkpoint_folder(self, fingerprint: Fingerprint) -> Path:
+        """The folder of the checkpoints for a step that is running; it need not exist."""
+        return self._folder(fingerprint).with_suffix(CHECKPOINTS)
+
+    def pull_checkpoints(self, fingerprint: Fingerprint) -> None:
+        """Fetch the checkpoints that another machine left; nothing to do for a shared folder."""
+
+    def push_checkpoints(self, fingerprint: Fingerprint) -> None:
+        """Make the checkpoints available to other machines; nothing to do for a shared folder."""
+
+    def discard_checkpoints(self, fingerprint: Fingerprint) -> None:
+        """Delete the checkpoints of a step that is not continued."""
+        with self._locked(fingerprint):
+            self._discard_checkpoints(fingerprint.step, fingerprint.key)
+
+    def unfinished(self) -> list[Unfinished]:
+        """The steps that left checkpoints, other than those that are running on this machine."""
+        found = []
+        for folder in sorted(self.folder.glob(f"*/*{CHECKPOINTS}")):
+            with suppress(OSError):  # just removed
+                changed = datetime.fromtimestamp(max(path.stat().st_mtime for path in [folder, *folder.iterdir()]), UTC)
+                if self.is_free(folder):
+                    found.append(Unfinished(folder, changed))
+        return found
+
+    def remove_unfinished(self, unfinished: Unfinished) -> bool:
+        """Delete the checkpoints of a step, unless a flow has it locked; returns whether they were deleted."""
+        folder = unfinished.folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not self.is_free(folder):
+            return False
+        self._discard_checkpoints(folder.parent.name, folder.stem)
+        return True
 
     def results(self) -> list[StoreRecord]:
         """All stored results, complete or not."""
@@ -109,7 +147,9 @@ class Store:
         folders = [
             path
             for path in self.folder.glob("*/*")
-            if path.is_dir() and (path.name.startswith(DRAFT_PREFIX) or not path.with_suffix(".json").exists())
+            if path.is_dir()
+            and path.suffix != CHECKPOINTS
+            and (path.name.startswith(DRAFT_PREFIX) or not path.with_suffix(".json").exists())
         ]
         locks = [path for path in self.folder.glob("*/*.lock") if not path.with_suffix(".json").exists()]
         return [path for path in sorted(folders) + sorted(locks) if self.is_free(path)]
@@ -154,6 +194,9 @@ class Store:
 
     def _publish(self, fingerprint: Fingerprint) -> None:
         """Make a result available to other machines; nothing to do for a shared folder."""
+
+    def _discard_checkpoints(self, step: str, key: str) -> None:
+        shutil.rmtree(self.folder / step / f"{key}{CHECKPOINTS}", ignore_errors=True)
 
     def _forget_local(self, fingerprint: Fingerprint) -> None:
         self._folder(fingerprint).with_suffix(".json").unlink(missing_ok=True)

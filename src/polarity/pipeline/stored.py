@@ -27,6 +27,18 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """The checkpoints of a step that has not ended: their folder, and when the last one was written."""
+
+    folder: Path
+    last_change: datetime
+    remote_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.folder.parent.name}/{self.folder.stem}"
+
+
+@dataclass(frozen=True)
 class StoreRecord:
     """A result in the store, as described by its record."""
 

@@ -8,8 +8,19 @@ import msgspec
 
 Outcome = Literal["new", "same", "other", "unknown"]
 """What became of a label: stored, known already, contradicting the stored one, or for no known prediction."""
-Origin = Literal["volunteered", "review", "import"]
-"""Where a label came from."""
+Purpose = Literal["accuracy", "comparison"]
+Origin = Literal["volunteered", "review", "queue", "import"]
+"""Where a label came from; `queue`: of an answer that was chosen because it is worth learning from, not drawn."""
+
+
+class Served(msgspec.Struct, array_like=True, frozen=True):
+    """The served model: the fields that its answers have in common."""
+
+    family: str
+    version: str
+    bento: str
+    known_words: str | None = None
+    """Path of the checksums of the words that the model was trained on."""
 
 
 class Answer(msgspec.Struct, array_like=True, gc=False):
@@ -27,6 +38,8 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
         Seconds until a batch took the text, and in the model.
     draw_probability : float
         Probability with which the answer was drawn for review.
+    served : Served or None
+        The model that gave it; `None` for the one that was served when the recorder started.
     """
 
     id: str
@@ -40,6 +53,7 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     computed_s: float
     draw_probability: float
     drawn: bool
+    served: Served | None = None
 
 
 class Traffic(msgspec.Struct, array_like=True):
@@ -53,6 +67,12 @@ class Traffic(msgspec.Struct, array_like=True):
         Requests answered with a status from 500; from 400 to 499; with 429, which also count as refused.
     seconds : list of int
         Histogram of the durations without those answered with 429, see `polarity.record.durations`.
+    bento : str or None
+        The Bento that was served at the end of it; `None` as for an answer.
+    challenged, covered : int
+        Requests that the challenger was asked for a client, and those that the served model answered in its place.
+    challenger_seconds : list of int
+        Histogram of its durations; empty if it was not asked.
     """
 
     id: str
@@ -62,16 +82,51 @@ class Traffic(msgspec.Struct, array_like=True):
     refused: int
     overloaded: int
     seconds: list[int]
+    bento: str | None = None
+    challenged: int = 0
+    covered: int = 0
+    challenger_seconds: list[int] = []
 
 
-class Served(msgspec.Struct, array_like=True, frozen=True):
-    """The served model: the fields that its answers have in common."""
+class Mirrored(msgspec.Struct, array_like=True, gc=False):
+    """What a challenger answered to a text that the served model had answered.
 
-    family: str
+    Attributes
+    ----------
+    version : str
+        Of the challenger.
+    inclusion : float or None
+        Probability with which a label is asked for, to compare the two models; None if they agree.
+    asked : bool
+        Whether one is asked for.
+    """
+
+    prediction_id: str
     version: str
-    bento: str
-    known_words: str | None = None
-    """Path of the checksums of the words that the model was trained on."""
+    at: float
+    sentiment: str
+    score: float
+    inclusion: float | None
+    asked: bool
+
+
+class Challenge(msgspec.Struct, array_like=True, frozen=True):
+    """Where a challenger is (empty: nowhere), and what it does.
+
+    Attributes
+    ----------
+    share : float
+        Of the answered texts that are mirrored to it.
+    clients : float
+        Share of the clients that it answers.
+    version : str
+        Of the model that answers them; another one does not.
+    """
+
+    address: str
+    share: float
+    clients: float = 0.0
+    version: str = ""
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -80,6 +135,7 @@ class Frame(msgspec.Struct, array_like=True):
     answers: list[Answer] = []
     traffic: list[Traffic] = []
     served: Served | None = None
+    mirrored: list[Mirrored] = []
 
 
 class Receipt(msgspec.Struct, array_like=True):
@@ -99,6 +155,8 @@ class Receipt(msgspec.Struct, array_like=True):
         Age of the oldest of them in seconds.
     database_problem : str or None
         Why the database cannot be reached.
+    challenge : Challenge or None
+        What was set while running; None if nothing was.
     """
 
     problem: str | None = None
@@ -107,12 +165,14 @@ class Receipt(msgspec.Struct, array_like=True):
     unshipped: int = 0
     unshipped_s: float = 0.0
     database_problem: str | None = None
+    challenge: Challenge | None = None
 
 
 class ReviewItem(msgspec.Struct, frozen=True):
-    """An answer that was drawn for labelling by people.
+    """An answer that people are asked to label.
 
-    `draw_probability` is the probability with which it was drawn; `text` is as POLARITY_LOG_TEXTS says.
+    `draw_probability` is the probability with which it was drawn; `text` is as POLARITY_LOG_TEXTS says; `purpose` is
+    what the label is for: to estimate the accuracy, or to compare the model with a challenger that answered otherwise.
     """
 
     prediction_id: str
@@ -122,10 +182,11 @@ class ReviewItem(msgspec.Struct, frozen=True):
     score: float
     version: str
     draw_probability: float
+    purpose: Purpose = "accuracy"
 
 
 class Review(msgspec.Struct, frozen=True):
-    """The answers that wait for a label: how many there are, and the latest of them."""
+    """The answers that wait for a label: how many there are, and the latest of them, those for a comparison first."""
 
     waiting: int
     items: list[ReviewItem]

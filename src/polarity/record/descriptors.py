@@ -8,9 +8,13 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
-from polarity.text.words import ADDRESS, LINK, MENTION, KnownWords, has_link, words_of
+from polarity.text.segmentation import HASHTAG
+from polarity.text.words import LINK, MENTION, KnownWords, has_link, replace_addresses, words_of
 
-_HASHTAG = re.compile(r"(?<!\w)#\w*[^\W\d_]\w*")
+_MASKED_LINK = re.compile(r"(?<!\w)http(?!\w)")
+_NAME = re.compile(r"@(?<![\w@]@)(?!address\b)\w+")
+_HASHTAG = re.compile(rf"(?<!\w){HASHTAG}")
+_DIGIT = re.compile(r"\d")
 # Seven digits and more, with the usual separators: telephone numbers, accounts, cards.
 _LONG_NUMBER = re.compile(r"(?<![\w])\+?\d(?:[ ()./-]{0,2}\d){6,}(?!\w)")
 _PICTURE = "[\u2600-\u27bf\u2b00-\u2bff\U0001f300-\U0001f3fa\U0001f400-\U0001faff]"
@@ -22,10 +26,9 @@ _EMOJI = re.compile(f"{_PICTURE}{_MODIFIERS}(?:\u200d{_PICTURE}{_MODIFIERS})*|[\
 class Descriptors(NamedTuple):
     """What a text looked like.
 
-    `words` are runs of letters outside links and mentions; in scripts without blanks between words, such a run is
-    longer than a word. `unknown_share` is the share of them that no training tweet has, or `None` without a list of
-    known words or without words. `script` is that of most letters, as Unicode names it in lower case, or `None` without
-    letters.
+    `words` are runs of letters outside links and mentions. `unknown_share` is the share of them that no training tweet
+    has, or `None` without a list of known words or without words. `script` is that of most letters, as Unicode names it
+    in lower case, or `None` without letters.
     """
 
     characters: int
@@ -41,6 +44,9 @@ class Descriptors(NamedTuple):
 def describe(text: str, known: KnownWords | None = None) -> Descriptors:
     """Count what a text consists of.
 
+    A masked text has the same descriptors as the text that it was: a model that learned from masked texts is compared
+    with answers to texts as clients send them. So `characters` is the length of the masked text.
+
     Parameters
     ----------
     text : str
@@ -48,13 +54,14 @@ def describe(text: str, known: KnownWords | None = None) -> Descriptors:
     known : KnownWords, optional
         The words of the training tweets.
     """
+    text = mask(text)
     words = words_of(text)
     return Descriptors(
         characters=len(text),
         words=len(words),
         unknown_share=known.unknown_share(words) if known else None,
-        links=len(LINK.findall(text)) if has_link(text.lower()) else 0,
-        mentions=len(MENTION.findall(text)) if "@" in text else 0,
+        links=len(_MASKED_LINK.findall(text)) if "http" in text else 0,
+        mentions=len(_NAME.findall(text)) if "@" in text else 0,
         hashtags=len(_HASHTAG.findall(text)) if "#" in text else 0,
         emoji=0 if text.isascii() else len(_EMOJI.findall(text)),
         script=_script(text),
@@ -66,11 +73,12 @@ def mask(text: str) -> str:
 
     The rest stays as it is, so that a model can learn from it.
     """
-    if "@" in text or "/" in text or "." in text:
+    if has_link(text.lower()):
         text = LINK.sub("http", text)
-        text = ADDRESS.sub("@address", text)
+    if "@" in text:
+        text = replace_addresses(text, "@address")
         text = MENTION.sub(lambda match: match[0] if match[0] == "@address" else "@user", text)
-    return _LONG_NUMBER.sub("0000000", text)
+    return _LONG_NUMBER.sub("0000000", text) if _DIGIT.search(text) else text
 
 
 def _script(text: str) -> str | None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from polarity.record import durations
-from polarity.record.schema import feedback, hours, predictions, traffic
+from polarity.record.schema import feedback, hours, mirrored, predictions, traffic
 from polarity.record.shipper import ROWS_PER_BATCH
 from polarity.record.store import RecordStore
 
@@ -45,6 +45,10 @@ class TrafficTotal:
         Histogram of the durations.
     bentos : set of str
         What was served.
+    challenged, covered : int
+        As in `polarity.record.answer.Traffic`.
+    challenger_seconds : list of int
+        Histogram of the challenger's durations.
     """
 
     minutes: int = 0
@@ -54,13 +58,32 @@ class TrafficTotal:
     overloaded: int = 0
     seconds: list[int] = field(default_factory=durations.empty)
     bentos: set[str] = field(default_factory=set)
+    challenged: int = 0
+    covered: int = 0
+    challenger_seconds: list[int] = field(default_factory=durations.empty)
+
+    def add(self, row: Any) -> None:
+        """Add the row of a server process and minute."""
+        self.minutes += 1
+        self.requests += row.requests
+        self.errors += row.errors
+        self.refused += row.refused
+        self.overloaded += row.overloaded
+        self.seconds = _added(self.seconds, row.seconds)
+        self.bentos.add(row.bento)
+        if row.challenged:
+            self.challenged += row.challenged
+            self.covered += row.covered
+            self.challenger_seconds = _added(self.challenger_seconds, row.challenger_seconds)
 
 
 class RecordedAnswer(NamedTuple):
-    """An answer without its text, and its label if it has one.
+    """An answer, and its label if it has one.
 
     Attributes
     ----------
+    text : str or None
+        None unless texts are kept.
     label : str or None
         The true label.
     origin : str or None
@@ -77,6 +100,13 @@ class RecordedAnswer(NamedTuple):
     characters: int
     source: str | None
     script: str | None
+    text: str | None
+    words: int | None
+    unknown_share: float | None
+    links: int | None
+    mentions: int | None
+    hashtags: int | None
+    emoji: int | None
     draw_probability: float | None
     drawn: bool | None
     label: str | None
@@ -84,10 +114,44 @@ class RecordedAnswer(NamedTuple):
     labelled_at: float | None
 
 
+class LabelledPair(NamedTuple):
+    """A text that the served model and a challenger answered differently, with its label.
+
+    Attributes
+    ----------
+    inclusion : float
+        Probability with which its label was asked for.
+    """
+
+    labelled_at: float
+    id: str
+    sentiment: str
+    challenger_sentiment: str
+    label: str
+    inclusion: float
+
+
+@dataclass
+class PairTotal:
+    """The texts of a span that a served version and a challenger answered both.
+
+    Attributes
+    ----------
+    pairs, disagreeing, asked : int
+        All of them; those with different answers; those of which a label was asked for.
+    """
+
+    version: str
+    challenger: str
+    pairs: int
+    disagreeing: int
+    asked: int
+
+
 def answer_counts(store: RecordStore, span: Span) -> Counter[tuple[str, str]]:
     """How many answers were given, by source (empty: none named) and sentiment."""
     by = (predictions.c.source, predictions.c.sentiment)
-    query = sa.select(*by, sa.func.count()).where(_within(predictions.c.at, span)).group_by(*by)
+    query = sa.select(*by, sa.func.count()).where(within(predictions.c.at, span)).group_by(*by)
     counts: Counter[tuple[str, str]] = Counter()
     for source, sentiment, count in _rows(store, query, predictions):
         counts[source or "", sentiment] += count
@@ -145,12 +209,12 @@ def _keep(keeper: sa.Engine, counts: dict[int, Counter[str]]) -> None:
 
 def _count_by_hour(store: RecordStore, span: Span) -> dict[int, Counter[str]]:
     counts: dict[int, Counter[str]] = {}
-    for engine, seen_once in _readings(store, predictions):
+    for engine, seen_once in readings(store, predictions):
         at = predictions.c.at
         # PostgreSQL rounds in a cast, and not every SQLite has floor.
         second = sa.cast(sa.func.floor(at) if engine.dialect.name == "postgresql" else at, sa.BigInteger)
         hour = (second // SECONDS_PER_HOUR).label("hour")
-        query = sa.select(hour, predictions.c.sentiment, sa.func.count()).where(_within(at, span), seen_once)
+        query = sa.select(hour, predictions.c.sentiment, sa.func.count()).where(within(at, span), seen_once)
         with engine.connect() as connection:
             for found, sentiment, count in connection.execute(query.group_by(hour, predictions.c.sentiment)):
                 counts.setdefault(found, Counter())[sentiment] += count
@@ -160,17 +224,21 @@ def _count_by_hour(store: RecordStore, span: Span) -> dict[int, Counter[str]]:
 def traffic_total(store: RecordStore, span: Span) -> TrafficTotal:
     """The requests of the minutes that began within the span; a minute is recorded when it is over."""
     total = TrafficTotal()
-    minutes = Span(-(-span.since // _SECONDS_PER_MINUTE), -(-span.until // _SECONDS_PER_MINUTE))
-    for row in _rows(store, sa.select(traffic).where(_within(traffic.c.minute, minutes)), traffic):
-        total.minutes += 1
-        total.requests += row.requests
-        total.errors += row.errors
-        total.refused += row.refused
-        total.overloaded += row.overloaded
-        seconds = row.seconds if isinstance(row.seconds, list) else json.loads(row.seconds)
-        total.seconds = [mine + its for mine, its in zip(total.seconds, seconds, strict=True)]
-        total.bentos.add(row.bento)
+    for _, row in recorded_traffic(store, span):
+        total.add(row)
     return total
+
+
+def recorded_traffic(store: RecordStore, span: Span) -> Iterator[tuple[float, Any]]:
+    """The rows of the minutes that began within the span, and when they began, in seconds since 1970."""
+    minutes = Span(-(-span.since // _SECONDS_PER_MINUTE), -(-span.until // _SECONDS_PER_MINUTE))
+    for row in _rows(store, sa.select(traffic).where(within(traffic.c.minute, minutes)), traffic):
+        yield row.minute * float(_SECONDS_PER_MINUTE), row
+
+
+def _added(counts: list[int], given: list[int] | str) -> list[int]:
+    more = given if isinstance(given, list) else json.loads(given)
+    return [mine + its for mine, its in zip(counts, more, strict=True)] if more else counts
 
 
 def last_minute(store: RecordStore) -> tuple[float, str] | None:
@@ -212,7 +280,7 @@ def answers(
     query = (
         sa.select(*columns, feedback.c.label, feedback.c.origin, feedback.c.at)
         .select_from(predictions.join(feedback, feedback.c.prediction_id == predictions.c.id, isouter=not labelled))
-        .where(_within(predictions.c.at, span))
+        .where(within(predictions.c.at, span))
     )
     if version is not None:
         query = query.where(predictions.c.version == version)
@@ -236,11 +304,56 @@ def is_reviewed(answer: RecordedAnswer) -> bool:
 def answer_numbers(store: RecordStore, span: Span, version: str) -> tuple[int, int]:
     """How many answers a version gave, and how many of them were drawn for review."""
     numbers = sa.select(sa.func.count(), sa.func.count().filter(predictions.c.drawn))
-    query = numbers.where(_within(predictions.c.at, span), predictions.c.version == version)
+    query = numbers.where(within(predictions.c.at, span), predictions.c.version == version)
     total = drawn = 0
     for answered, of_them_drawn in _rows(store, query, predictions):
         total, drawn = total + answered, drawn + of_them_drawn
     return total, drawn
+
+
+def pair_totals(store: RecordStore, span: Span) -> list[PairTotal]:
+    """How many texts were mirrored within a span, by version and challenger, the latest challenger first."""
+    by = (predictions.c.version, mirrored.c.version)
+    query = (
+        sa.select(
+            *by,
+            sa.func.count(),
+            sa.func.count(mirrored.c.inclusion),
+            sa.func.count().filter(mirrored.c.asked),
+            sa.func.max(mirrored.c.at),
+        )
+        .select_from(_mirrored_answers())
+        .where(within(mirrored.c.at, span))
+        .group_by(*by)
+    )
+    found: dict[tuple[str, str], PairTotal] = {}
+    latest: dict[tuple[str, str], float] = {}
+    for version, challenger, pairs, disagreeing, asked, at in _rows(store, query, predictions):
+        total = found.setdefault((version, challenger), PairTotal(version, challenger, 0, 0, 0))
+        total.pairs += pairs
+        total.disagreeing += disagreeing
+        total.asked += asked
+        latest[version, challenger] = max(at, latest.get((version, challenger), at))
+    return sorted(found.values(), key=lambda total: -latest[total.version, total.challenger])
+
+
+def labelled_pairs(store: RecordStore, span: Span, version: str, challenger: str) -> list[LabelledPair]:
+    """The disagreements of a span whose label was asked for and came, in the order in which the labels came.
+
+    Labels that users volunteered are left out: users choose what they report.
+    """
+    columns = (feedback.c.at, predictions.c.id, predictions.c.sentiment, mirrored.c.sentiment, feedback.c.label)
+    query = (
+        sa.select(*columns, mirrored.c.inclusion)
+        .select_from(_mirrored_answers().join(feedback, feedback.c.prediction_id == predictions.c.id))
+        .where(within(mirrored.c.at, span), mirrored.c.asked, feedback.c.origin == "review")
+        .where(predictions.c.version == version, mirrored.c.version == challenger)
+    )
+    return sorted(map(LabelledPair._make, _rows(store, query, predictions)))
+
+
+def _mirrored_answers() -> sa.Join:
+    return mirrored.join(predictions, mirrored.c.prediction_id == predictions.c.id)
 
 
 def _scalars(store: RecordStore, query: sa.Select[Any]) -> Iterator[Any]:
@@ -252,14 +365,14 @@ def _scalars(store: RecordStore, query: sa.Select[Any]) -> Iterator[Any]:
 
 
 def _rows(store: RecordStore, query: sa.Select[Any], table: sa.Table) -> Iterator[Any]:
-    for engine, seen_once in _readings(store, table):
+    for engine, seen_once in readings(store, table):
         with engine.connect() as connection:
             found = connection.execution_options(yield_per=_ROWS_PER_STEP).execute(query.where(seen_once))
             for part in found.partitions():
                 yield from part
 
 
-def _readings(store: RecordStore, table: sa.Table) -> Iterator[tuple[sa.Engine, sa.ColumnElement[bool]]]:
+def readings(store: RecordStore, table: sa.Table) -> Iterator[tuple[sa.Engine, sa.ColumnElement[bool]]]:
     """The stores, the database first, and the condition that excludes the rows that one before it has, too.
 
     Those are the rows that are being shipped: committed in the database, and not yet deleted from the file.
@@ -277,5 +390,5 @@ def _readings(store: RecordStore, table: sa.Table) -> Iterator[tuple[sa.Engine, 
         yield local, sa.true()
 
 
-def _within(column: sa.ColumnElement[Any], span: Span) -> sa.ColumnElement[bool]:
+def within(column: sa.ColumnElement[Any], span: Span) -> sa.ColumnElement[bool]:
     return (column >= span.since) & (column < span.until)

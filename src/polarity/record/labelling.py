@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 FLOOR = 0.001
 UNIFORM_PART = 0.3
+LEAST_INCLUSION = 0.8
+"""Of a disagreement with a challenger: below it no label is asked for, because it would weigh much more than others."""
 _BISECTIONS = 60
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -118,3 +119,22 @@ class RecordOptions(msgspec.Struct, frozen=True, kw_only=True):
     def spool_bytes(self) -> int:
         """Maximum size of the local file in bytes."""
         return self.log_spool_mib * _MIB
+
+
+def check_challenger(address: str) -> None:
+    """Refuse what cannot be the address of a challenger.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no http or https URL of a server, or has credentials.
+    """
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    except ValueError:
+        usable = plain = False
+    if not (usable and plain):
+        # It is not quoted: it may contain a password.
+        raise ConfigurationError("The challenger must be the address of a server, such as http://127.0.0.1:3001.")

@@ -17,14 +17,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from polarity.errors import ServiceUnavailable
-from polarity.record.answer import Answer, Frame, Origin, Outcome, Receipt, Review, Served, Traffic
+from polarity.record.answer import Answer, Challenge, Frame, Mirrored, Origin, Outcome, Receipt, Review, Served, Traffic
 from polarity.record.frames import Frames, framed
 from polarity.record.options import RecordOptions
 
@@ -37,9 +37,14 @@ T = TypeVar("T")
 _logger = logging.getLogger("bentoml.polarity")
 
 _MAX_ROWS = 50_000
+# Answers of a challenger in memory; they have a limit of their own, so that they take no place of an answer.
+_MAX_MIRRORED = 20_000
 # How long an answer waits for its row, and how long after a failure rows are sent again.
 _PATIENCE_S, _RETRY_S = 10.0, 0.5
 _RESTART_S, _POLL_S = 0.5, 0.05
+_REPORT_S = 0.1
+# A recorder that hangs is asked nothing more.
+_MAX_UNCONFIRMED = 100
 _START_S, _STOP_S = 30.0, 20.0
 # How long feedback waits for a prediction that another server process has made but not yet stored.
 _OTHER_PROCESSES_DELAY_S = 0.5
@@ -52,15 +57,47 @@ class RecordUnavailable(ServiceUnavailable):
     """An answer or a label cannot be recorded at the moment."""
 
 
+Waiting = list[tuple["asyncio.Future[Any]", Any]]
+
+
 class _Sent:
-    """A frame that the recorder has not confirmed, and the answers that wait for it."""
+    """A frame that the recorder has not confirmed, the futures that wait for it, and what those will be."""
 
     __slots__ = ("frame", "sent_at", "waiting")
 
-    def __init__(self, frame: Frame, waiting: list[asyncio.Future[None]]) -> None:
+    def __init__(self, frame: Frame, waiting: Waiting) -> None:
         self.frame = frame
         self.waiting = waiting
         self.sent_at = 0.0
+
+
+class _StoreThread:
+    """A thread with a store of its own."""
+
+    def __init__(self, options: RecordOptions) -> None:
+        self._options = options
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
+        self._store: RecordStore | None = None
+
+    async def run(self, task: Callable[[RecordStore], T]) -> T:
+        def run() -> T:
+            # Not before the first use: SQLAlchemy would be half of a server's start.
+            from polarity.record.store import RecordStore
+
+            try:
+                if self._store is None:
+                    self._store = RecordStore(self._options)
+                return task(self._store)
+            except Exception as error:
+                self._store = None
+                raise RecordUnavailable(f"The prediction log does not answer: {error}.") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        if self._store is not None:
+            self._store.close()
 
 
 class PredictionLog(asyncio.Protocol):
@@ -74,12 +111,14 @@ class PredictionLog(asyncio.Protocol):
     limit : int
         Maximum number of rows in memory.
     report : callable, optional
-        Called with the log itself after each receipt.
+        Called with the log itself after a receipt, ten times a second at most.
     environment : mapping, optional
         The recorder's environment. Default: this process's.
 
     Attributes
     ----------
+    served : Served
+        The present model, to which minutes of traffic are attributed.
     written, dropped : int
         Rows that have been stored, and rows that have been discarded because too many were waiting.
     receipt : Receipt
@@ -99,13 +138,16 @@ class PredictionLog(asyncio.Protocol):
         self.written = self.dropped = 0
         self.receipt = Receipt()
         self._options = options
-        self._served = served
+        self.served = served
         self._limit = limit
         self._report = report
         self._environment = environment
         self._answers: list[Answer] = []
         self._traffic: list[Traffic] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._mirrored: list[Mirrored] = []
+        self._mirrored_rows = 0
+        self._waiting: Waiting = []
+        self._reported_at = float("-inf")
         self._unconfirmed: deque[_Sent] = deque()
         self._rows = 0
         self._scheduled = False
@@ -115,8 +157,8 @@ class PredictionLog(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._frames = Frames()
         self._restart: asyncio.Task[None] | None = None
-        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="record")
-        self._store: RecordStore | None = None
+        self._store = _StoreThread(options)
+        self._reading = _StoreThread(options)
 
     @property
     def problem(self) -> str | None:
@@ -124,6 +166,11 @@ class PredictionLog(asyncio.Protocol):
         if not self.durable or self.receipt.problem is None:
             return None
         return f"The prediction log cannot be written: {self.receipt.problem}"
+
+    @property
+    def challenge(self) -> Challenge | None:
+        """Where the challenger is, as set in the record while running; at most seconds old."""
+        return self.receipt.challenge
 
     @property
     def recorder(self) -> int | None:
@@ -156,7 +203,7 @@ class PredictionLog(asyncio.Protocol):
         self._frames = Frames()
         self._transport, _ = await self._loop.create_connection(lambda: self, sock=own)
         unconfirmed, self._unconfirmed = self._unconfirmed, deque()
-        self._dispatch(_Sent(Frame(served=self._served), []))
+        self._dispatch(_Sent(Frame(served=self.served), []))
         for sent in unconfirmed:
             self._dispatch(sent)
 
@@ -185,13 +232,34 @@ class PredictionLog(asyncio.Protocol):
         if not self.durable or not self._answers:
             return None
         stored = self._loop.create_future()
-        self._waiting.append(stored)
+        self._waiting.append((stored, None))
         return stored
+
+    def settle(self, future: asyncio.Future[T], value: T) -> bool:
+        """Set the result of a future: with `durable` when what was added in this event loop iteration is stored.
+
+        If it cannot be stored, the future raises `RecordUnavailable`. Return whether it waits.
+        """
+        if self.durable and self._answers:
+            self._waiting.append((future, value))
+            return True
+        future.set_result(value)
+        return False
 
     def add_traffic(self, minute: Traffic) -> None:
         """Send the counts of a minute to be stored."""
+        minute.bento = self.served.bento
         self._traffic.append(minute)
         self._schedule()
+
+    def add_mirrored(self, pairs: Sequence[Mirrored]) -> bool:
+        """Send what a challenger answered to be stored; return whether there was room."""
+        if self._mirrored_rows + len(pairs) > _MAX_MIRRORED:
+            return False
+        self._mirrored_rows += len(pairs)
+        self._mirrored += pairs
+        self._schedule()
+        return True
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -201,10 +269,10 @@ class PredictionLog(asyncio.Protocol):
 
     def _send(self) -> None:
         self._scheduled = False
-        if not self._answers and not self._traffic:
+        if not self._answers and not self._traffic and not self._mirrored:
             return
-        sent = _Sent(Frame(self._answers, self._traffic), self._waiting)
-        self._answers, self._traffic, self._waiting = [], [], []
+        sent = _Sent(Frame(self._answers, self._traffic, mirrored=self._mirrored), self._waiting)
+        self._answers, self._traffic, self._mirrored, self._waiting = [], [], [], []
         self._dispatch(sent)
 
     def _dispatch(self, sent: _Sent) -> None:
@@ -237,12 +305,14 @@ class PredictionLog(asyncio.Protocol):
                     )
                 self.written += len(sent.frame.answers)
                 self._rows -= len(sent.frame.answers)
-                for stored in sent.waiting:
-                    if not stored.done():
-                        stored.set_result(None)
+                self._mirrored_rows -= len(sent.frame.mirrored)
+                for future, value in sent.waiting:
+                    if not future.done():
+                        future.set_result(value)
             else:
                 self._not_stored(sent, receipt.problem)
-        if self._report is not None:
+        if self._report is not None and (now := self._loop.time()) - self._reported_at >= _REPORT_S:
+            self._reported_at = now
             self._report(self)
 
     def _not_stored(self, sent: _Sent, problem: str) -> None:
@@ -257,7 +327,7 @@ class PredictionLog(asyncio.Protocol):
             self._rows -= len(sent.frame.answers)
             _fail(sent.waiting, problem)
             sent.frame.answers = []
-        if sent.frame.answers or sent.frame.traffic:
+        if _holds_rows(sent.frame):
             self._loop.call_later(_RETRY_S, self._dispatch, sent)
 
     def _sent_before(self, at: float) -> bool:
@@ -271,8 +341,9 @@ class PredictionLog(asyncio.Protocol):
             if sent.sent_at > latest:
                 break
             _fail(sent.waiting, "it did not respond in time")
-        if self.problem is not None:
-            # Whether the file can be written again is not learned from answers when none are asked for.
+        # The receipt tells of a challenge that was set meanwhile, and whether the file can be written again, neither of
+        # which is learned from answers when none are asked for.
+        if self._transport is not None and len(self._unconfirmed) < _MAX_UNCONFIRMED:
             self._dispatch(_Sent(Frame(), []))
         if not self._closing:
             self._loop.call_later(1.0, self._check_patience)
@@ -287,7 +358,7 @@ class PredictionLog(asyncio.Protocol):
 
     async def _reconnect(self) -> None:
         # The first entry is the receipt for the model's frame, which a new recorder gets anew.
-        self._unconfirmed = deque(s for s in self._unconfirmed if s.frame.answers or s.frame.traffic or s.waiting)
+        self._unconfirmed = deque(s for s in self._unconfirmed if _holds_rows(s.frame) or s.waiting)
         await asyncio.sleep(_RESTART_S)
         if self._process is not None:
             self._process.poll()
@@ -307,7 +378,7 @@ class PredictionLog(asyncio.Protocol):
         """
 
         async def store() -> Outcome:
-            return await self._in_store(lambda store: store.add_feedback(prediction_id, label, time.time(), origin))
+            return await self.in_store(lambda store: store.add_feedback(prediction_id, label, time.time(), origin))
 
         outcome = await store()
         if outcome == "unknown":
@@ -327,7 +398,7 @@ class PredictionLog(asyncio.Protocol):
         RecordUnavailable
             If the store cannot be reached.
         """
-        return await self._in_store(lambda store: store.review(limit))
+        return await self.in_store(lambda store: store.review(limit))
 
     async def status(self) -> RecordStatus:
         """The state of the record.
@@ -343,28 +414,26 @@ class PredictionLog(asyncio.Protocol):
 
             return record_status(store)
 
-        return await self._in_store(read)
+        return await self.in_store(read)
 
-    async def _in_store(self, task: Callable[[RecordStore], T]) -> T:
-        """Run `task` in the thread that owns the store."""
+    async def in_store(self, task: Callable[[RecordStore], T], *, reading: bool = False) -> T:
+        """Run `task` in the thread that owns a store.
 
-        def run() -> T:
-            # Not before the first use: SQLAlchemy would be half of a server's start.
-            from polarity.record.store import RecordStore
+        Parameters
+        ----------
+        reading : bool
+            Use a thread of its own for what may read for seconds, so that labels do not wait for it.
 
-            try:
-                if self._store is None:
-                    self._store = RecordStore(self._options)
-                return task(self._store)
-            except Exception as error:
-                self._store = None
-                raise RecordUnavailable(f"The prediction log does not answer: {error}.") from error
-
-        return await self._loop.run_in_executor(self._store_thread, run)
+        Raises
+        ------
+        RecordUnavailable
+            If the store cannot be reached.
+        """
+        return await (self._reading if reading else self._store).run(task)
 
     async def close(self) -> None:
         """Let the recorder store the remaining rows and stop."""
-        if self._answers or self._traffic:
+        if self._answers or self._traffic or self._mirrored:
             self._send()
         self._closing = True
         deadline = self._loop.time() + _PATIENCE_S
@@ -378,9 +447,8 @@ class PredictionLog(asyncio.Protocol):
             self._transport.close()
         if self._process is not None:
             await self._loop.run_in_executor(None, self._wait)
-        self._store_thread.shutdown()
-        if self._store is not None:
-            self._store.close()
+        self._store.close()
+        self._reading.close()
 
     def _wait(self) -> None:
         process: Any = self._process
@@ -390,7 +458,11 @@ class PredictionLog(asyncio.Protocol):
             _logger.warning("The recorder still ships rows; it continues by itself.")
 
 
-def _fail(waiting: list[asyncio.Future[None]], problem: str) -> None:
-    for stored in waiting:
-        if not stored.done():
-            stored.set_exception(RecordUnavailable(f"The prediction log cannot be written: {problem}."))
+def _holds_rows(frame: Frame) -> bool:
+    return bool(frame.answers or frame.traffic or frame.mirrored)
+
+
+def _fail(waiting: Waiting, problem: str) -> None:
+    for future, _ in waiting:
+        if not future.done():
+            future.set_exception(RecordUnavailable(f"The prediction log cannot be written: {problem}."))

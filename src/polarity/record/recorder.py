@@ -10,6 +10,7 @@ after it has stored what it received, however the server ended.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ import msgspec
 
 from polarity.errors import PolarityError
 from polarity.record.answer import Frame, Receipt, Served
+from polarity.record.challenge import ChallengeWatch
 from polarity.record.frames import Frames, framed
 from polarity.record.options import RecordOptions
 from polarity.record.retention import Retention
@@ -56,6 +58,7 @@ class Recorder:
         self._measured_at = float("-inf")
         self._shipper = Shipper(options.local_file, options.database) if options.database else None
         self._retention = Retention(options)
+        self._challenge = ChallengeWatch(options)
 
     def store(self, frames: list[Frame]) -> Receipt:
         """Store the rows of `frames` in one transaction."""
@@ -64,7 +67,7 @@ class Recorder:
         problem: str | None = None
         try:
             spool = self._open()
-            spool.write(answers, traffic)
+            spool.write(answers, traffic, [pair for frame in frames for pair in frame.mirrored])
             if (now := time.monotonic()) - self._measured_at > _MEASURE_S:
                 self._measured_at, self._bytes_used = now, spool.bytes_used
         except Exception as error:
@@ -77,6 +80,7 @@ class Recorder:
         if self._shipper is not None:
             receipt.unshipped, receipt.unshipped_s = self._shipper.unshipped, self._shipper.unshipped_s
             receipt.database_problem = self._shipper.problem
+        receipt.challenge = self._challenge.current
         return receipt
 
     def _open(self) -> Spool:
@@ -105,6 +109,7 @@ class Recorder:
     def close(self) -> None:
         """Ship what is left, and close the file."""
         self._retention.close()
+        self._challenge.close()
         if self._shipper is not None:
             self._shipper.close()
         self._close_spool()
@@ -138,6 +143,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s [%(levelname)s] [recorder] %(message)s", level=logging.WARNING)
+    if sys.platform == "linux":
+        # A frame does not interrupt the server where both compute on one core; the share of the core is the same.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         run(connection, RecordOptions.read())
 

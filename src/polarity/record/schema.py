@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD = "0004"
+HEAD = "0008"
 """The revision of these tables: that of the newest migration."""
 
 metadata = MetaData()
@@ -69,7 +69,7 @@ feedback = Table(
     Column("prediction_id", Text, ForeignKey("predictions.id"), primary_key=True),
     Column("label", Text, nullable=False),
     Column("at", _seconds, nullable=False),
-    Column("origin", Text, comment="volunteered, review or import"),
+    Column("origin", Text, comment="volunteered, review, queue or import"),
     sqlite_with_rowid=False,
 )
 
@@ -84,6 +84,9 @@ traffic = Table(
     Column("overloaded", Integer, nullable=False, comment="answered with 429"),
     Column("seconds", _json, nullable=False, comment="histogram of the durations, see polarity.record.durations"),
     Column("bento", Text, nullable=False),
+    Column("challenged", Integer, comment="requests that the challenger was asked for a client"),
+    Column("covered", Integer, comment="of those, answered by the served model in its place"),
+    Column("challenger_seconds", _json, comment="histogram of the challenger's durations"),
     sqlite_with_rowid=False,
 )
 Index("traffic_minute", traffic.c.minute)
@@ -140,4 +143,79 @@ Index(
     notices.c.created_at,
     sqlite_where=notices.c.sent_at.is_(None),
     postgresql_where=notices.c.sent_at.is_(None),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("id", Text, primary_key=True, comment="version and first answer"),
+    Column("version", Text, nullable=False),
+    Column("since", _seconds, nullable=False, comment="time of the first answer"),
+    Column("until", _seconds, nullable=False, comment="time of the last answer"),
+    Column("last_id", Text, nullable=False, comment="id of the last answer"),
+    Column("answers", Integer, nullable=False),
+    Column("effect", _seconds, nullable=False, comment="largest statistic as a multiple of its threshold"),
+    Column("summary", Text, nullable=False),
+    Column("announced", Boolean, nullable=False, comment="whether its event has been emitted, if any is due"),
+    sqlite_with_rowid=False,
+)
+
+challenge = Table(
+    "challenge",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="1: there is one row"),
+    Column("address", Text, nullable=False, comment="URL of the challenger; empty: stopped"),
+    Column("share", _seconds, nullable=False, comment="of the answered texts that are mirrored"),
+    Column("at", _seconds, nullable=False, comment="when it was set"),
+    Column("by", Text, nullable=False, comment="who set it"),
+    Column("reason", Text, nullable=False, comment="why, in their words"),
+    Column("revision", Integer, nullable=False, server_default="0", comment="number of changes"),
+    Column("canary", _json, comment="the state of the canary, see polarity.record.canary"),
+)
+
+mirrored = Table(
+    "mirrored",
+    metadata,
+    Column("prediction_id", Text, ForeignKey("predictions.id"), primary_key=True),
+    Column("version", Text, primary_key=True, comment="of the challenger"),
+    Column("at", _seconds, nullable=False),
+    Column("sentiment", Text, nullable=False, comment="the challenger's answer"),
+    Column("score", _seconds, nullable=False),
+    Column("inclusion", _seconds, comment="probability with which a label is asked for; empty: they agree"),
+    Column("asked", Boolean, nullable=False, comment="whether a label is asked for, to compare the models"),
+    sqlite_with_rowid=False,
+)
+Index("mirrored_at", mirrored.c.at)
+Index("mirrored_asked", mirrored.c.at, sqlite_where=mirrored.c.asked, postgresql_where=mirrored.c.asked)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    # Not a foreign key: the prediction may still be in the local file when its assignment is in the database.
+    Column("prediction_id", Text, primary_key=True),
+    Column("turn", Integer, primary_key=True, autoincrement=False, comment="1: the label; 2: a second opinion"),
+    Column("labeller", Text, nullable=False, comment="as people call themselves"),
+    Column("purpose", Text, nullable=False, comment="what the label is for"),
+    Column("until", _seconds, nullable=False, comment="until when nobody else gets it"),
+    Column("label", Text, comment="empty: not given yet"),
+    Column("at", _seconds, comment="when it was given"),
+    sqlite_with_rowid=False,
+)
+Index("assignments_until", assignments.c.until)
+
+measures = Table(
+    "measures",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, primary_key=True, comment="the channel that it is about; empty: all"),
+    Column("version", Text, primary_key=True, comment="of the model that it is about"),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False, comment="hours since 1970, UTC"),
+    Column("since", _seconds, nullable=False, comment="start of what it is of"),
+    Column("until", _seconds, nullable=False, comment="end of it"),
+    Column("value", _seconds, nullable=False),
+    Column("low", _seconds, comment="95 % interval"),
+    Column("high", _seconds),
+    Column("of", Integer, nullable=False, comment="number of labels, answers or requests"),
+    Column("method", Text, nullable=False, comment="how it was obtained"),
+    sqlite_with_rowid=False,
 )

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from polarity.config.credentials import redacted
 from polarity.record.migration import migrate
-from polarity.record.schema import feedback, predictions, traffic
+from polarity.record.schema import feedback, mirrored, predictions, traffic
 from polarity.record.spool import connect
 
 _logger = logging.getLogger("bentoml.polarity")
@@ -133,7 +134,12 @@ class Shipper:
 
     def _ship(self, local: sqlite3.Connection) -> bool:
         """Ship one batch of each table; return whether there is more."""
-        batches = {table: local.execute(_select(table), (ROWS_PER_BATCH,)).fetchone() for table in _TABLES}
+        more = [self._ship_tables(local, tables) for tables in _TABLES]
+        self._measure(local)
+        return any(more)
+
+    def _ship_tables(self, local: sqlite3.Connection, tables: Sequence[sa.Table]) -> bool:
+        batches = {table: local.execute(_select(table), (ROWS_PER_BATCH,)).fetchone() for table in tables}
         if not any(count for count, _, _ in batches.values()):
             return False
         with self._engine.begin() as connection:
@@ -144,7 +150,6 @@ class Shipper:
             for table, (count, _, ids) in batches.items():
                 if count:
                     local.execute(_delete(table), (ids,))
-        self._measure(local)
         return any(count == ROWS_PER_BATCH for count, _, _ in batches.values())
 
     def _measure(self, local: sqlite3.Connection) -> None:
@@ -152,22 +157,24 @@ class Shipper:
         self.unshipped_s = max(0.0, time.time() - oldest) if oldest is not None else 0.0
 
 
-# Feedback comes last: it refers to predictions.
-_TABLES = (predictions, traffic, feedback)
+# What refers to predictions goes after them, and only when they have left the file: a row whose prediction the database
+# does not have is taken for one of a forgotten prediction.
+_TABLES = ((predictions, traffic), (feedback, mirrored))
 
 
 def _select(table: sa.Table) -> str:
     """The number of rows, the rows as a JSON array, and their ids: SQLite builds all of it without the GIL."""
-    key = table.primary_key.columns[0].name
+    key = ", ".join(column.name for column in table.primary_key.columns)
     fields = ", ".join(f"'{c.name}', {_as_json(c)}" for c in table.columns)
+    left = f"WHERE NOT EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = {table.name}.prediction_id)"
     return (
-        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array({key}) "
-        f"FROM (SELECT * FROM {table.name} ORDER BY {key} LIMIT ?)"
+        f"SELECT count(*), json_group_array(json_object({fields})), json_group_array(json_array({key})) "
+        f"FROM (SELECT * FROM {table.name} {left if table.foreign_keys else ''} ORDER BY {key} LIMIT ?)"
     )
 
 
 def _as_json(column: sa.Column[object]) -> str:
-    if column.name in ("probabilities", "seconds"):
+    if column.name in ("probabilities", "seconds", "challenger_seconds"):
         return f"json({column.name})"
     if isinstance(column.type, sa.Boolean):
         return f"json(CASE {column.name} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"
@@ -175,8 +182,8 @@ def _as_json(column: sa.Column[object]) -> str:
 
 
 def _insert(table: sa.Table) -> sa.TextClause:
-    # A prediction that has been forgotten takes no label any more.
-    known = "WHERE EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = r.prediction_id)" if table is feedback else ""
+    # A prediction that has been forgotten takes no label any more, and no answer of a challenger.
+    known = "WHERE EXISTS (SELECT 1 FROM predictions AS p WHERE p.id = r.prediction_id)" if table.foreign_keys else ""
     columns = ", ".join(table.columns.keys())
     return sa.text(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} "
@@ -185,8 +192,9 @@ def _insert(table: sa.Table) -> sa.TextClause:
 
 
 def _delete(table: sa.Table) -> str:
-    key = table.primary_key.columns[0].name
-    return f"DELETE FROM {table.name} WHERE {key} IN (SELECT value FROM json_each(?))"
+    key = [column.name for column in table.primary_key.columns]
+    values = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(key)))
+    return f"DELETE FROM {table.name} WHERE ({', '.join(key)}) IN (SELECT {values} FROM json_each(?))"
 
 
 def _acquired(lease: IO[str]) -> bool:

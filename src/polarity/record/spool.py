@@ -11,11 +11,11 @@ import msgspec
 import sqlalchemy as sa
 
 from polarity.errors import ServiceUnavailable
-from polarity.record.answer import Answer, Served, Traffic
+from polarity.record.answer import Answer, Mirrored, Served, Traffic
 from polarity.record.descriptors import describe, mask
 from polarity.record.migration import migrate
 from polarity.record.options import Texts
-from polarity.record.schema import predictions, traffic
+from polarity.record.schema import mirrored, predictions, traffic
 from polarity.text.words import KnownWords
 
 # Several processes write to the same file, each for a few milliseconds at a time.
@@ -78,8 +78,8 @@ class Spool:
 
     def __init__(self, path: Path, *, served: Served, texts: Texts, limit_bytes: int, evict: bool) -> None:
         self.path = path
-        self._served = (served.family, served.version, served.bento)
-        self._known = KnownWords.read(Path(served.known_words)) if served.known_words else None
+        self._served = served
+        self._known: dict[str | None, KnownWords | None] = {None: None}
         kept: dict[Texts, Callable[[str], str | None]] = {"off": _no_text, "masked": mask, "full": str}
         self._text = kept[texts]
         self._evict = evict
@@ -89,7 +89,7 @@ class Spool:
         self._max_pages = max(64, limit_bytes // self._page_bytes)
         self._connection.execute(f"PRAGMA max_page_count={self._max_pages}")
 
-    def write(self, answers: Sequence[Answer], minutes: Sequence[Traffic] = ()) -> None:
+    def write(self, answers: Sequence[Answer], minutes: Sequence[Traffic] = (), pairs: Sequence[Mirrored] = ()) -> None:
         """Store all rows in one transaction, or none; those whose id already exists are left unchanged.
 
         Raises
@@ -98,14 +98,19 @@ class Spool:
             If they cannot be stored; the message says why.
         """
         rows = [self._row(answer) for answer in answers]
-        counts = [
-            (*msgspec.structs.astuple(m)[:-1], msgspec.json.encode(m.seconds).decode(), self._served[2])
+        counts: list[tuple[object, ...]] = [
+            (
+                *(m.id, m.minute, m.requests, m.errors, m.refused, m.overloaded),
+                msgspec.json.encode(m.seconds).decode(),
+                m.bento or self._served.bento,
+                *(m.challenged, m.covered, msgspec.json.encode(m.challenger_seconds).decode()),
+            )
             for m in minutes
         ]
         try:
             for share in (*(_EVICTED_SHARES if self._evict else ()), 0.0):
                 try:
-                    self._insert(rows, counts)
+                    self._insert(rows, counts, [msgspec.structs.astuple(pair) for pair in pairs])
                 except sqlite3.OperationalError as error:
                     if not (share and self._is_full(error)):
                         raise
@@ -115,15 +120,20 @@ class Spool:
         except sqlite3.Error as error:
             raise ServiceUnavailable(f"{self.path}: {error}") from error
 
-    def _insert(self, rows: list[tuple[object, ...]], counts: list[tuple[object, ...]]) -> None:
+    def _insert(
+        self, rows: list[tuple[object, ...]], counts: list[tuple[object, ...]], pairs: list[tuple[object, ...]]
+    ) -> None:
         with self._connection:
             self._connection.executemany(_INSERT_PREDICTION, rows)
             if counts:
                 self._connection.executemany(_INSERT_TRAFFIC, counts)
+            if pairs:
+                self._connection.executemany(_INSERT_MIRRORED, pairs)
 
     def _row(self, answer: Answer) -> tuple[object, ...]:
         text = answer.text
-        described = describe(text, self._known)
+        served = answer.served or self._served
+        described = describe(text, self._words(served.known_words))
         return (
             answer.id,
             answer.at,
@@ -133,7 +143,9 @@ class Spool:
             answer.sentiment,
             answer.score,
             msgspec.json.encode(answer.probabilities).decode(),
-            *self._served,
+            served.family,
+            served.version,
+            served.bento,
             answer.source,
             answer.waited_s,
             answer.computed_s,
@@ -141,6 +153,11 @@ class Spool:
             answer.draw_probability,
             answer.drawn,
         )
+
+    def _words(self, path: str | None) -> KnownWords | None:
+        if path not in self._known:
+            self._known[path] = KnownWords.read(Path(path)) if path else None
+        return self._known[path]
 
     @property
     def bytes_used(self) -> int:
@@ -163,6 +180,7 @@ class Spool:
             (last,) = self._connection.execute(
                 "SELECT max(id) FROM (SELECT id FROM predictions ORDER BY id LIMIT ?)", (count,)
             ).fetchone()
+            self._connection.execute("DELETE FROM mirrored WHERE prediction_id <= ?", (last,))
             self._connection.execute("DELETE FROM feedback WHERE prediction_id <= ?", (last,))
             self._connection.execute("DELETE FROM predictions WHERE id <= ?", (last,))
         self.evicted += count
@@ -182,3 +200,4 @@ def _insert_into(table: sa.Table) -> str:
 
 
 _INSERT_PREDICTION, _INSERT_TRAFFIC = _insert_into(predictions), _insert_into(traffic)
+_INSERT_MIRRORED = _insert_into(mirrored)

@@ -14,10 +14,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from polarity.errors import ServiceUnavailable
-from polarity.record.answer import Origin, Outcome, Review, ReviewItem
+from polarity.record.answer import Origin, Outcome, Purpose, Review, ReviewItem
 from polarity.record.migration import migrate
 from polarity.record.options import RecordOptions
-from polarity.record.schema import alerts, feedback, hours, notices, predictions, traffic
+from polarity.record.schema import (
+    alerts,
+    assignments,
+    feedback,
+    hours,
+    measures,
+    mirrored,
+    notices,
+    predictions,
+    traffic,
+    windows,
+)
 from polarity.record.shipper import database_engine, driver_message
 from polarity.record.spool import local_engine
 
@@ -104,6 +115,9 @@ class RecordStore:
 
     def forget_predictions(self, ids: Sequence[str]) -> Forgotten:
         """Delete predictions with their labels."""
+        for part in _parts(ids):
+            with self.engines[-1].begin() as connection:
+                connection.execute(sa.delete(assignments).where(assignments.c.prediction_id.in_(part)))
         return self._forget([predictions.c.id.in_(part) for part in _parts(ids)])
 
     def forget_before(self, at: float) -> Forgotten:
@@ -114,9 +128,13 @@ class RecordStore:
                 old = sa.delete(traffic).where(traffic.c.minute < at // _SECONDS_PER_MINUTE)
                 done += Forgotten(minutes=connection.execute(old).rowcount)
                 connection.execute(sa.delete(hours).where(hours.c.hour < at // _SECONDS_PER_HOUR))
+                connection.execute(sa.delete(mirrored).where(mirrored.c.at < at))
                 over = sa.select(alerts.c.id).where(alerts.c.ended_at < at)
                 connection.execute(sa.delete(notices).where(notices.c.alert_id.in_(over)))
                 connection.execute(sa.delete(alerts).where(alerts.c.ended_at < at))
+                connection.execute(sa.delete(windows).where(windows.c.until < at))
+                connection.execute(sa.delete(assignments).where(assignments.c.until < at))
+                connection.execute(sa.delete(measures).where(measures.c.hour < at // _SECONDS_PER_HOUR))
         return done
 
     def forget_mention(self, name: str) -> Forgotten:
@@ -143,24 +161,44 @@ class RecordStore:
             for condition in conditions:
                 with engine.begin() as connection:
                     labelled = sa.select(predictions.c.id).where(condition)
+                    connection.execute(sa.delete(mirrored).where(mirrored.c.prediction_id.in_(labelled)))
                     labels = connection.execute(sa.delete(feedback).where(feedback.c.prediction_id.in_(labelled)))
                     rows = connection.execute(sa.delete(predictions).where(condition))
                     done += Forgotten(rows.rowcount, labels.rowcount)
         return done
 
     def review(self, limit: int) -> Review:
-        """The latest answers that were drawn for labelling and have no label yet, and how many there are."""
-        waiting = predictions.c.drawn & ~sa.exists().where(feedback.c.prediction_id == predictions.c.id)
-        columns = [predictions.c[name] for name in ReviewItem.__struct_fields__ if name != "prediction_id"]
-        items: dict[str, ReviewItem] = {}
+        """The latest answers that people are asked to label and have not labelled yet, and how many there are.
+
+        Those that compare the model with a challenger come first, but take no more than half of the places while
+        others wait: the accuracy is estimated from the others alone.
+        """
+        # A label that a user volunteered does not count: what users report would be missing among the drawn ones.
+        mine, asked = feedback.c.prediction_id == predictions.c.id, feedback.c.origin.is_distinct_from("volunteered")
+        unlabelled = ~sa.exists().where(mine, asked)
+        names = [name for name in ReviewItem.__struct_fields__ if name not in ("prediction_id", "purpose")]
+        columns: dict[str, sa.ColumnElement[Any]] = {name: predictions.c[name] for name in names}
+        drawn = sa.select(predictions.c.id, *columns.values(), sa.literal("accuracy")).where(
+            predictions.c.drawn, unlabelled
+        )
+        columns["draw_probability"] = mirrored.c.inclusion.label("draw_probability")
+        disputed = (
+            sa.select(predictions.c.id, *columns.values(), sa.literal("comparison"))
+            .join(mirrored, mirrored.c.prediction_id == predictions.c.id)
+            .where(mirrored.c.asked, unlabelled)
+        )
+        queries: dict[Purpose, sa.Select[Any]] = {"comparison": disputed, "accuracy": drawn}
+        items: dict[Purpose, dict[str, ReviewItem]] = {purpose: {} for purpose in queries}
         total = 0
         for engine in self.engines:
             with engine.connect() as connection:
-                total += connection.scalar(sa.select(sa.func.count()).where(waiting)) or 0
-                latest = sa.select(predictions.c.id, *columns).where(waiting).order_by(predictions.c.at.desc())
-                for row in connection.execute(latest.limit(limit)):
-                    items.setdefault(row.id, ReviewItem(*row))
-        return Review(total, sorted(items.values(), key=lambda item: -item.at)[:limit])
+                for purpose, query in queries.items():
+                    total += connection.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+                    for row in connection.execute(query.order_by(predictions.c.at.desc()).limit(limit)):
+                        items[purpose].setdefault(row.id, ReviewItem(*row))
+        first, others = (sorted(found.values(), key=lambda item: -item.at) for found in items.values())
+        first = first[: max(-(-limit // 2), limit - len(others))]
+        return Review(total, [*first, *others[: limit - len(first)]])
 
     def close(self) -> None:
         """Close all connections."""
@@ -188,16 +226,24 @@ def opened_record(options: RecordOptions) -> Iterator[RecordStore]:
 
 
 def _add(connection: sa.Connection, labels: Mapping[str, str], at: float, origin: Origin) -> Any:
-    """The statement that stores labels for the predictions that are there and have none, and returns their ids."""
+    """The statement that stores labels for the predictions that are there and have none, and returns their ids.
+
+    A label that somebody was asked for takes the place of one that a user volunteered.
+    """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     own = sa.case(dict(labels), value=predictions.c.id)
     values = sa.select(predictions.c.id, own, sa.literal(at), sa.literal(origin))
-    return (
-        insert(feedback)
-        .from_select(["prediction_id", "label", "at", "origin"], values.where(predictions.c.id.in_(list(labels))))
-        .on_conflict_do_nothing()
-        .returning(feedback.c.prediction_id)
-    )
+    names = ["prediction_id", "label", "at", "origin"]
+    added: Any = insert(feedback).from_select(names, values.where(predictions.c.id.in_(list(labels))))
+    if origin == "volunteered":
+        added = added.on_conflict_do_nothing()
+    else:
+        added = added.on_conflict_do_update(
+            index_elements=["prediction_id"],
+            set_={name: added.excluded[name] for name in names[1:]},
+            where=feedback.c.origin == "volunteered",
+        )
+    return added.returning(feedback.c.prediction_id)
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

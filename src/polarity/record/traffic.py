@@ -48,6 +48,17 @@ class TrafficCounter:
                 return
         current.seconds[durations.bucket_of(seconds)] += 1
 
+    def challenged(self, seconds: float | None) -> None:
+        """Count one request that the challenger was asked: its duration, or None if it had to be covered for."""
+        current = self._current
+        current.challenged += 1
+        if seconds is None:
+            current.covered += 1
+            return
+        if not current.challenger_seconds:
+            current.challenger_seconds = durations.empty()
+        current.challenger_seconds[durations.bucket_of(seconds)] += 1
+
     def stop(self) -> None:
         """Hand over the minute that is not over yet."""
         if self._timer is not None:

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -123,6 +123,36 @@ def delete_artifacts(location: str) -> None:
 
     repository: Any = get_artifact_repository(location)
     repository.delete_artifacts()
+
+
+# Where MLflow's database has absolute paths: of artifacts, and of a run's folder in a tag of ours.
+_PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("tags", "value"),
+)
+
+
+def relocate(database: Path, moved: Mapping[str, str]) -> None:
+    """Change the paths in an SQLite database of MLflow that nobody uses, for folders that have moved.
+
+    Parameters
+    ----------
+    database : Path
+    moved : mapping
+        Old folder -> new folder.
+    """
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in _PATHS:
+            for old, new in moved.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ? || '/'",
+                    (new, len(old) + 1, old, len(old) + 1, old),
+                )
 
 
 def _select(uri: str) -> None:

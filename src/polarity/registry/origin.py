@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from polarity.config.credentials import without_credentials
 from polarity.data.splits import SPLIT_NAMES, Splits
 from polarity.pipeline.config import TrainConfig
 from polarity.registry.learned import Hashes, hashes, split_keys
@@ -23,6 +24,9 @@ def line_of(config: TrainConfig) -> str:
         return config.line
     if config.data.source == "generated" or config.data.path is None:
         return config.data.source
+    if isinstance(config.data.path, str):
+        folder, _, name = without_credentials(config.data.path).rpartition("/")
+        return f"{folder}/{_CHANGING.sub('#', name)}"
     path = config.data.path.resolve()
     return str(path.with_name(_CHANGING.sub("#", path.name)))
 

@@ -71,9 +71,10 @@ def promote(
     before = registry.set_champion(version.number)
     try:
         served = tasks.served_task(registry.uri) == registry.task
-        tag = bento.promote(candidate, latest=served)
         if provenance is not None:
-            write_provenance(tag, provenance)
+            # Before `latest` points at it: a server that follows reads it then.
+            write_provenance(bento.promote(candidate, latest=False), provenance)
+        tag = bento.promote(candidate, latest=served)
         _tag_as_promoted(registry, version, basis)
     except BaseException:
         registry.set_champion(before.number if before else None)
@@ -81,6 +82,12 @@ def promote(
     if basis in ("requested", "rollback"):
         registry.untag(version.number, *_MARK)
     return Promotion(registry.version(version.number), tag, before, served)
+
+
+def register_candidate(registry: Registry, version: Version, candidate: str, provenance: Provenance) -> None:
+    """Note the Bento of a version that may become champion after it has been tried, and the run that made it."""
+    registry.tag(version.number, {BENTO_TAG: candidate})
+    keep_provenance(registry, version, provenance)
 
 
 def promote_on_request(registry: Registry, number: int) -> Promotion:

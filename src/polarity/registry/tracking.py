@@ -18,12 +18,14 @@ from typing import Any, Literal, Self, TypeVar
 import psutil
 
 from polarity.config.settings import settings
+from polarity.errors import ServiceUnavailable
 from polarity.evaluation.metrics import Metrics
 from polarity.families.protocol import History
 from polarity.registry.mlflow_client import connect, lock, system_metrics, translate_mlflow_errors
 
 EXPERIMENT = "polarity"
 PARENT = "mlflow.parentRunId"
+_KIND, _MACHINE_LEARNING = "mlflow.experimentKind", "custom_model_development"
 PROCESS = "polarity.process"
 HEARTBEAT = "polarity.heartbeat"
 HEARTBEAT_S = 60.0
@@ -96,19 +98,25 @@ class Tracker:
         """
         uri = uri or settings().tracking_uri
         client = connect(uri)
-        with lock(uri):
-            found = client.get_experiment_by_name(experiment)
-            experiment_id = (
-                found.experiment_id
-                if found
-                else client.create_experiment(experiment, artifact_location=_artifact_location(uri))
-            )
+        experiment_id = ensure_experiment(uri, experiment)
         process = f"{platform.node()}/{os.getpid()}"
         run = client.create_run(experiment_id, run_name=run_name, tags=_tags({PROCESS: process, **(tags or {})}))
         tracker = cls(uri, experiment_id, run.info.run_id, process)
         tracker.log_params(run.info.run_id, params or {})
         client.log_dict(run.info.run_id, library_versions(), "environment.json")
         return tracker
+
+    def is_responding(self) -> bool:
+        """Whether MLflow answers about this run."""
+        try:
+            self._ask()
+        except ServiceUnavailable:
+            return False
+        return True
+
+    @translate_mlflow_errors
+    def _ask(self) -> None:
+        connect(self.uri).get_run(self.run_id)
 
     @translate_mlflow_errors
     def close(self, outcome: Outcome = "FINISHED") -> None:
@@ -334,6 +342,24 @@ class Attempt:
     def mark_killed(self) -> None:
         """Set the run's status in MLflow to `KILLED`."""
         connect(self.uri).set_terminated(self.run_id, "KILLED")
+
+
+@translate_mlflow_errors
+def ensure_experiment(uri: str, name: str = EXPERIMENT) -> str:
+    """Return the id of an experiment, which is created if it does not exist.
+
+    MLflow's pages show its table of runs, rather than those about language models.
+    """
+    client = connect(uri)
+    with lock(uri):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            experiment_id: str = client.create_experiment(name, artifact_location=_artifact_location(uri))
+        else:
+            experiment_id = found.experiment_id
+        if found is None or found.tags.get(_KIND) != _MACHINE_LEARNING:
+            client.set_experiment_tag(experiment_id, _KIND, _MACHINE_LEARNING)
+    return experiment_id
 
 
 @translate_mlflow_errors

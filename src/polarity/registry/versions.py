@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+_LOGGED = "models:/"
+
+
 @dataclass(frozen=True)
 class Version:
     """A registered version: its number, the run that produced it, and its tags."""
@@ -98,7 +101,10 @@ class Registry:
             if not client.search_registered_models(f"name='{self.model}'"):
                 client.create_registered_model(self.model, description=f"Tweet classifiers of the task {self.task!r}.")
             kept = {**(tags or {}), "candidate": name, "family": family, "fingerprint": fingerprint}
-            return _version(client.create_model_version(self.model, model_uri, run_id=run_id, tags=kept))
+            # A server refuses a source `models:/ID` without the ID.
+            model_id = model_uri.removeprefix(_LOGGED) if model_uri.startswith(_LOGGED) else None
+            made = client.create_model_version(self.model, model_uri, run_id=run_id, tags=kept, model_id=model_id)
+            return _version(made)
 
     @translate_mlflow_errors
     def find(self, fingerprint: str) -> Version | None:

@@ -1,4 +1,4 @@
-"""The summary of a scored set: `summary.json`, a plot and a Markdown page."""
+"""The summary of a scored set: `summary.json`, a table and a Markdown page."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from polarity.evaluation.plots import PALETTE, literal, styled, to_png
 from polarity.scoring.scoring import Scoring
 from polarity.scoring.tally import OTHER_DATES, Counts, Tally
 
 SUMMARY_FILE = "summary.json"
-PLOT_FILE = "sentiment.png"
 MOST_HASHTAGS = 100
-_SHOWN_HASHTAGS = 15
+SHOWN_HASHTAGS = 15
 _SHOWN_DAYS = 31
 
 
@@ -81,7 +74,7 @@ class ScoringSummary:
         ]
         for title, counts, most in (
             ("Days", self.days, _SHOWN_DAYS),
-            ("Hashtags", {f"#{tag}": of for tag, of in self.hashtags.items()}, _SHOWN_HASHTAGS),
+            ("Hashtags", {f"#{tag}": of for tag, of in self.hashtags.items()}, SHOWN_HASHTAGS),
         ):
             if counts:
                 shown = list(counts.items())[:most]
@@ -93,10 +86,10 @@ class ScoringSummary:
 
 
 def write_summary(scoring: Scoring, tally: Tally) -> ScoringSummary:
-    """Write `summary.json` and the plot into the scoring's folder."""
+    """Write `summary.json` into the scoring's folder."""
     frequent = sorted(tally.hashtags.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     summary = ScoringSummary(
-        source=str(scoring.config.data.path),
+        source=scoring.source.source,
         model=scoring.model.title,
         labels=scoring.model.manifest.labels,
         folder=str(scoring.folder),
@@ -110,42 +103,7 @@ def write_summary(scoring: Scoring, tally: Tally) -> ScoringSummary:
         undated_examples=tuple(date for date, _ in Counter(tally.undated).most_common(10) if date != OTHER_DATES),
     )
     (scoring.folder / SUMMARY_FILE).write_text(json.dumps(vars(summary), indent=1, ensure_ascii=False) + "\n")
-    (scoring.folder / PLOT_FILE).write_bytes(to_png(draw(summary)))
     return summary
-
-
-def draw(summary: ScoringSummary) -> Figure:
-    """Plot sentiments by day (or in total without dates), and for the most frequent hashtags."""
-    hashtags = dict(list(summary.hashtags.items())[:_SHOWN_HASHTAGS][::-1])
-    with styled():
-        figure = Figure(figsize=(10, 4) if hashtags else (6, 3.6), layout="constrained")
-        panels = figure.subplots(1, 2 if hashtags else 1, squeeze=False)[0]
-        days = summary.days if len(summary.days) > 1 else {"all": summary.sentiments}
-        _stacked(panels[0], days, summary.labels, upright=True)
-        panels[0].set(title="Tweets by day" if days is summary.days else "Tweets", ylabel="tweets")
-        if len(days) > 10:
-            panels[0].set_xticks(np.linspace(0, len(days) - 1, 6).astype(int))
-        panels[0].tick_params(axis="x", labelrotation=30 if len(days) > 1 else 0)
-        panels[0].legend()
-        if hashtags:
-            _stacked(panels[1], {f"#{tag}": of for tag, of in hashtags.items()}, summary.labels, upright=False)
-            panels[1].set(title="Most frequent hashtags", xlabel="tweets")
-    return figure
-
-
-def _stacked(panel: Axes, counts: Mapping[str, Counts], labels: tuple[str, ...], *, upright: bool) -> None:
-    names = [literal(name) for name in counts]
-    below = np.zeros(len(counts))
-    for place, label in enumerate(labels):
-        heights = np.array([of.get(label, 0) for of in counts.values()])
-        colour = PALETTE[place % len(PALETTE)]
-        if upright:
-            panel.bar(names, heights, bottom=below, color=colour, label=literal(label), width=0.85)
-        else:
-            panel.barh(names, heights, left=below, color=colour, label=literal(label), height=0.72)
-        below += heights
-    (panel.yaxis if upright else panel.xaxis).set_major_locator(MaxNLocator(integer=True))
-    panel.grid(axis="x" if upright else "y", visible=False)
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:

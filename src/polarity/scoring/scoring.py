@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from polarity.config.sections import InputConfig
+from polarity.config.sections import InputConfig, last_name
 from polarity.config.settings import settings
 from polarity.data.columns import TEXT_NAMES, find_column
-from polarity.data.compression import bare_name
+from polarity.data.files import TweetFiles, find_files
 from polarity.data.stream import ROW, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
 from polarity.families.registry import family_named
@@ -30,10 +30,6 @@ from polarity.scoring.shard import Columns, Shard, score_with
 from polarity.scoring.tally import Tally
 
 MANIFEST_FILE = "scoring.json"
-ENDINGS = (".csv", ".tsv", ".tab", ".parquet", ".jsonl", ".ndjson", ".xlsx")
-"""Files of a folder that are scored; `.json` and `.txt` may be anything, and are scored only if named themselves."""
-LISTED_FILES = 5
-"""How many files that are not scored are named."""
 ID_NAMES = ("id", "tweet_id", "tweetid", "textid")
 DATE_NAMES = ("date", "created_at", "tweetdate", "timestamp", "time")
 
@@ -46,13 +42,11 @@ class Scoring:
 
     config: ScoreConfig
     model: StoredModel
-    files: dict[str, Path]
-    """Input files: name in the result -> path."""
+    source: TweetFiles
+    """The input."""
     record: dict[str, Any]
     """Content of the manifest: the digests of the inputs and the model, and the options that change the result."""
     folder: Path
-    passed_over: tuple[str, ...] = ()
-    """Files in the input folder that are not scored, because of their ending."""
 
     @property
     def key(self) -> str:
@@ -66,15 +60,7 @@ class Scoring:
 
     def remarks(self) -> list[str]:
         """Return what the user should know before the scoring starts."""
-        if not self.passed_over:
-            return []
-        count = len(self.passed_over)
-        listed = ", ".join(self.passed_over[:LISTED_FILES]) + (", ..." if count > LISTED_FILES else "")
-        return [
-            f"Not scored: {count:,} {'file' if count == 1 else 'files'} in {self.config.data.path} ({listed}). Of a "
-            f"folder, files ending in {', '.join(ENDINGS)} are scored, plain or compressed; any other file has to be "
-            "given to --data.path itself."
-        ]
+        return self.source.remarks()
 
     def parts(self) -> Path:
         """The folder of the Parquet files."""
@@ -89,11 +75,11 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
     ConfigurationError, DataRejected
         If there is nothing to read, a file lacks a column, or the output folder belongs to a different scoring.
     """
-    files, passed_over = _files(config.data)
-    for path in files.values():
+    source = _source(config.data)
+    for path in source.files.values():
         _columns(TweetFile(path, config.data), config)
     record = {
-        "inputs": {name: file_digest(path) for name, path in files.items()},
+        "inputs": {name: file_digest(path) for name, path in source.files.items()},
         "model": {"title": model.title, "digest": file_digest(model.folder / MANIFEST)},
         "options": {
             **config.data.model_dump(mode="json", exclude={"path"}),
@@ -101,14 +87,14 @@ def open_scoring(config: ScoreConfig, model: StoredModel) -> Scoring:
             "shard_rows": config.shard_rows or family_named(model.manifest.family).traits.shard_rows,
         },
     }
-    scoring = Scoring(config, model, files, record, config.output or Path(), passed_over)
+    scoring = Scoring(config, model, source, record, config.output or Path())
     if config.output is None:
-        assert config.data.path is not None
-        name = f"score-{config.data.path.name.split('.')[0]}-{model.manifest.name}-{scoring.key[:8]}"
+        given = (last_name(config.data.path) or "").split(".")[0]
+        name = f"score-{given}-{model.manifest.name}-{scoring.key[:8]}"
         scoring = replace(scoring, folder=settings().runs_folder / name)
-    if config.data.path is not None and scoring.folder.resolve().is_relative_to(config.data.path.resolve()):
+    if scoring.folder.resolve().is_relative_to(source.path.resolve()):
         raise ConfigurationError(
-            f"Got output={scoring.folder}, which is inside {config.data.path}; choose a folder outside it."
+            f"Got output={scoring.folder}, which is inside {source.source}; choose a folder outside it."
         )
     _claim(scoring)
     return scoring
@@ -167,26 +153,12 @@ def score(scoring: Scoring, listen: Listener = lambda _: None, pool: Pool | None
     return total
 
 
-def _files(config: InputConfig) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The files to score by their name in the result, and the names of the other files in the folder."""
-    path = config.path
-    if path is None:
+def _source(config: InputConfig) -> TweetFiles:
+    if config.path is None:
         raise ConfigurationError(
             "No tweets to score: give --data.path with a CSV, TSV, JSON, Parquet or Excel file, or a folder of them."
         )
-    if path.is_file():
-        return {path.name: path}, ()
-    if not path.is_dir():
-        raise ConfigurationError(f"{path} does not exist; --data.path must be a file or a folder of files.")
-    there = {
-        file.relative_to(path).as_posix(): file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    }
-    found = {name: file for name, file in there.items() if bare_name(file).endswith(ENDINGS)}
-    if not found:
-        raise ConfigurationError(f"{path} contains no file ending in {', '.join(ENDINGS)}, plain or compressed.")
-    return found, tuple(name for name in there if name not in found)
+    return find_files(config.path)
 
 
 def _columns(file: TweetFile, config: ScoreConfig) -> Columns:
@@ -220,7 +192,7 @@ def _optional(
 
 
 def _shards(scoring: Scoring) -> Iterator[tuple[Shard, pa.Table, Columns]]:
-    for place, (name, path) in enumerate(scoring.files.items()):
+    for place, (name, path) in enumerate(scoring.source.files.items()):
         file = TweetFile(path, scoring.config.data)
         columns = _columns(file, scoring.config)
         tables = file.tables(*columns)

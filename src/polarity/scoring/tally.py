@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-import pandas as pd
+from polarity.text.segmentation import HASHTAG
 
 Counts = Mapping[str, int]
 
-_HASHTAG = re.compile(r"(?<![\w/&])#(\w*[^\W\d]\w*)")
+_HASHTAG = re.compile(rf"(?<![\w/&]){HASHTAG}")
 _ISO_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?!\d)")
 _TWITTER_DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d{2}) [\d:]{8} (?:[A-Z]{1,5}|[+-]\d{4}) (\d{4})$")
 # Ten digits are seconds since 1970, three more milliseconds, and three more microseconds.
@@ -74,7 +74,7 @@ class Tally:
                 continue
             found[sentiment] += 1
             if "#" in text:
-                for tag in {tag.lower() for tag in _HASHTAG.findall(text)}:
+                for tag in {tag[1:].lower() for tag in _HASHTAG.findall(text)}:
                     hashtags.setdefault(tag, Counter())[sentiment] += 1
         if dates is not None:
             for date, sentiment in zip(dates, sentiments, strict=True):
@@ -111,7 +111,7 @@ def day_of(date: str | None) -> str | None:
     ----------
     date : str or None
         ISO 8601, Twitter's format, seconds, milliseconds or microseconds since 1970 (in UTC), or anything else that
-        pandas can parse.
+        pandas can parse, where it is installed.
 
     Examples
     --------
@@ -132,6 +132,10 @@ def day_of(date: str | None) -> str | None:
 
 @lru_cache(maxsize=2**16)
 def _parsed(date: str) -> str | None:
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:  # the light package does without
+        return None
     moment = pd.to_datetime(date, errors="coerce")
     return None if pd.isna(moment) else f"{moment:%Y-%m-%d}"
 

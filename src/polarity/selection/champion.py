@@ -46,6 +46,8 @@ def compare_with_champion(
     count: Count,
     policy: PolicyConfig,
     seed: int,
+    recent: npt.NDArray[np.bool_] | None = None,
+    min_recent_rows: int = 0,
 ) -> Verdict:
     """Complete the verdict by comparing the selected candidate with the champion and the reference.
 
@@ -67,6 +69,11 @@ def compare_with_champion(
     policy : PolicyConfig
     seed : int
         Seed of the bootstrap.
+    recent : bool array of shape (n,), optional
+        The test tweets that came in since the file was made. With them the candidate must not be worse on the other
+        tweets, and be better than the champion on these, both at the same level.
+    min_recent_rows : int, default 0
+        Minimum number of recent tweets for that.
 
     Raises
     ------
@@ -82,13 +89,33 @@ def compare_with_champion(
     champion, level = opponents[0].name, level_of(count.decision, policy.error)
     comparisons = []
     for opponent in opponents:
-        comparison = _compare(selected, opponent, count=count, level=level, policy=policy, seed=seed)
+        comparison = _compare(selected, opponent, count=count, level=level, policy=policy, seed=seed, but=recent)
         if isinstance(comparison, str):
             return withhold(verdict, champion, comparison)
         comparisons.append(comparison)
+    on_recent = None
+    if recent is not None:
+        there = int((recent & ~opponents[0].learned).sum())
+        if there < min_recent_rows:
+            reason = (
+                f"Only {there:,} recent test tweets with labels are left for a comparison with {champion}; "
+                f"{min_recent_rows:,} are needed (data.recent.min_test_rows), so nothing is replaced."
+            )
+            return withhold(verdict, champion, reason)
+        found = _compare(selected, opponents[0], count=count, level=level, policy=policy, seed=seed, but=~recent)
+        if isinstance(found, str):
+            return withhold(verdict, champion, found)
+        on_recent = replace(found, part="recent")
     failed = next((comparison for comparison in comparisons if not comparison.not_worse), None)
     superior = all(comparison.superior for comparison in comparisons)
-    if failed:
+    if recent is not None:
+        comparisons = [replace(comparison, part="old") for comparison in comparisons]
+    if on_recent is not None:
+        comparisons.append(on_recent)
+    not_better = on_recent is not None and not on_recent.superior
+    if not failed and not_better:
+        outcome = f"it is not shown to be better than {champion} on the recent tweets, so {champion} stays"
+    elif failed:
         outcome = f"it may be worse than {failed.opponent} by more than the margin of {policy.margin:g}"
         outcome += f", so {champion} stays"
     elif superior:
@@ -102,7 +129,7 @@ def compare_with_champion(
     )
     return replace(
         verdict,
-        promote=failed is None,
+        promote=failed is None and not not_better,
         basis="superior" if superior else "not inferior",
         champion_before=champion,
         comparisons=tuple(comparisons),
@@ -136,17 +163,25 @@ def withhold(verdict: Verdict, champion: str, reason: str) -> Verdict:
 
 
 def _compare(
-    selected: Predictions, opponent: Opponent, *, count: Count, level: float, policy: PolicyConfig, seed: int
+    selected: Predictions,
+    opponent: Opponent,
+    *,
+    count: Count,
+    level: float,
+    policy: PolicyConfig,
+    seed: int,
+    but: npt.NDArray[np.bool_] | None = None,
 ) -> ChampionComparison | str:
-    """The comparison with one opponent, or the reason why there is none."""
+    """The comparison with one opponent on the tweets that are not in `but`, or the reason why there is none."""
     against = opponent.predictions
     if not (len(selected) == len(against) == len(opponent.learned) and (selected.labels == against.labels).all()):
         raise ValueError(f"Got the candidate and {opponent.name!r} measured on different test tweets.")
-    kept = ~opponent.learned
-    left_out = int(opponent.learned.sum())
+    compared = np.ones(len(selected), bool) if but is None else ~but
+    kept = compared & ~opponent.learned
+    left_out = int((compared & opponent.learned).sum())
     if left_out and kept.sum() < policy.min_test_rows:
         return (
-            f"{opponent.name} learned from {left_out:,} of the {len(selected):,} test tweets, and the other "
+            f"{opponent.name} learned from {left_out:,} of the {compared.sum():,} test tweets, and the other "
             f"{kept.sum():,} are too few for a comparison (select.min_test_rows: {policy.min_test_rows:,}), so nothing "
             "is replaced."
         )
@@ -173,9 +208,10 @@ def _compare(
 
 def _in_words(of: ChampionComparison) -> str:
     whose = "the champion's" if of.role == "champion" else f"that of {of.opponent}, the best former champion,"
+    kind = "" if of.part == "all" else f"{of.part} "
     without = f" ({of.left_out:,} that {of.opponent} learned from left out)" if of.left_out else ""
     return (
-        f"On {of.rows:,} test tweets{without} its macro-F1 is {of.macro_f1:.3f} against {whose} "
+        f"On {of.rows:,} {kind}test tweets{without} its macro-F1 is {of.macro_f1:.3f} against {whose} "
         f"{of.opponent_macro_f1:.3f} (difference {of.difference.value:+.3f}, at least {of.bound:+.3f})"
     )
 

@@ -18,12 +18,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from polarity.errors import ServiceUnavailable
 
 Rows = list[list[float]]
 Run = Callable[[list[str]], Awaitable[Rows]]
+Answer = Callable[[Rows, "asyncio.Future[Any]"], None]
+"""Makes the answer of a request from its rows, and settles the future with it, at once or later."""
 WaitForDisconnect = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
@@ -77,9 +79,14 @@ class Backend(Protocol):
     """Turns texts into probabilities, with a model in this process or with runners in other processes."""
 
     async def predict(
-        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
-    ) -> Rows:
-        """One row of probabilities per text, in order; `timing` is filled in."""
+        self,
+        texts: Sequence[str],
+        *,
+        disconnected: WaitForDisconnect | None = None,
+        timing: Timing | None = None,
+        answer: Answer | None = None,
+    ) -> Any:
+        """One row of probabilities per text, in order, or what `answer` makes of them; `timing` is filled in."""
         ...
 
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
@@ -125,7 +132,9 @@ class _Work:
     __slots__ = (
         "answer",
         "arrived",
+        "computed",
         "disconnected",
+        "make_answer",
         "next",
         "pending",
         "rows",
@@ -137,12 +146,16 @@ class _Work:
     def __init__(
         self,
         texts: Sequence[str],
-        answer: asyncio.Future[Rows],
+        answer: asyncio.Future[Any],
         disconnected: WaitForDisconnect | None,
         timing: Timing | None,
+        make_answer: Answer | None,
     ) -> None:
         self.texts = texts
         self.answer = answer
+        self.make_answer = make_answer
+        # The rows are there, and nothing but the record is waited for.
+        self.computed = False
         self.disconnected = disconnected
         self.timing = timing
         self.arrived = perf_counter()
@@ -225,8 +238,13 @@ class Batcher:
         return self._waiting
 
     async def predict(
-        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
-    ) -> Rows:
+        self,
+        texts: Sequence[str],
+        *,
+        disconnected: WaitForDisconnect | None = None,
+        timing: Timing | None = None,
+        answer: Answer | None = None,
+    ) -> Any:
         """Rows for `texts`, in order.
 
         Parameters
@@ -235,6 +253,9 @@ class Batcher:
             Returns when the client has disconnected; called only for requests that have to wait.
         timing : Timing, optional
             Filled in with what the texts took.
+        answer : callable, optional
+            Called with the rows and the future that this waits for, as part of the batch, so that a request which is
+            recorded waits once and not twice. The deadline is over then. Default: the rows are the answer.
 
         Raises
         ------
@@ -254,7 +275,7 @@ class Batcher:
         if (wait_s := self.retry_delay_s(len(texts))) is not None:
             raise Busy(wait_s)
         loop = asyncio.get_running_loop()
-        work = _Work(texts, loop.create_future(), disconnected, timing)
+        work = _Work(texts, loop.create_future(), disconnected, timing, answer)
         self._queue.append(work)
         self._unanswered.append(work)
         if len(self._queue) <= self._queue_room:
@@ -419,16 +440,27 @@ class Batcher:
     def _deliver(work: _Work, start: int, rows: Rows) -> None:
         work.rows[start : start + len(rows)] = rows
         work.pending -= len(rows)
-        if not work.pending and not work.answer.done():
+        if work.pending or work.answer.done():
+            return
+        if work.make_answer is None:
             work.answer.set_result(work.rows)
+            return
+        work.computed = True
+        try:
+            work.make_answer(work.rows, work.answer)
+        except Exception as error:
+            work.fail(error)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Fail overdue requests, and start watching the clients of waiting ones for a disconnect."""
         now = perf_counter()
-        while self._unanswered and (
-            self._unanswered[0].answer.done() or now - self._unanswered[0].arrived > self._deadline_s
-        ):
-            self._unanswered.popleft().fail(TooSlow(f"No answer within {self._deadline_s:g} s."))
+        while self._unanswered:
+            work = self._unanswered[0]
+            if not (work.computed or work.answer.done()):
+                if now - work.arrived <= self._deadline_s:
+                    break
+                work.fail(TooSlow(f"No answer within {self._deadline_s:g} s."))
+            self._unanswered.popleft()
         for work in self._unanswered:
             if now - work.arrived < _TICK_S:
                 break

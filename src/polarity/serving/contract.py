@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -9,36 +10,54 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, repeat
+from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.inference.explanation import explain
-from polarity.inference.package import ModelManifest
+from polarity.inference.package import DOSSIER, DOSSIER_PAGE, ModelManifest
+from polarity.record import answer as record
 from polarity.record.answer import Answer, Origin, Outcome, Review
 from polarity.record.prediction_id import prediction_id
 from polarity.record.prediction_log import RecordUnavailable
 from polarity.record.review import ReviewDraw
 from polarity.serving import metrics
-from polarity.serving.batcher import Backend, Busy, ClientDisconnected, Timing, TooSlow, WaitForDisconnect, retry_after
+from polarity.serving.batcher import (
+    Backend,
+    Busy,
+    ClientDisconnected,
+    Rows,
+    Timing,
+    TooSlow,
+    WaitForDisconnect,
+    retry_after,
+)
+from polarity.serving.canary import Canary
+from polarity.serving.challenger import MIRRORED, ChallengerAnswer
+from polarity.serving.mirror import Mirror
 from polarity.serving.request_trace import Dependency, current_trace
-from polarity.serving.rules import MAX_TEXTS, Language, language_of, message, refuse
+from polarity.serving.rules import MAX_TEXTS, Language, Refusal, language_of, message, refuse
 
 if TYPE_CHECKING:
     from polarity.record.status import RecordStatus
+    from polarity.record.store import RecordStore
 
 _logger = logging.getLogger("bentoml.polarity")
 
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 Headers = Iterable[tuple[bytes, bytes]]
 
 _OUTCOMES = {"new": 201, "same": 200, "other": 409, "unknown": 404}
 _MAX_PROBLEMS = 10
 _MAX_SOURCE = 64
 MAX_REVIEW = 100
+MAX_STREAM_WAIT_S = 30.0
+_ENCODER = msgspec.json.Encoder()
 # Decoding 4 MiB of empty lists takes a second; no valid body has more values than a tenth of this.
 _MAX_VALUES = 10 * MAX_TEXTS
 
@@ -104,16 +123,35 @@ def invalid(code: str, *path: str) -> Refused:
 
 @dataclass(frozen=True)
 class Served:
-    """The model that is served."""
+    """The model that is served.
+
+    `known_words` is the path of the checksums of its training words, `dossier` the folder that may have its papers.
+    """
 
     manifest: ModelManifest
     version: str
     bento: str
+    known_words: str | None = None
+    dossier: Path | None = None
 
     @property
     def identity(self) -> dict[str, str]:
         """The fields that identify the model in every prediction."""
         return {"family": self.manifest.family, "version": self.version, "bento": self.bento}
+
+    @property
+    def recorded(self) -> record.Served:
+        """The model as the record knows it."""
+        return record.Served(**self.identity, known_words=self.known_words)
+
+
+class Following(Protocol):
+    """What the server follows; see `polarity.serving.follower.Follower`."""
+
+    @property
+    def tag(self) -> str: ...
+    @property
+    def problem(self) -> str | None: ...
 
 
 Handler = Callable[[bytes, Headers, WaitForDisconnect | None], Awaitable[Reply]]
@@ -124,9 +162,11 @@ class Log(Protocol):
 
     def add(self, answer: Answer) -> None: ...
     def stored(self) -> Awaitable[None] | None: ...
+    def settle(self, future: asyncio.Future[T], value: T) -> bool: ...
     async def feedback(self, prediction_id: str, label: str, origin: Origin) -> Outcome: ...
     async def review(self, limit: int) -> Review: ...
     async def status(self) -> RecordStatus: ...
+    async def in_store(self, task: Callable[[RecordStore], T], *, reading: bool = False) -> T: ...
 
 
 class PredictionWatch(Protocol):
@@ -155,6 +195,12 @@ class Contract:
         Whether only holders of a key are answered; nobody else is shown stored texts.
     watch : PredictionWatch, optional
         Sees every answer.
+    mirror : Mirror, optional
+        Sends answers to a challenger while it has a share.
+    following : Following, optional
+        What the server follows, for GET /status.
+    canary : Canary, optional
+        Lets a challenger answer some clients while it has a share.
     """
 
     def __init__(
@@ -167,42 +213,32 @@ class Contract:
         review_share: float = 0.0,
         private: bool = False,
         watch: PredictionWatch | None = None,
+        mirror: Mirror | None = None,
+        following: Following | None = None,
+        canary: Canary | None = None,
     ) -> None:
         self.served = served
         self._backend = backend
         self._explainer = explainer
-        self._log = log
+        self.log = log
         self._draw = ReviewDraw(review_share)
-        self._private = private
+        self.private = private
         self._watch = watch
+        self._mirror = mirror
+        self._canary = canary
         self._labels = served.manifest.labels
         self._identity = served.identity
+        self._recorded = served.recorded
+        self._following = following
 
     async def answer(
         self, handler: Handler, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None = None
     ) -> Reply:
         """The response of `handler` to `body`, or the refusal; never raises."""
-        refused: Refused
         try:
             return await handler(body, headers, disconnected)
-        except Refused as error:
-            refused = error
-        except ClientDisconnected:
-            refused = Refused(0, "gone")
-        except Busy as error:
-            refused = _too_many(retry_after(error.retry_after_s))
-        except TooSlow:
-            _note_failure("model")
-            refused = Refused(504, "too_slow")
-        except RecordUnavailable:
-            _note_failure("record")
-            refused = Refused(503, "not_recorded", (b"retry-after", b"1"))
-        except ServiceUnavailable:
-            _note_failure("model")
-            refused = Refused(503, "away", (b"retry-after", b"1"))
-        except Exception:
-            _logger.exception("Unexpected error while handling a request.")
-            refused = Refused(500, "failed")
+        except Exception as error:
+            refused = _refusal_for(error)
         metrics.refused(refused.code)
         return refused.reply(requested_language(headers))
 
@@ -223,10 +259,33 @@ class Contract:
         """POST /predict."""
         text = _text(body)
         timing = Timing()
-        rows = await self._backend.predict((text,), disconnected=disconnected, timing=timing)
-        _note_model(timing)
-        answer = self._prediction(text, rows[0], time.time(), timing, _source(headers))
-        await self._stored()
+        source = _source(headers)
+        given = None
+        if self._canary is not None and self._canary.share:
+            given = (await self._by_challenger((text,), source, timing))[0]
+        if given is not None:
+            answer = self._challengers_prediction(text, given, time.time(), timing, source)
+            await self._stored()
+            return Reply(200, msgspec.json.encode(answer))
+        recorded: Answer | None = None
+        computed_at = 0.0
+
+        def make_answer(rows: Rows, future: asyncio.Future[dict[str, Any]]) -> None:
+            nonlocal recorded, computed_at
+            prediction, recorded = self._prediction(text, rows[0], time.time(), timing, source)
+            if self.log is None:
+                future.set_result(prediction)
+            elif self.log.settle(future, prediction):
+                computed_at = perf_counter()
+
+        answer = await self._backend.predict((text,), disconnected=disconnected, timing=timing, answer=make_answer)
+        if (trace := current_trace.get()) is not None:
+            record_s = perf_counter() - computed_at if computed_at else 0.0
+            trace.called("model", timing.computed_s, ago_s=record_s)
+            if computed_at:
+                trace.called("record", record_s)
+        if recorded is not None and self._watch is not None:
+            self._watch.predicted(recorded)
         return Reply(200, msgspec.json.encode(answer))
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
@@ -244,35 +303,88 @@ class Contract:
 
     async def predict_batch(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict/batch."""
-        given = _decode(body, BatchRequest).texts
-        refusals = [refuse(text) for text in given]
-        texts = [text for text, refusal in zip(given, refusals, strict=True) if refusal is None]
-        timing = Timing()
-        rows = iter(await self._backend.predict(texts, disconnected=disconnected, timing=timing))
+        given = decode(body, BatchRequest).texts
+        predictions = await self.predictions(given, headers, disconnected)
+        return Reply(200, msgspec.json.encode({"predictions": predictions}))
+
+    async def predict_lines(self, lines: Sequence[bytes | None], headers: Headers) -> bytes:
+        """Answer some lines of POST /predict/stream with as many; those that are refused say why.
+
+        While the server is overloaded it waits, for at most `MAX_STREAM_WAIT_S`.
+
+        Parameters
+        ----------
+        lines : sequence of bytes or None
+            Bodies as of POST /predict; None for one that was too large to be kept.
+        headers : iterable of (bytes, bytes)
+            Of the request.
+        """
+        given = [_text_of_line(line) for line in lines]
+        waited_s = 0.0
+        while True:
+            try:
+                return _ENCODER.encode_lines(await self.predictions(given, headers, None))
+            except Exception as error:
+                if not isinstance(error, Busy) or waited_s >= MAX_STREAM_WAIT_S:
+                    refused = _refusal_for(error)
+                    break
+                pause_s = min(max(error.retry_after_s, 0.05), 1.0)
+            await asyncio.sleep(pause_s)
+            waited_s += pause_s
+        metrics.refused(refused.code)
+        return _ENCODER.encode_lines([{"error": message(refused.code, requested_language(headers))}] * len(given))
+
+    async def predictions(
+        self, given: Sequence[object], headers: Headers, disconnected: WaitForDisconnect | None
+    ) -> list[dict[str, Any]]:
+        """The answers to `given`, of which each item that is not a proper text is refused individually."""
+        refusals = [text if isinstance(text, Refusal) else refuse(text) for text in given]
+        # What is not refused is a string.
+        texts = cast(list[str], [text for text, refusal in zip(given, refusals, strict=True) if refusal is None])
+        timing, its_timing = Timing(), Timing()
+        language, source = requested_language(headers), _source(headers)
+        mirrored = any(name == MIRRORED for name, _ in headers)
+        challengers: Iterator[ChallengerAnswer | None] = repeat(None)
+        own = texts
+        if self._canary is not None and self._canary.share and not mirrored:
+            found = await self._by_challenger(texts, source, its_timing)
+            challengers = iter(found)
+            own = [text for text, one in zip(texts, found, strict=True) if one is None]
+        rows = iter(await self._backend.predict(own, disconnected=disconnected, timing=timing) if own else ())
         _note_model(timing)
         now = time.time()
-        language, source = requested_language(headers), _source(headers)
         predictions: list[dict[str, Any]] = []
-        for text, refusal in zip(given, refusals, strict=True):
+        accepted = iter(texts)
+        for refusal in refusals:
             if refusal is None:
-                predictions.append(self._prediction(text, next(rows), now, timing, source))
+                text = next(accepted)
+                if (one := next(challengers)) is not None:
+                    predictions.append(self._challengers_prediction(text, one, now, its_timing, source))
+                else:
+                    prediction, recorded = self._prediction(text, next(rows), now, timing, source, mirrored=mirrored)
+                    if recorded is not None and self._watch is not None:
+                        self._watch.predicted(recorded)
+                    predictions.append(prediction)
             else:
                 metrics.refused(refusal.code)
                 predictions.append({"error": refusal.message(language)})
         await self._stored()
-        return Reply(200, msgspec.json.encode({"predictions": predictions}))
+        return predictions
 
     async def feedback(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /feedback."""
-        given = _decode(body, FeedbackRequest)
-        if given.label not in self._labels:
+        given = decode(body, FeedbackRequest)
+        return await self.store_label(given.prediction_id, given.label, "review" if given.review else "volunteered")
+
+    async def store_label(self, prediction_id: str, label: str, origin: Origin) -> Reply:
+        """Store the true label of an answer."""
+        if label not in self._labels:
             raise invalid("label_unknown", "label")
-        if self._log is None:
+        if self.log is None:
             raise Refused(503, "no_log")
-        origin: Origin = "review" if given.review else "volunteered"
         try:
             started = perf_counter()
-            outcome = await self._log.feedback(given.prediction_id, given.label, origin)
+            outcome = await self.log.feedback(prediction_id, label, origin)
         except ServiceUnavailable as error:
             _note_failure("record")
             _logger.warning("The label could not be stored: %s", error)
@@ -280,20 +392,18 @@ class Contract:
         _note("record", started)
         if outcome in ("other", "unknown"):
             raise Refused(_OUTCOMES[outcome], "other_label" if outcome == "other" else "unknown_prediction")
-        return Reply(
-            _OUTCOMES[outcome], msgspec.json.encode({"prediction_id": given.prediction_id, "label": given.label})
-        )
+        return Reply(_OUTCOMES[outcome], msgspec.json.encode({"prediction_id": prediction_id, "label": label}))
 
     async def review(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """GET /review."""
-        if self._log is None:
+        if self.log is None:
             raise Refused(503, "no_log")
         try:
-            review = await self._log.review(MAX_REVIEW)
+            review = await self.log.review(MAX_REVIEW)
         except ServiceUnavailable as error:
             _logger.warning("The answers drawn for review could not be read: %s", error)
             raise Refused(503, "record_away", (b"retry-after", b"1")) from error
-        if not self._private:
+        if not self.private:
             review = msgspec.structs.replace(
                 review, items=[msgspec.structs.replace(item, text=None) for item in review.items]
             )
@@ -301,16 +411,18 @@ class Contract:
 
     async def status(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """GET /status; also answered while the record is away."""
-        record, problem = None, None
-        if self._log is None:
+        state, problem = None, None
+        if self.log is None:
             problem = message("no_log", requested_language(headers))
         else:
             try:
-                record = await self._log.status()
+                state = await self.log.status()
             except ServiceUnavailable as error:
                 _logger.warning("The status of the record could not be read: %s", error)
                 problem = message("record_away", requested_language(headers))
-        return Reply(200, msgspec.json.encode({"model": self._identity, "record": record, "problem": problem}))
+        following = self._following and {"tag": self._following.tag, "problem": self._following.problem}
+        status = {"model": self._identity, "following": following, "record": state, "problem": problem}
+        return Reply(200, msgspec.json.encode(status))
 
     def index(self, prefix: str = "") -> dict[str, Any]:
         """GET /; `prefix` is the path below which a proxy publishes this server."""
@@ -325,9 +437,12 @@ class Contract:
             "links": {
                 "predict": f"{prefix}/predict",
                 "batch": f"{prefix}/predict/batch",
+                "stream": f"{prefix}/predict/stream",
                 "explain": f"{prefix}/explain",
                 "feedback": f"{prefix}/feedback",
                 "review": f"{prefix}/review",
+                "labelled": f"{prefix}/labelled",
+                "figures": f"{prefix}/figures",
                 "status": f"{prefix}/status",
                 "model": f"{prefix}/model",
                 "docs": f"{prefix}/docs",
@@ -339,26 +454,41 @@ class Contract:
         }
 
     def card(self) -> dict[str, Any]:
-        """GET /model: the manifest with its card, the version and the Bento."""
+        """GET /model: the manifest with its card, the version, the Bento and, if there is one, the dossier."""
         card: dict[str, Any] = msgspec.to_builtins(self.served.manifest)
-        return {**card, "version": self.served.version, "bento": self.served.bento}
+        dossier = self._dossier(DOSSIER)
+        papers = {} if dossier is None else {"dossier": msgspec.json.decode(dossier)}
+        return {**card, "version": self.served.version, "bento": self.served.bento, **papers}
+
+    def dossier_page(self) -> bytes | None:
+        """GET /model for people; None if there is no dossier."""
+        return self._dossier(DOSSIER_PAGE)
+
+    def _dossier(self, name: str) -> bytes | None:
+        with suppress(OSError):  # it is not there, or was replaced a moment ago
+            return (self.served.dossier / name).read_bytes() if self.served.dossier else None
+        return None
 
     async def _stored(self) -> None:
         """Wait until the recorded answers are safe, if the log promises that."""
-        if self._log is not None and (stored := self._log.stored()) is not None:
+        if self.log is not None and (stored := self.log.stored()) is not None:
             started = perf_counter()
             await stored
             _note("record", started)
 
     def _prediction(
-        self, text: str, row: list[float], now: float, timing: Timing, source: str | None
-    ) -> dict[str, Any]:
+        self, text: str, row: list[float], now: float, timing: Timing, source: str | None, *, mirrored: bool = False
+    ) -> tuple[dict[str, Any], Answer | None]:
+        """The answer to a text, and what is recorded of it."""
+        answer: Answer | None = None
         probabilities = {label: round(p, 6) for label, p in zip(self._labels, row, strict=True)}
         sentiment = max(probabilities, key=probabilities.__getitem__)
         score = probabilities[sentiment]
         own_id = prediction_id(now)
         metrics.predicted(sentiment)
-        if self._log is not None or self._watch is not None:
+        if mirrored:
+            metrics.unrecorded()
+        elif self.log is not None or self._watch is not None:
             answer = Answer(
                 own_id,
                 now,
@@ -370,17 +500,70 @@ class Contract:
                 timing.waited_s,
                 timing.computed_s,
                 *self._draw(score),
+                self._recorded,
             )
-            if self._log is not None:
-                self._log.add(answer)
-            if self._watch is not None:
-                self._watch.predicted(answer)
-        return {
+            if self.log is not None:
+                self.log.add(answer)
+                if self._mirror is not None and self._mirror.share:
+                    self._mirror.offer(answer)
+        prediction = {
             "prediction_id": own_id,
             "sentiment": sentiment,
             "score": score,
             "probabilities": probabilities,
             "model": self._identity,
+        }
+        return prediction, answer
+
+    async def _by_challenger(
+        self, texts: Sequence[str], source: str | None, timing: Timing
+    ) -> list[ChallengerAnswer | None]:
+        """The challenger's answers to the texts of its clients; None where the served model is to answer.
+
+        A client is known by its source, or else by the text.
+        """
+        assert self._canary is not None
+        if source is not None:
+            chosen = list(range(len(texts))) if self._canary.chooses(source) else []
+        else:
+            chosen = [place for place, text in enumerate(texts) if self._canary.chooses(text)]
+        found: list[ChallengerAnswer | None] = [None] * len(texts)
+        if chosen:
+            started = perf_counter()
+            for place, answer in zip(chosen, await self._canary.ask([texts[n] for n in chosen]), strict=True):
+                found[place] = answer
+            if any(answer is not None for answer in found):
+                timing.computed_s = perf_counter() - started
+        return found
+
+    def _challengers_prediction(
+        self, text: str, given: ChallengerAnswer, now: float, timing: Timing, source: str | None
+    ) -> dict[str, Any]:
+        """An answer of the challenger, recorded as its own, with a prediction id of this server."""
+        own_id = prediction_id(now)
+        metrics.predicted(given.sentiment)
+        if self.log is not None or self._watch is not None:
+            answer = Answer(
+                own_id,
+                now,
+                text,
+                *given[:3],
+                source,
+                timing.waited_s,
+                timing.computed_s,
+                *self._draw(given.score),
+                given.served,
+            )
+            if self.log is not None:
+                self.log.add(answer)
+            if self._watch is not None:
+                self._watch.predicted(answer)
+        return {
+            "prediction_id": own_id,
+            "sentiment": given.sentiment,
+            "score": given.score,
+            "probabilities": given.probabilities,
+            "model": {"family": given.served.family, "version": given.served.version, "bento": given.served.bento},
         }
 
 
@@ -425,9 +608,41 @@ def _source(headers: Headers) -> str | None:
     return None
 
 
+def _refusal_for(error: Exception) -> Refused:
+    """How a request is refused that ended with `error`."""
+    match error:
+        case Refused():
+            return error
+        case ClientDisconnected():
+            return Refused(0, "gone")
+        case Busy():
+            return _too_many(retry_after(error.retry_after_s))
+        case TooSlow():
+            _note_failure("model")
+            return Refused(504, "too_slow")
+        case RecordUnavailable():
+            _note_failure("record")
+            return Refused(503, "not_recorded", (b"retry-after", b"1"))
+        case ServiceUnavailable():
+            _note_failure("model")
+            return Refused(503, "away", (b"retry-after", b"1"))
+    _logger.error("Unexpected error while handling a request.", exc_info=error)
+    return Refused(500, "failed")
+
+
+def _text_of_line(line: bytes | None) -> str | Refusal:
+    """The text of a line of a stream, or why the line has none."""
+    if line is None:
+        return Refusal(422, "line_too_long")
+    try:
+        return decode(line, PredictRequest).text
+    except Refused as error:
+        return Refusal(error.status, error.code)
+
+
 def _text(body: bytes) -> str:
     """The text of a single-text body; raises `Refused` if the text is refused."""
-    text = _decode(body, PredictRequest).text
+    text = decode(body, PredictRequest).text
     if (refusal := refuse(text)) is not None:
         if refusal.status == 422:
             raise invalid(refusal.code, "text")
@@ -435,7 +650,8 @@ def _text(body: bytes) -> str:
     return text
 
 
-def _decode(body: bytes, kind: type[S]) -> S:
+def decode(body: bytes, kind: type[S]) -> S:
+    """The body as a request of a kind; raises `Refused` if it is not one."""
     if body.count(b",") > _MAX_VALUES and _too_many_values(body):
         raise invalid("too_many_values")
     try:
@@ -492,6 +708,8 @@ def _problems(given: object, kind: type[msgspec.Struct]) -> Iterator[tuple[str, 
                 yield "string_type", (name,)
             elif expected is bool:
                 yield "bool_type", (name,)
+            elif kind is not BatchRequest:
+                yield "parameter", (name,)
             elif isinstance(value, list):
                 yield ("too_long" if value else "too_short"), (name,)
             else:

@@ -56,11 +56,27 @@ _unshipped = Gauge(
     "polarity_log_unshipped_rows", "Rows that the database does not have yet.", multiprocess_mode="livemax"
 )
 _unshipped_seconds = Gauge("polarity_log_unshipped_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
+_mirrored = Counter(
+    "polarity_mirrored_texts_total",
+    "Texts for the challenger: recorded with its answer, dropped because too many were waiting, failed; and texts that "
+    "another server mirrored to this one, unrecorded.",
+    ["fate"],
+)
+_challenged = Counter(
+    "polarity_challenged_requests_total",
+    "Requests of clients that the challenger answers: answered by it, or covered by the served model.",
+    ["fate"],
+)
 _model = Gauge(
     "polarity_model_info",
     "1 for the served model.",
     ["family", "version", "bento", "precision"],
-    multiprocess_mode="max",
+    multiprocess_mode="mostrecent",
+)
+_follow_problem = Gauge(
+    "polarity_follow_problem",
+    "1 if the Bento that the store's `latest` names is not served; GET /status says why.",
+    multiprocess_mode="mostrecent",
 )
 
 
@@ -78,11 +94,15 @@ FAMILIES: tuple[Counter | Gauge | Histogram, ...] = (
     _spool_bytes,
     _unshipped,
     _unshipped_seconds,
+    _mirrored,
+    _challenged,
     _model,
+    _follow_problem,
 )
 """Every metric of this process, for receivers other than Prometheus."""
 
 _gathered: Counts[Any] = Counts()
+_served: tuple[str, str, str, str] | None = None
 
 
 def _count(child: Any) -> None:
@@ -130,9 +150,34 @@ def logged(log: PredictionLog) -> None:
     _unshipped_seconds.set(log.receipt.unshipped_s)
 
 
+def mirrored(fate: str, texts: int) -> None:
+    """Count texts for the challenger."""
+    _child(_mirrored, fate).inc(texts)
+
+
+def unrecorded() -> None:
+    """Count one text that another server mirrored to this one."""
+    _count(_child(_mirrored, "unrecorded"))
+
+
+def challenged(seconds: float | None) -> None:
+    """Count one request for the challenger, by its duration; None: the served model answered it."""
+    _child(_challenged, "covered" if seconds is None else "answered").inc()
+
+
 def serving(*, family: str, version: str, bento: str, precision: str) -> None:
-    """Set which model is served."""
-    _model.labels(family, version, bento, precision).set(1)
+    """Set which model is served; the one before no longer is."""
+    global _served  # noqa: PLW0603
+    labels = (family, version, bento, precision)
+    if _served is not None and _served != labels:
+        _model.labels(*_served).set(0)
+    _model.labels(*labels).set(1)
+    _served = labels
+
+
+def following(*, problem: bool) -> None:
+    """Set whether the Bento that is followed cannot be served."""
+    _follow_problem.set(problem)
 
 
 class BatchMetrics:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import msgspec
 
 from polarity.config.environment import read_options
 from polarity.errors import ConfigurationError
+from polarity.record.options import check_challenger
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 
 
 class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +64,22 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Share of the requests that are sent as spans where the client does not decide it (`traceparent`).
     telemetry_label : str
         Send each answer with this sentiment as a log record.
+    challenger : str
+        Address of a server to which answered texts are mirrored until `python -m polarity challenge` says otherwise.
+    challenger_share : float
+        Share of the answered texts that is mirrored to it.
+    follow : bool
+        A server of `NAME:latest` takes over the Bento that becomes the latest.
+    challenger_key : str
+        The API key that the challenger requires.
+    challenger_deadline_s : float
+        How long a client of the challenger waits for it before the served model answers.
+    prefix : str
+        Path below which a proxy publishes the server without removing it from the requests.
+    grace_s : float or None
+        Maximum time that open requests get when the server is asked to stop. Default: `deadline_s`.
+    cors_origins : str
+        Origins whose pages may call the server from a browser, separated by commas; `*` for any. Default: none.
     """
 
     api_key: str = ""
@@ -79,6 +100,14 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_buffered_mib: Count = 256
     telemetry_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     telemetry_label: str = "negative"
+    challenger: str = ""
+    challenger_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    follow: bool = True
+    challenger_key: str = ""
+    challenger_deadline_s: Positive = 1.0
+    prefix: str = ""
+    grace_s: Positive | None = None
+    cors_origins: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> ServingOptions:
@@ -96,12 +125,51 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "POLARITY_API_KEY is set but holds no key: set it to one or more keys separated by commas, or unset "
                 "it if no key shall be required."
             )
+        if options.challenger:
+            check_challenger(options.challenger)
+        if not _PREFIX.fullmatch(options.prefix):
+            raise ConfigurationError(
+                f"Got POLARITY_PREFIX={options.prefix!r}: use a plain path that begins with a slash, like /sentiment."
+            )
+        for origin in options.allowed_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ConfigurationError(
+                    f"Got POLARITY_CORS_ORIGINS with {origin!r}: an origin is a scheme and a host, maybe with a port, "
+                    "like https://app.example:8443, without a path; or * for any."
+                )
         return options
 
     @property
     def api_keys(self) -> tuple[str, ...]:
         """The API keys as a tuple."""
         return tuple(key for part in self.api_key.split(",") if (key := part.strip()))
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages may call the server."""
+        return tuple(origin for part in self.cors_origins.split(",") if (origin := part.strip()))
+
+
+def read_trusted_proxies(environment: Mapping[str, str] = os.environ) -> str:
+    """The addresses and networks whose `X-Forwarded-*` headers are believed; `*` for any, empty for none.
+
+    The variable is uvicorn's, which takes what it cannot read for the name of a Unix socket, and so trusts nobody.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is neither an address nor a network.
+    """
+    proxies = environment.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+    for proxy in proxies.split(",") if proxies.strip() not in ("", "*") else ():
+        try:
+            ip_network(proxy.strip())
+        except ValueError as error:
+            raise ConfigurationError(
+                f"Got FORWARDED_ALLOW_IPS with {proxy!r}: use the addresses and networks of the proxies, separated by "
+                "commas, like 10.0.0.7,192.168.0.0/16; or * for any."
+            ) from error
+    return proxies.strip()
 
 
 class ReceiverOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,10 +48,12 @@ class RequestTrace:
         """The response headers by which the client finds its request again."""
         return self.client.headers(self.context if self.context.sampled else None)
 
-    def called(self, dependency: Dependency, seconds: float | None = None, *, failed: bool = False) -> None:
-        """Add a call that has just ended; without `seconds`, it began with the request."""
+    def called(
+        self, dependency: Dependency, seconds: float | None = None, *, ago_s: float = 0.0, failed: bool = False
+    ) -> None:
+        """Add a call that has ended, just now or some seconds ago; without `seconds`, it began with the request."""
         if self.context.sampled:
-            now = time.time_ns()
+            now = time.time_ns() - int(ago_s * 1e9)
             started_ns = self.started_ns if seconds is None else max(self.started_ns, now - int(seconds * 1e9))
             self.calls.append(Call(dependency, started_ns, now, failed))
 

@@ -67,6 +67,14 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "Le corps de la requête est trop grand.",
         "en": "The body is too large.",
     },
+    "line_too_long": {
+        "fr": "La ligne est trop longue.",
+        "en": "The line is too long.",
+    },
+    "stream_encoded": {
+        "fr": "Un flux ne peut pas être compressé.",
+        "en": "A stream cannot be compressed.",
+    },
     "encoding_unknown": {
         "fr": "Cet encodage (Content-Encoding) n'est pas pris en charge : utilisez gzip, deflate ou aucun.",
         "en": "This Content-Encoding is not supported: use gzip, deflate, or none.",
@@ -135,6 +143,19 @@ _MESSAGES: dict[str, dict[Language, str]] = {
     "other_label": {
         "fr": "Cette prédiction a déjà un autre label.",
         "en": "This prediction already has another label.",
+    },
+    "label_config": {
+        "fr": "La configuration d'étiquetage doit avoir des choix dont les valeurs sont les labels du modèle.",
+        "en": "The labelling configuration must have choices whose values are the labels of the model.",
+    },
+    "not_assigned": {
+        "fr": "Cette prédiction n'est pas, ou plus, attribuée à cette personne.",
+        "en": "This prediction is not assigned to this person, or no longer.",
+    },
+    "parameter": {"fr": "Valeur non valable.", "en": "Invalid value."},
+    "too_many_steps": {
+        "fr": "La période doit avoir de 0 à 500 pas.",
+        "en": "The span must have 0 to 500 steps.",
     },
     "gone": {"fr": "Le client est parti.", "en": "The client has left."},
     "failed": {"fr": "Erreur interne.", "en": "Internal error."},

@@ -88,7 +88,7 @@ class Telemetry:
         self._sample = sample
         self._label = label
         self._texts = texts
-        self._served = {"version": served["version"], "bento": served["bento"], "family": served["family"]}
+        self.serve(served)
         self._model_kind = SpanKind.CLIENT if remote_model else SpanKind.INTERNAL
         own = Resource.create(
             {
@@ -113,6 +113,10 @@ class Telemetry:
         )
         observe(provider.get_meter("polarity"), metrics.FAMILIES)
         return provider
+
+    def serve(self, served: Mapping[str, str]) -> None:
+        """Name another model from now on; the resource keeps the version of the server's start."""
+        self._served = {"version": served["version"], "bento": served["bento"], "family": served["family"]}
 
     def begin(self, client: Correlation) -> RequestTrace:
         """Begin the trace of a request, whose task can then find it."""
@@ -188,7 +192,11 @@ class Telemetry:
             "prediction_id": answer.id,
             "sentiment": answer.sentiment,
             "score": answer.score,
-            **self._served,
+            **(
+                self._served
+                if (model := answer.served) is None
+                else {name: getattr(model, name) for name in self._served}
+            ),
         }
         if answer.source is not None:
             attributes["source"] = answer.source

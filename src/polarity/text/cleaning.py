@@ -15,9 +15,7 @@ import ftfy
 # A literal backslash escape in the text, as in SemEval's files; pairs are UTF-16 surrogates.
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _LITERAL_BREAK = re.compile(r"\\[nrt](?![a-z])")
-_SPACE = re.compile(r"\s+")
-# Text that needs only white-space normalisation: printable ASCII without `&` and backslash.
-_PLAIN = re.compile(r"[\x20-\x25\x27-\x5b\x5d-\x7e]*\Z")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _FTFY = ftfy.TextFixerConfig(
@@ -46,8 +44,8 @@ def repair(text: str) -> str:
     -----
     Mojibake is repaired by ftfy (R. Speer, "ftfy", 2019, Zenodo 2591652).
     """
-    if _PLAIN.match(text):
-        return _unquote(_SPACE.sub(" ", text).strip())
+    if text.isascii() and text.isprintable() and "&" not in text and "\\" not in text:
+        return _unquote(" ".join(text.split()))
     # One pass may reveal more damage ("&amp;lt;", an escape that spells mojibake); two or three are enough.
     for _ in range(6):
         repaired = _pass(text)
@@ -66,10 +64,10 @@ def _pass(text: str) -> str:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if "&" in text:
         text = html.unescape(text)
-    if not text.isascii() or any(ch < " " or ch == "\x7f" for ch in text):
+    if not text.isascii() or _CONTROL.search(text):
         text = ftfy.fix_text(text, _FTFY)
         text = "".join(ch if ch.isprintable() or ch.isspace() or ch in "\u200d\ufe0f" else " " for ch in text)
-    return _unquote(_SPACE.sub(" ", text).strip())
+    return _unquote(" ".join(text.split()))
 
 
 def _unquote(text: str) -> str:

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -30,6 +31,8 @@ MAX_AMBIGUOUS_SHARE = 0.1
 """Maximum share of lines whose word contains a space and ends in a number."""
 LISTED_LINES = 5
 """Number of deviating lines that are listed."""
+MAX_LINE_BYTES = 256 * 1024
+"""Maximum length of a line: of a compressed file without line breaks, no more is read into memory."""
 DIGITS = b"0123456789.-"
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 # spellings of NaN, infinity and missing values in Python, NumPy, pyarrow and the C libraries
@@ -159,11 +162,12 @@ class _Lines:
     def __iter__(self) -> Iterator[tuple[int, bytes, bytes]]:
         with _opened(self._path) as file:
             try:
-                sample = list(islice(file, SAMPLE_LINES))
+                lines = self._bounded(file)
+                sample = list(islice(lines, SAMPLE_LINES))
                 first = self._measure(sample)
                 number, raw = first - 1, b"\n"
                 size, spaces = self.size, b" " * self.size
-                for number, raw in enumerate(chain(sample[first - 1 :], file), first):
+                for number, raw in enumerate(chain(sample[first - 1 :], lines), first):
                     line = raw.rstrip(b" \r\n")
                     start = line.find(b" ")
                     # fast path for almost every line: only digits, with a space before each number
@@ -186,6 +190,22 @@ class _Lines:
                 raise DataRejected(f"'{self._path}' cannot be read to its end: {error}. Download it again.") from error
         self._count = number
         self._cut_off = not raw.endswith(b"\n") and self._deviating.last == number
+
+    def _bounded(self, file: IO[bytes]) -> Iterator[bytes]:
+        """The lines of the file as they are.
+
+        Raises
+        ------
+        DataRejected
+            If one has more than MAX_LINE_BYTES.
+        """
+        for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise DataRejected(
+                    f"'{self._path}', line {number} has more than {MAX_LINE_BYTES // 1024} KiB. Every line must "
+                    "contain a word and its vector."
+                )
+            yield line
 
     def set_aside(self, number: int, line: bytes) -> None:
         """Count a line without a vector."""
@@ -344,11 +364,17 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                     zipfile.ZipFile(file) as zipped,
                     zipped.open(_member(zipped, archive, member)) as content,
                 ):
-                    yield content
+                    # Its own reader finds the end of a line byte by byte if the length is bounded.
+                    yield io.BufferedReader(cast(io.RawIOBase, content))
             else:
                 yield file
         except zipfile.BadZipFile as error:
             raise DataRejected(f"'{archive}' is a damaged zip file: {error}. Download it again.") from error
+        except NotImplementedError as error:  # Deflate64, say
+            raise DataRejected(
+                f"'{archive}' is a zip file that cannot be unpacked here: {error}. Extract it, and name the extracted "
+                "file."
+            ) from error
 
 
 def _split(path: Path) -> tuple[Path, str | None]:
@@ -359,13 +385,15 @@ def _split(path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def _member(zipped: zipfile.ZipFile, archive: Path, wanted: str | None) -> str:
-    names = [info.filename for info in zipped.infolist() if not info.is_dir()]
-    if wanted in names:
-        return str(wanted)
-    if wanted is None and len(names) == 1:
-        return names[0]
-    problem = f"contains no '{wanted}'" if wanted else f"contains {len(names)} files"
-    raise ConfigurationError(
-        f"'{archive}' {problem}; name one of them: " + ", ".join(f"'{archive}/{name}'" for name in names)
-    )
+def _member(zipped: zipfile.ZipFile, archive: Path, wanted: str | None) -> zipfile.ZipInfo:
+    members = {info.filename: info for info in zipped.infolist() if not info.is_dir()}
+    if wanted is None and len(members) == 1:
+        (wanted,) = members
+    if wanted not in members:
+        problem = f"contains no '{wanted}'" if wanted else f"contains {len(members)} files"
+        raise ConfigurationError(
+            f"'{archive}' {problem}; name one of them: " + ", ".join(f"'{archive}/{name}'" for name in members)
+        )
+    if members[wanted].flag_bits & 1:
+        raise DataRejected(f"'{archive}' is a password-protected zip file; extract it, and name the extracted file.")
+    return members[wanted]

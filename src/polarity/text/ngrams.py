@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from polarity.text.segmentation import split_words
 from polarity.text.tokens import tokenize
 
 _NEGATIONS = "n't not no never cannot nor without cant dont didnt doesnt isnt wasnt arent wont wouldnt couldnt aint"
@@ -30,19 +31,19 @@ def word_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
     marked = ["^", *tokens, "$"]
     for size in range(max(shortest, 2), longest + 1):
         grams += map(" ".join, zip(*(marked[start:] for start in range(size)), strict=False))
-    grams += [f"not_{tokens[position]}" for position in _negated_positions(tokens)]
+    grams += [negated(tokens[position]) for position in _negated_positions(tokens)]
     return grams
 
 
 def word_ngrams_with_parts(text: str, *, shortest: int, longest: int) -> list[tuple[str, frozenset[int]]]:
-    """Return the n-grams of `word_ngrams`, each with the indices of the white-space-separated parts that it covers.
+    """Return the n-grams of `word_ngrams`, each with the indices of the words of the text that it covers.
 
     Examples
     --------
     >>> [(gram, sorted(parts)) for gram, parts in word_ngrams_with_parts("not bad!", shortest=1, longest=2)][3:6]
     [('^ not', [0]), ('not bad', [0, 1]), ('bad !', [1])]
     """
-    placed = [(token, number) for number, part in enumerate(text.split()) for token in tokenize(part)]
+    placed = [(token, number) for number, part in enumerate(split_words(text)) for token in tokenize(part)]
     tokens, parts = [token for token, _ in placed], [{part} for _, part in placed]
     grams = list(zip(tokens, map(frozenset, parts), strict=True)) if shortest == 1 else []
     marked, marked_parts = ["^", *tokens, "$"], [set[int](), *parts, set[int]()]
@@ -50,7 +51,12 @@ def word_ngrams_with_parts(text: str, *, shortest: int, longest: int) -> list[tu
         for start in range(len(marked) - size + 1):
             covered = frozenset().union(*marked_parts[start : start + size])
             grams.append((" ".join(marked[start : start + size]), covered))
-    return [*grams, *((f"not_{tokens[at]}", frozenset(parts[at])) for at in _negated_positions(tokens))]
+    return [*grams, *((negated(tokens[at]), frozenset(parts[at])) for at in _negated_positions(tokens))]
+
+
+def negated(token: str) -> str:
+    """The n-gram of a token in the scope of a negation."""
+    return f"not_{token}"
 
 
 def _negated_positions(tokens: Sequence[str]) -> Iterator[int]:
@@ -75,7 +81,7 @@ def character_ngrams(text: str, *, shortest: int, longest: int) -> list[str]:
     [' no', 'no!', 'o! ', ' no!', 'no! ']
     """
     grams: list[str] = []
-    for word in text.lower().split():
+    for word in split_words(text.lower()):
         grams += ngrams_of_word(word, shortest=shortest, longest=longest)
     return grams
 

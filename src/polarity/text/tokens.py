@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 
+from polarity.text.segmentation import HASHTAG, LETTER, WORD_CHARACTER, split_words
 from polarity.text.word_cache import MIB, WordCache
 
 _EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
@@ -27,9 +28,9 @@ _TOKEN = re.compile(
   | (?P<lolface>{_ALONE}{_EYES}{_NOSE}[pP]{_END})
   | (?P<sadface>{_ALONE}[:;=]['\-^o]*[(\[]+ | {_ALONE}[)\]]+{_NOSE}[:;=](?!\w) | \bD: | [-=;T]_+[-=;T] | >_+<)
   | (?P<neutralface>{_ALONE}[:=]{_NOSE}[/\\|lL*sS]{_END})
-  | (?P<hashtag>\#\w*[^\W\d_]\w*)
+  | (?P<hashtag>{HASHTAG})
   | (?P<number>(?<![^\W_])[-+]?\$?(?:\d+(?:[:,./]\d+)*|[.,]\d+)%?(?![^\W_]))
-  | (?P<word>[^\W_]+(?:['’`´][^\W_]+)*)
+  | (?P<word>{WORD_CHARACTER}+(?:['’`´]{WORD_CHARACTER}+)*)
   | (?P<repeat>[!?.]{{2,}})
   | (?P<sign>(?P<char>[^\w\s]|_)(?:\ufe0f|\u200d|[\U0001f3fb-\U0001f3ff]|(?P=char))*)
     """,
@@ -38,7 +39,7 @@ _TOKEN = re.compile(
 
 _CONTRACTION = re.compile(r"(?P<stem>.+?)(?P<tail>n't|'(?:s|m|re|ll|d|ve))$")
 _IRREGULAR_STEMS = {"ca": "can", "wo": "will", "sha": "shall"}
-_CAMEL = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")
+_CAMEL = re.compile(rf"[A-Z]?(?:(?![A-Z]){LETTER})+|[A-Z]+(?![^\W\d_A-Z])|\d+")
 
 _LONG_RUN = re.compile(r"([^\W\d_])\1{2,}(?P<end>$)?")
 # letters that English doubles inside a word: "cooool", "sweeet", but "waaay", "niiice"
@@ -46,7 +47,7 @@ _DOUBLED = frozenset("oelstpr")
 
 
 def tokenize(text: str) -> list[str]:
-    """Split a repaired tweet into lower-case tokens.
+    """Split a repaired tweet into lower-case tokens, in any script.
 
     Parameters
     ----------
@@ -66,10 +67,11 @@ def tokenize(text: str) -> list[str]:
     ['<user>', 'i', 'do', "n't", 'like', '<allcaps>', 'it', ',', 'so', '<elong>', 'sad', '!', '<repeat>', \
 '<sadface>', '<url>', '<hashtag>', 'monday', 'blues']
     """
-    return list(chain.from_iterable(map(_tokens_of_word, text.split())))
+    return list(chain.from_iterable(map(_cached_tokens, split_words(text))))
 
 
-def _tokens(text: str) -> Iterator[str]:
+def tokens_of_word(text: str) -> Iterator[str]:
+    """Yield the tokens of a word of `polarity.text.segmentation.split_words`, without keeping them."""
     for match in _TOKEN.finditer(text):
         kind, found = match.lastgroup, match[0]
         if kind == "word":
@@ -77,7 +79,8 @@ def _tokens(text: str) -> Iterator[str]:
         elif kind == "hashtag":
             yield "<hashtag>"
             for part in _CAMEL.findall(found):
-                yield from _word(part)
+                for word in split_words(part):
+                    yield from _word(word)
         elif kind == "repeat":
             yield found[-1]
             yield "<repeat>"
@@ -118,5 +121,7 @@ def _size_bytes(tokens: tuple[str, ...]) -> int:
 
 
 # No token spans white space, and words recur across tweets: this holds some 100,000 of them.
-_cache: WordCache[tuple[str, ...]] = WordCache(lambda word: tuple(_tokens(word)), _size_bytes, max_bytes=32 * MIB)
-_tokens_of_word = _cache.__getitem__
+_cache: WordCache[tuple[str, ...]] = WordCache(
+    lambda word: tuple(tokens_of_word(word)), _size_bytes, max_bytes=32 * MIB
+)
+_cached_tokens = _cache.__getitem__

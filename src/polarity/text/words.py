@@ -10,12 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from polarity.text.segmentation import LETTER, split_words
 from polarity.text.word_cache import MIB, WordCache
 
 LINK = re.compile(r"https?:/\S*|www\.\S+", re.IGNORECASE)
 ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-MENTION = re.compile(r"(?<![\w@])@\w+")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+# Patterns that begin with the sign itself, and look behind it, are searched for many times faster.
+MENTION = re.compile(r"@(?<![\w@]@)\w+")
+_IN_ADDRESS = re.compile(r"@(?<=[\w.+-]@)[\w-]")
+# A record with masked texts has `http` for each link; what is compared with it must not count that as a word either.
+_MASKED_LINK = "http"
+_WORD = re.compile(rf"{LETTER}+(?:['’]{LETTER}+)*")
+_ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
 class KnownWords:
@@ -63,13 +69,19 @@ class KnownWords:
 
 
 def words_of(text: str) -> list[str]:
-    """The runs of letters outside links and mentions, in lower case."""
+    """The runs of letters outside links and mentions, in lower case; the same of a masked text."""
     text = text.lower()
     if "@" in text:
-        text = MENTION.sub(" ", ADDRESS.sub(" ", text))
-    if has_link(text):
+        text = MENTION.sub(" ", replace_addresses(text, " "))
+    if linked := has_link(text):
         text = LINK.sub(" ", text)
-    return _WORD.findall(text)
+    words = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(" ".join(split_words(text)))
+    return [word for word in words if word != _MASKED_LINK] if linked else words
+
+
+def replace_addresses(text: str, by: str) -> str:
+    """Replace e-mail addresses; a text without one is not searched for what could begin it."""
+    return ADDRESS.sub(by, text) if _IN_ADDRESS.search(text) else text
 
 
 def has_link(lower: str) -> bool:

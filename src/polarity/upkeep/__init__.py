@@ -1,1 +1,1 @@
-"""Maintenance of what the flows store: consistency checks, retention, and reproduction of past runs."""
+"""Maintenance of what the flows store: consistency checks, retention, backup, and reproduction of past runs."""

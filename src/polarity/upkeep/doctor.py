@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from polarity.bento import store as bento_store
+from polarity.errors import ArtifactError
+from polarity.inference.signature import KeyOptions, verify
 from polarity.pipeline.store import DRAFT_PREFIX, Store
 from polarity.registry import promotion
 from polarity.registry.tasks import registered_tasks, served_task
@@ -44,6 +46,7 @@ def examine(registry: Registry, store: Store) -> list[Finding]:
     registries = [Registry(registry.uri, task.name) for task in registered_tasks(registry.uri)]
     return [
         *_served(registry),
+        *_signature(),
         *(finding for of in registries for finding in (*_champion(of), *_versions(of))),
         *_attempts(registry),
         *_results(store),
@@ -59,6 +62,15 @@ def _served(registry: Registry) -> Iterator[Finding]:
     elif champion.bento is not None and latest != bento_store.promoted_tag(champion.bento):
         problem = f"sentiment:latest is {latest}, but the champion is {champion} with {champion.bento}."
         yield Finding(problem, lambda: promotion.reconcile(registry, print))
+
+
+def _signature() -> Iterator[Finding]:
+    key, latest = KeyOptions.read().verify_key, bento_store.latest()
+    if key and latest is not None:
+        try:
+            verify(bento_store.bento_folder(latest), key)
+        except ArtifactError as error:
+            yield Finding(f"{error} If it should be as it is: python -m polarity sign {latest}.", None)
 
 
 def _champion(registry: Registry) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ class Retention(BaseSettings):
     keep_runs: int = Field(20, ge=0, description="number of newest runs to keep for each flow, however old")
     keep_days: float = Field(30, ge=0, description="days to keep every run, version and Bento")
     store_days: float = Field(30, ge=0, description="days to keep a stored result after its last use")
+    checkpoint_days: float = Field(7, ge=0, description="days to keep the checkpoints of a fit that was interrupted")
     store_gb: float = Field(20, ge=0, description="store size above which the least recently used results are removed")
 
 
@@ -105,6 +106,7 @@ class _Pruning:
         self._in_use_since = min([now, *started]) - MAY_BE_IN_USE
         self._cutoff = min(now - timedelta(days=retention.keep_days), self._in_use_since)
         self._store_cutoff = min(now - timedelta(days=retention.store_days), self._in_use_since)
+        self._checkpoint_cutoff = min(now - timedelta(days=retention.checkpoint_days), self._in_use_since)
         tasks = registered_tasks(registry.uri)
         self._registries = [Registry(registry.uri, task.name) for task in tasks]
         self._protected = [version for of in self._registries for version in _protected(of)]
@@ -120,6 +122,7 @@ class _Pruning:
         yield from self._old_tracked_runs()
         yield from self._old_results()
         yield from self._old_searches()
+        yield from self._old_checkpoints()
         yield from self._leftovers()
 
     def _runs_to_keep(self) -> set[Path]:
@@ -216,6 +219,15 @@ class _Pruning:
                 paths = tuple(path for path in (journal, journal.with_suffix(".lock")) if path.exists())
                 remove = partial(_remove_search, journal)
                 yield Removal(f"search {journal.stem}", f"last changed on {changed:%Y-%m-%d}", paths, remove)
+
+    def _old_checkpoints(self) -> Iterator[Removal]:
+        for unfinished in self._store.unfinished():
+            stored = unfinished.folder.with_suffix(".json").exists()
+            if stored or unfinished.last_change < self._checkpoint_cutoff:
+                reason = "its fit is stored" if stored else f"last written on {unfinished.last_change:%Y-%m-%d}"
+                remove = partial(self._store.remove_unfinished, unfinished)
+                target = f"checkpoints of {unfinished}"
+                yield Removal(target, reason, (unfinished.folder,), remove, unfinished.remote_bytes)
 
     def _leftovers(self) -> Iterator[Removal]:
         for path in self._store.leftovers():

@@ -12,13 +12,18 @@ from polarity.config.settings import settings
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.evaluation.summary import RunSummary
 from polarity.record.alert_book import alert_name
+from polarity.record.challenge import read_challenge
+from polarity.record.history import Span
 from polarity.record.options import RecordOptions
 from polarity.record.status import RecordStatus, record_status
 from polarity.record.store import opened_record
+from polarity.watch.challenger import challenge_lines
 from polarity.watch.measure import in_time
 
 # A server process records every minute, when it is over.
 _SILENT_AFTER_S = 180.0
+# How far back answers of challengers are compared.
+_CHALLENGE_S = 30 * 86_400.0
 
 
 def status() -> Iterator[tuple[str, str]]:
@@ -46,6 +51,7 @@ def status() -> Iterator[tuple[str, str]]:
 def _of_record(options: RecordOptions, champion: str | None, now: float) -> Iterator[tuple[str, str]]:
     with opened_record(options) as store:
         found = record_status(store, now)
+        challenged = challenge_lines(store, Span(now - _CHALLENGE_S, now)) if read_challenge(store) else []
     yield "served", _served(found, champion, now)
     if found.requests:
         latency = f", p95 {in_time(found.p95_latency)}" if found.p95_latency is not None else ""
@@ -60,6 +66,8 @@ def _of_record(options: RecordOptions, champion: str | None, now: float) -> Iter
     waiting = f", {found.waiting:,} rows wait (the oldest {in_time(found.oldest_waiting_s)})" if found.waiting else ""
     yield "record", f"{place}{waiting}"
     yield "last label", f"{_ago(found.last_label_at, now)}; {found.to_review:,} answers wait for review"
+    for line in challenged:
+        yield "challenger", line
     yield from _alerts(found, now)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,12 +12,17 @@ from typing import Literal
 import numpy as np
 
 from polarity.record.history import RecordedAnswer, is_reviewed
+from polarity.watch.density_ratio import reweighted_calibration
+from polarity.watch.drift import AnsweredTweets
 from polarity.watch.estimates import Estimate
 from polarity.watch.expected_accuracy import ConfidenceCalibration, expected_accuracy
 from polarity.watch.labelled_sample import LabelledSample, labels_only, prediction_powered
 from polarity.watch.volunteered import VolunteeredAgreement
 
 Slice = Literal["source", "script", "length"]
+
+# Answers by which a reference is reweighted: more would make no difference that the interval does not have anyway.
+_SAMPLED = 2_000
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class AccuracyRow:
     answers, drawn : int
         Number of answers, and of those that were drawn for review.
     estimates : tuple of Estimate
-        From labels of the drawn answers, alone and with the model's confidence, and from its confidence alone; those
-        that are possible.
+        From labels of the drawn answers, alone and with the model's confidence, and from its confidence alone, as it
+        is and with the reference reweighted; those that are possible.
     volunteered : VolunteeredAgreement
         What users reported of their own accord; no accuracy.
     """
@@ -56,6 +62,8 @@ class _Group:
     inclusion: list[float] = field(default_factory=list)
     correct: list[bool] = field(default_factory=list)
     agrees: list[bool] = field(default_factory=list)
+    sampled: list[RecordedAnswer] = field(default_factory=list)
+    random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, answer: RecordedAnswer) -> None:
         if is_reviewed(answer):
@@ -66,6 +74,11 @@ class _Group:
             self.agrees.append(answer.label == answer.sentiment)
         self.scores.append(answer.score)
         self.drawn += bool(answer.drawn)
+        # A uniform sample of those so far (Vitter 1985, ACM TOMS 11, 37-57, algorithm R).
+        if len(self.sampled) < _SAMPLED:
+            self.sampled.append(answer)
+        elif (place := self.random.randrange(len(self.scores))) < _SAMPLED:
+            self.sampled[place] = answer
 
 
 def accuracy_rows(
@@ -74,6 +87,7 @@ def accuracy_rows(
     daily: bool = False,
     by: Slice | None = None,
     calibration: Callable[[str], ConfidenceCalibration | None] = lambda _: None,
+    held_out: Callable[[str], AnsweredTweets | None] = lambda _: None,
 ) -> list[AccuracyRow]:
     """Estimate the accuracy of recorded answers.
 
@@ -87,6 +101,8 @@ def accuracy_rows(
         What to slice by. Default: all answers of a version together.
     calibration : callable, optional
         Returns what a version's confidence is worth. Versions without a calibration have no figure without labels.
+    held_out : callable, optional
+        Returns tweets that a version was not fitted on, with whether it answers them correctly, to be reweighted.
 
     Returns
     -------
@@ -98,10 +114,17 @@ def accuracy_rows(
     for answer in found:
         day = datetime.fromtimestamp(answer.at, UTC).strftime("%Y-%m-%d") if daily else ""
         groups.setdefault((answer.version, day, slice_of(answer)), _Group()).add(answer)
-    return [_row(*key, group, calibration(key[0])) for key, group in sorted(groups.items())]
+    return [_row(*key, group, calibration(key[0]), held_out(key[0])) for key, group in sorted(groups.items())]
 
 
-def _row(version: str, day: str, name: str, group: _Group, calibration: ConfidenceCalibration | None) -> AccuracyRow:
+def _row(
+    version: str,
+    day: str,
+    name: str,
+    group: _Group,
+    calibration: ConfidenceCalibration | None,
+    held_out: AnsweredTweets | None,
+) -> AccuracyRow:
     scores = np.frombuffer(group.scores, dtype=np.float64)
     estimates: list[Estimate] = []
     if group.rows:
@@ -109,6 +132,11 @@ def _row(version: str, day: str, name: str, group: _Group, calibration: Confiden
         estimates += [labels_only(sample), prediction_powered(sample, scores)]
     if calibration is not None:
         estimates.append(expected_accuracy(calibration, scores))
+    if held_out is not None:
+        of_sampled = np.array([answer.score for answer in group.sampled])
+        window = AnsweredTweets.recorded(group.sampled, of_sampled[:, None])
+        if (reweighted := reweighted_calibration(held_out, window, of_sampled)) is not None:
+            estimates.append(expected_accuracy(reweighted, scores))
     agreeing = VolunteeredAgreement(len(group.agrees), sum(group.agrees), len(scores))
     return AccuracyRow(version, day, name, len(scores), group.drawn, tuple(estimates), agreeing)
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 
 from polarity.errors import PolarityError, ServiceUnavailable
 from polarity.record.alert_book import Address, Alert, AlertBook, Notice, Text, alert_name
@@ -14,6 +15,8 @@ from polarity.watch.production import Finding, Production
 from polarity.watch.rules import LOCAL, AlertRules, Rule
 
 _logger = logging.getLogger(__name__)
+
+_SUBJECT_CHARACTERS = 140
 
 Sender = Callable[[Notice], None]
 """Sends a notice to one address; raises PolarityError or OSError if it is not accepted."""
@@ -168,7 +171,8 @@ def firing_text(rule: Rule, finding: Finding, now: float, look_at: str) -> Text:
         lines.append(f"Look at: {look_at}")
     if rule.description:
         lines += ["", rule.description]
-    return Text(f"[Polarity] {rule.name}{source}: {measure.in_words()}", "\n".join(lines) + "\n")
+    subject = shorten(f"[Polarity] {rule.name}{source}: {measure.in_words()}", _SUBJECT_CHARACTERS, placeholder=" …")
+    return Text(subject, "\n".join(lines) + "\n")
 
 
 def resolved_text(alert: Alert, rule: Rule, finding: Finding, now: float) -> Text:

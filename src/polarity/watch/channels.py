@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from threading import Lock
 from unittest.mock import patch
 
-from polarity.config.credentials import redacted
+from polarity.config.credentials import pieces, redacted
 from polarity.errors import ConfigurationError, ServiceUnavailable
 from polarity.record.alert_book import Address, Notice
 
@@ -56,8 +56,8 @@ def send(notice: Notice, url: str) -> None:
     levels = {"info": apprise.NotifyType.INFO, "warning": apprise.NotifyType.WARNING}
     kind = levels.get(notice.severity, apprise.NotifyType.FAILURE)
     target = apprise.Apprise()
-    target.add(url)
     with _reasons() as reasons, _message_id(f"<{notice.id}@{MAIL_DOMAIN}>"):
+        target.add(url)
         accepted = target.notify(
             title=notice.text.subject,
             body=notice.text.body,
@@ -65,7 +65,21 @@ def send(notice: Notice, url: str) -> None:
             body_format=apprise.NotifyFormat.TEXT,
         )
     if not accepted:
-        raise ServiceUnavailable(redacted("; ".join(reasons), url) or "the address was refused")
+        raise ServiceUnavailable(without_secrets("; ".join(reasons), url) or "the address was refused")
+
+
+def without_secrets(message: str, url: str) -> str:
+    """A message of Apprise without what is secret in the URL, where many services have a token for a host or a path.
+
+    Hidden is what Apprise itself would not show, the whole path, and everything in a URL that it does not understand.
+    """
+    import apprise
+
+    with _reasons():
+        plugin = apprise.Apprise.instantiate(url)
+    authority, _, path = url.partition("://")[2].partition("/")
+    shown = pieces(plugin.url(privacy=True)) if plugin is not None else set()  # type: ignore[no-untyped-call]
+    return redacted(message, url, secrets=(pieces(f"://{authority}") - shown) | pieces(f"://{path}"))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -42,8 +43,11 @@ def calibration_of(version: str) -> ConfidenceCalibration | None:
         card = ModelManifest.read(bento_store.model_folder(f"{bento_store.CHAMPION}:{version}"), check=False).card
     except PolarityError:
         return None
-    if (found := card.get(CARD_ENTRY)) is None:
-        return None
+    return None if (found := card.get(CARD_ENTRY)) is None else calibration_from(found)
+
+
+def calibration_from(found: Mapping[str, Any]) -> ConfidenceCalibration:
+    """Read what `card_entry` returned."""
     return ConfidenceCalibration(
         np.array(found["coefficients"]), np.array(found["covariance"]), found["rows"], found["rows"]
     )

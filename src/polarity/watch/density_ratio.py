@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from polarity.text.tokens import tokenize
+from polarity.watch.drift import AnsweredTweets
 from polarity.watch.estimates import Floats, probabilities_of
+from polarity.watch.expected_accuracy import ConfidenceCalibration
 
 FOLDS = 5
 MAX_RATIO = 20.0
 """Ratios are cut here. A single reference tweet would otherwise stand for a large part of the window."""
-_WORDS = 2**14
+# Of the columns of `AnsweredTweets.descriptors`: scaled to about 1; those of which only the presence counts.
+_SCALES = np.array([1 / 100, 1 / 20, 1, 1, 1, 1, 1])
+_UNKNOWN, _COUNTS = 2, [3, 4, 5, 6]
 
 
-def shift_features(texts: Sequence[str], confidence: npt.ArrayLike) -> sparse.csr_matrix:
-    """Describe answered tweets by the model's confidence, the form of the text and its words.
+def shift_features(tweets: AnsweredTweets, confidence: npt.ArrayLike) -> sparse.csr_matrix:
+    """Describe answered tweets by the model's confidence, the form of the text and, if texts are kept, its words.
 
     Parameters
     ----------
-    texts : sequence of str, length n
-        Repaired texts (`polarity.text.cleaning`).
+    tweets : AnsweredTweets
+        n of them.
     confidence : float array of shape (n,)
         The served model's probability of each answered label.
 
     Returns
     -------
     sparse float matrix of shape (n, n_features)
-        The same columns for any texts: nothing is fitted.
+        The same columns for any tweets, those of the words last: nothing is fitted.
     """
-    from sklearn.feature_extraction.text import HashingVectorizer
-
     scores = probabilities_of(confidence, "confidence")
-    if len(texts) != len(scores):
-        raise ValueError(f"Got {len(texts)} texts and {len(scores)} confidences; the numbers must be equal.")
-    words = HashingVectorizer(analyzer=tokenize, n_features=_WORDS, alternate_sign=False, binary=True, norm="l2")
+    if len(tweets) != len(scores):
+        raise ValueError(f"Got {len(tweets)} tweets and {len(scores)} confidences; the numbers must be equal.")
     inside = np.clip(scores, 1e-6, 1 - 1e-6)
-    form = [
-        (len(text) / 100, len(text.split()) / 20, "@" in text, "#" in text, "http" in text, "!" in text, "?" in text)
-        for text in texts
-    ]
-    dense = np.column_stack([np.log(inside / (1 - inside)), np.array(form, dtype=np.float64)])
-    return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(dense), words.transform(texts)]))
+    latin = np.array([script in (None, "latin") for script in tweets.scripts], dtype=np.float64)
+    form = np.nan_to_num(tweets.descriptors) * _SCALES
+    form[:, _COUNTS] = form[:, _COUNTS] > 0
+    dense = sparse.csr_matrix(np.column_stack([np.log(inside / (1 - inside)), latin, form]))
+    if tweets.words is None:
+        return dense
+    lengths = np.sqrt(np.maximum(np.asarray(tweets.words.sum(axis=1)).ravel(), 1))
+    return sparse.csr_matrix(sparse.hstack([dense, sparse.diags(1 / lengths) @ tweets.words]))
+
+
+def reweighted_calibration(
+    held_out: AnsweredTweets, window: AnsweredTweets, confidence: npt.ArrayLike
+) -> ConfidenceCalibration | None:
+    """Learn what a confidence is worth from held-out tweets, reweighted to resemble a window.
+
+    Parameters
+    ----------
+    held_out : AnsweredTweets
+        With the scores of all labels, and whether the answers are correct.
+    window : AnsweredTweets
+        Of its n tweets the scores are not read.
+    confidence : float array of shape (n,)
+        The served model's probability of each answered label.
+
+    Returns
+    -------
+    ConfidenceCalibration or None
+        None if either has fewer than `FOLDS` tweets, or it is not known which answers are correct.
+    """
+    if held_out.correct is None or min(len(held_out), len(window)) < FOLDS:
+        return None
+    certain = held_out.scores.max(axis=1)
+    reference, answers = shift_features(held_out, certain), shift_features(window, confidence)
+    shared = min(reference.shape[1], answers.shape[1])  # without the words, unless both have them
+    unknown = window.descriptors[:, _UNKNOWN]
+    if np.isnan(unknown).any():  # not known of the answers of a challenger
+        kept = np.arange(shared) != _UNKNOWN + 2
+        reference, answers = reference[:, :shared][:, kept], answers[:, :shared][:, kept]
+    ratios = density_ratios(reference[:, :shared], answers[:, :shared])
+    return ConfidenceCalibration.fit(certain, held_out.correct, weights=ratios)
 
 
 def density_ratios(

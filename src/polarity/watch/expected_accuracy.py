@@ -44,12 +44,15 @@ class ConfidenceCalibration:
         Number of reference tweets.
     effective_rows : float
         Number of equally weighted reference tweets that are worth as much (Kish 1965).
+    reweighted : bool, default False
+        Whether the reference tweets had weights.
     """
 
     coefficients: Floats
     covariance: Floats
     rows: int
     effective_rows: float
+    reweighted: bool = False
 
     @classmethod
     def fit(
@@ -96,7 +99,7 @@ class ConfidenceCalibration:
         inverse = np.linalg.inv((features.T * (weight * fitted * (1 - fitted))) @ features + _PRIOR * np.eye(2))
         scatter = (features.T * (weight * (right - fitted)) ** 2) @ features
         effective = float(weight.sum() ** 2 / (weight**2).sum())
-        return cls(coefficients, inverse @ scatter @ inverse, len(features), effective)
+        return cls(coefficients, inverse @ scatter @ inverse, len(features), effective, weights is not None)
 
     def __call__(self, confidence: npt.ArrayLike) -> Floats:
         """Return the probability that answers with these confidences are correct, of the same shape (n,)."""
@@ -136,17 +139,16 @@ def expected_accuracy(
     of_answers = float(likely.var()) if target == "traffic" else float((likely * (1 - likely)).mean())
     variance = of_calibration + of_answers / len(values)
     low, high = score_interval(value, value * (1 - value) / variance, level=level)
-    reweighted = calibration.effective_rows < calibration.rows * (1 - 1e-9)
     return Estimate(
         value,
         low,
         high,
-        REWEIGHTED if reweighted else CONFIDENCE,
+        REWEIGHTED if calibration.reweighted else CONFIDENCE,
         0,
         len(values),
         target,
         level,
-        _caveat(calibration) if reweighted else f"{_BLIND}, {_SAME_TRAFFIC}.",
+        _caveat(calibration) if calibration.reweighted else f"{_BLIND}, {_SAME_TRAFFIC}.",
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
 from polarity.config.sections import LabelFileConfig
 from polarity.data.columns import LABEL_NAMES, TEXT_NAMES, find_column, label_mapping, normalise_label
-from polarity.data.sources import existing_file
-from polarity.data.stream import PROBLEM, ROW, TweetFile
+from polarity.data.files import find_files
+from polarity.data.stream import PROBLEM, TweetFile
 from polarity.errors import ConfigurationError, DataRejected
 from polarity.record.answer import Origin, Outcome
 from polarity.record.descriptors import mask
@@ -20,6 +22,7 @@ from polarity.record.store import RecordStore
 
 ID_NAMES = ("prediction_id", "predictionid", "prediction")
 _ROWS_PER_STEP = 2_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,6 +58,25 @@ class LabelImport:
         self.examples.setdefault(reason, row)
 
 
+@dataclass(frozen=True)
+class _LabelColumns:
+    """A file with its columns of the label and of what says which predictions a row is about: their id or text."""
+
+    file: TweetFile
+    label: str
+    key: str
+    by_id: bool
+
+    @classmethod
+    def of(cls, path: Path, config: LabelFileConfig) -> _LabelColumns:
+        file = TweetFile(path, config)
+        label = find_column(file.columns, config.label_column, LABEL_NAMES, role="label", source=str(path))
+        return cls(file, label, *_key_column(file, config, str(path)))
+
+    def __str__(self) -> str:
+        return f"the {'id' if self.by_id else 'text'} in the column {self.key!r}"
+
+
 def import_labels(
     config: LabelFileConfig, store: RecordStore, labels: tuple[str, ...] = (), origin: Origin = "import"
 ) -> LabelImport:
@@ -78,27 +100,32 @@ def import_labels(
     """
     if config.path is None:
         raise ConfigurationError(
-            "There are no labels to read; set --data.path FILE (CSV, TSV, JSON, Parquet or Excel)."
+            "There are no labels to read; set --data.path to a file (CSV, TSV, JSON, Parquet or Excel) or a folder of "
+            "files."
         )
-    path = existing_file(config.path)
+    files = find_files(config.path)
+    for remark in files.remarks():
+        _log.warning("%s", remark)
     labels = labels or store.labels()
     if not labels:
         raise DataRejected("The record holds no prediction yet, so there is nothing that the labels could belong to.")
-    file = TweetFile(path, config)
-    source = str(path)
-    label_column = find_column(file.columns, config.label_column, LABEL_NAMES, role="label", source=source)
-    key_column, by_id = _key_column(file, config, source)
-    columns = tuple(dict.fromkeys((key_column, label_column)))
+    source = files.source
+    opened = [_LabelColumns.of(path, config) for path in files.files.values()]
     counts = Counter(
-        label for table in file.tables(label_column) for label in table.column(label_column).to_pylist() if label
+        label
+        for one in opened
+        for table in one.file.tables(one.label)
+        for label in table.column(one.label).to_pylist()
+        if label
     )
     mapping = label_mapping(config.label_map, labels, counts, source=source)
-    done = LabelImport(source, f"the {'id' if by_id else 'text'} in the column {key_column!r}")
+    done = LabelImport(source, " or ".join(dict.fromkeys(map(str, opened))))
     now = time.time()
-    for rows in _steps(file, columns):
+    for by_id, rows in ((one.by_id, rows) for one in opened for rows in _steps(one)):
         given: dict[int, tuple[str, str]] = {}
-        for row, problem, key, label in rows:
+        for problem, key, label in rows:
             done.rows += 1
+            row = done.rows  # counts through all files
             if problem is not None:
                 done.leave_out(row, "it could not be read")
             elif key is None or not key.strip():
@@ -156,19 +183,11 @@ def _matches(texts: list[str], store: RecordStore) -> dict[str, list[str]]:
     }
 
 
-def _steps(file: TweetFile, columns: tuple[str, ...]) -> Iterator[list[tuple[int, str | None, str | None, str | None]]]:
-    for table in file.tables(*columns):
+def _steps(one: _LabelColumns) -> Iterator[list[tuple[str | None, str | None, str | None]]]:
+    for table in one.file.tables(*dict.fromkeys((one.key, one.label))):
         for start in range(0, table.num_rows, _ROWS_PER_STEP):
             part: pa.Table = table.slice(start, _ROWS_PER_STEP)
-            yield list(
-                zip(
-                    part.column(ROW).to_pylist(),
-                    part.column(PROBLEM).to_pylist(),
-                    part.column(columns[0]).to_pylist(),
-                    part.column(columns[-1]).to_pylist(),
-                    strict=True,
-                )
-            )
+            yield list(zip(*(part.column(name).to_pylist() for name in (PROBLEM, one.key, one.label)), strict=True))
 
 
 def _key_column(file: TweetFile, config: LabelFileConfig, source: str) -> tuple[str, bool]:

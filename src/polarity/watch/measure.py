@@ -8,7 +8,7 @@ from typing import Literal
 
 from polarity.record.history import Span
 
-Unit = Literal["answers", "requests", "share", "seconds", "yes or no"]
+Unit = Literal["answers", "requests", "share", "seconds", "yes or no", "times the threshold"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Measure:
                 return f"{in_time(self.value)} ({self.method})"
             case "yes or no":
                 return f"{'yes' if self.value else 'no'} ({self.method})"
+            case "times the threshold":
+                return f"{self.value:.2f} times the threshold in {self.of:,} answers ({self.method})"
             case _:
                 return f"{self.value:,.0f} {self.method}{within}"
 

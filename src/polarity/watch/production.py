@@ -23,6 +23,7 @@ from polarity.record.history import (
     waiting_rows,
 )
 from polarity.record.store import RecordStore
+from polarity.record.windows import last_window
 from polarity.watch.accuracy_drop import evidence_of_a_drop
 from polarity.watch.labelled_sample import LabelledSample, labels_only
 from polarity.watch.measure import Measure, Unit
@@ -51,11 +52,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that should be served: its Bento, version, and accuracy on its test tweets if that is known."""
+    """The model that should be served.
+
+    Attributes
+    ----------
+    bento, version : str
+    test_accuracy : float or None
+        On its test tweets, if that is known.
+    since : float
+        When it was promoted, in seconds since 1970.
+    """
 
     bento: str
     version: str
     test_accuracy: float | None
+    since: float = 0.0
 
     @classmethod
     def find(cls) -> Champion | None:
@@ -71,7 +82,8 @@ class Champion:
             return None
         card = ModelManifest.read(bento_store.model_folder(tag), check=False).card
         accuracy = card.get("metrics", {}).get("test", {}).get("accuracy")
-        return cls(tag, str(card.get("version") or tag.partition(":")[2]), accuracy)
+        since = bento_store.created(tag).timestamp()
+        return cls(tag, str(card.get("version") or tag.partition(":")[2]), accuracy, since)
 
 
 class Production:
@@ -134,6 +146,8 @@ class Production:
                 return [self._spool_age()]
             case "record_away":
                 return [Measure(rule.measure, span, float(self._given is None), "yes or no", 1, "asked by the monitor")]
+            case "drift":
+                return [self._drift()]
             case "other_model_served":
                 return [self._other_model_served(span)]
             case _:
@@ -190,8 +204,19 @@ class Production:
         champion = self._champion()
         served = self._traffic(span).bentos
         value = None if champion is None or not served else float(champion.bento not in served)
+        if value and champion is not None and champion.since > span.since:
+            value = None  # servers take a moment to follow, and record minutes when they are over
         method = f"{', '.join(sorted(served)) or 'nothing'} is served, {champion.bento if champion else 'none'} is due"
         return Measure("other_model_served", span, value, "yes or no", max(1, len(served)), method)
+
+    def _drift(self) -> Measure:
+        champion = self._champion()
+        window = None if champion is None else last_window(self._store, champion.version)
+        if window is None:
+            nothing = "no complete window of the champion's answers has been judged"
+            return Measure("drift", Span(self.now, self.now), None, "times the threshold", 0, nothing)
+        span = Span(window.since, window.until)
+        return Measure("drift", span, window.effect, "times the threshold", window.answers, window.summary)
 
     def _spool_age(self) -> Measure:
         age = 0.0

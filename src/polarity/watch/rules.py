@@ -29,6 +29,7 @@ MeasureName = Literal[
     "spool_age",
     "record_away",
     "other_model_served",
+    "drift",
 ]
 OF_ANSWERS: tuple[MeasureName, ...] = ("answers", "answer_share")
 """Measures of the answers with a label, which can be split by source."""
