@@ -15,6 +15,8 @@ import bentoml
 import httpx
 import pytest
 from bentoml._internal.bento import BentoStore
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from polarity.bento import build
 from polarity.bento import store as bento
@@ -258,3 +260,16 @@ def alive(pid: int) -> bool:
 def test_service_without_a_model_reports_it() -> None:
     with pytest.raises(ArtifactError, match="holds no packaged model"), served("bentos.service:Sentiment"):
         raise AssertionError("unreachable")
+
+
+def test_a_signed_bento_starts_with_its_key(
+    stocked: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    key = tmp_path / "key.pem"
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    monkeypatch.setenv("POLARITY_SIGNING_KEY", str(key))
+    promoted = bento.bento_folder(bento.promote(stocked("signed")))
+    with served(promoted, environment={"POLARITY_VERIFY_KEY": public}) as server:
+        assert httpx.get(f"{server.url}/model", trust_env=False).status_code == 200

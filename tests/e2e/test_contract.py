@@ -48,7 +48,7 @@ def test_index_describes_what_is_served(client: httpx.Client) -> None:
     assert index["data_digest"] == card["data_digest"] and index["labels"] == list(prediction["probabilities"])
     assert card["bento"] == index["model"]["bento"] and isinstance(card["card"], dict)
     for link in index["links"].values():
-        if link not in ("/predict", "/predict/batch", "/explain", "/feedback"):
+        if link not in ("/predict", "/predict/batch", "/predict/stream", "/explain", "/feedback"):
             assert client.get(link).status_code == 200, link
 
 

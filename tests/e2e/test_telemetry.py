@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.servers import free_port
+from polarity.bento.server import free_port
 from tests.integration.telemetry_receiver import KEY, TelemetryReceiver, attributes
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

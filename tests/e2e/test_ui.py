@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,14 +18,17 @@ import numpy as np
 import psutil
 import pytest
 
+from polarity.bento.server import free_port
+from polarity.data.corpus import generate_tweets
 from polarity.families.logistic import LogisticConfig
 from polarity.families.registry import family_of
 from polarity.text.tweets import Tweets
+from tests.e2e.page_server import CHROMIUM, INSTALLED, page_server
 from tests.integration.mail import MailServer, mail_url, write
 from tests.integration.servers import until
+from tests.unit.evaluation.run_folder import make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (Debian: apt-get install chromium)"),
@@ -51,19 +54,11 @@ class Ui:
         return self.home / "predictions.db"
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """Everything that `make ui` starts, on separate ports and with separate homes."""
     home = tmp_path_factory.mktemp("ui")
-    *ports, mail_port = free_ports(4)
+    *ports, mail_port = (free_port() for _ in range(4))
     prefect, mlflow, pages = (f"http://127.0.0.1:{port}" for port in ports)
     environment = {
         **os.environ,
@@ -165,6 +160,77 @@ def test_mlflow_and_run_pages_open(ui: Ui, page: sync_api.Page) -> None:
         assert httpx.get(f"{ui.pages}/runs/{outside}").status_code == 404
 
 
+@pytest.fixture
+def trainings(ui: Ui, page: sync_api.Page) -> Iterator[sync_api.Page]:
+    """The page's screen Trainings."""
+    if not INSTALLED:
+        pytest.skip("needs the page's packages (make test installs them)")
+    addresses = {"PREFECT_API_URL": f"{ui.prefect}/api", "POLARITY_UI_URL": ui.pages}
+    uploads = str(ui.home / "uploads")
+    with page_server(ui.home / "page.log", "http://127.0.0.1:1", **addresses, POLARITY_UPLOADS=uploads) as server:
+        page.goto(f"{server.url}/runs")
+        page.get_by_role("heading", name="Train on my file").wait_for()
+        yield page
+
+
+def _train_on(page: sync_api.Page, ui: Ui, rows: int) -> None:
+    """Upload generated tweets, and start a training with small models."""
+    deployment = _deployment(ui, "on-demand", flow="train")
+    config = {"profile": "demo", "models": ["logistic"], "logistic": {"char_ngrams": None}}
+    address, parameters = f"{ui.prefect}/api/deployments/{deployment}", {"parameters": {"config": config}}
+    # Under load the server's database may be locked.
+    until(lambda: httpx.patch(address, json=parameters, timeout=30).is_success, 60)
+    tweets = generate_tweets(rows=rows, labels=("negative", "positive"), seed=5).to_pandas()
+    path = ui.home / "labelled.csv"
+    tweets[["user", "label", "text"]].to_csv(path, index=False)
+    page.locator('input[type="file"]').set_input_files(path)
+    page.get_by_text(f"{rows:,} rows; labels: ").wait_for()
+    page.get_by_role("button", name="Start the training").click()
+    page.get_by_text("Training: ").wait_for()
+
+
+@pytest.mark.soak
+def test_the_page_shows_trainings_and_says_why_one_is_refused(ui: Ui, trainings: sync_api.Page) -> None:
+    trainings.get_by_text("No training has finished yet").wait_for()
+    _train_on(trainings, ui, rows=60)
+    trainings.get_by_text("The training failed.").wait_for()
+    assert "200" in trainings.get_by_text("The training failed.").inner_text()
+    run = ui.home / "runs" / "shown"
+    run.mkdir(parents=True)
+    make_run(run, ("negative", "positive"), bare=True)
+    (run / "report.html").write_text("<h1>The report of a run")
+    try:
+        trainings.reload()
+        trainings.get_by_text("was chosen, and became the champion").wait_for()
+        with trainings.context.expect_page() as report:
+            trainings.get_by_role("link", name="Report").click()
+        report.value.get_by_role("heading", name="The report of a run").wait_for()
+        report.value.close()
+    finally:
+        shutil.rmtree(run)
+
+
+@pytest.mark.soak
+def test_a_training_is_started_on_a_file_and_its_report_opened(ui: Ui, trainings: sync_api.Page) -> None:
+    _train_on(trainings, ui, rows=800)
+    trainings.get_by_text("The training has finished.").wait_for(timeout=240_000)
+    with trainings.context.expect_page() as report:
+        trainings.get_by_role("link", name="Report").first.click()
+    report.value.get_by_role("heading").first.wait_for()
+    assert "labelled.csv" in report.value.inner_text("body")
+    report.value.close()
+
+
+@pytest.mark.soak
+def test_the_printed_address_of_mlflow_leads_to_the_table_of_runs(ui: Ui, page: sync_api.Page) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "ops.ui"], env=ui.environment, check=True, timeout=400, capture_output=True, text=True
+    )
+    (address,) = re.findall(r"MLflow +(\S+)", found.stdout)
+    page.goto(address)
+    page.get_by_text("Run Name").first.wait_for()
+
+
 def test_no_address_of_a_store_is_in_the_process_list(ui: Ui) -> None:
     ours = [process for process in psutil.process_iter() if str(ui.home) in _home_of(process)]
     commands = [process.cmdline() for process in ours]
@@ -172,6 +238,7 @@ def test_no_address_of_a_store_is_in_the_process_list(ui: Ui) -> None:
     assert [command for command in commands if PASSWORD in " ".join(command)] == []
 
 
+@pytest.mark.soak
 def test_second_start_leaves_running_services_alone(ui: Ui) -> None:
     started = {file.name: file.read_text() for file in (ui.home / ".state").glob("*.pid")}
     assert set(started) == {"worker.pid", "mlflow.pid", "pages.pid"}

@@ -59,7 +59,6 @@ CHANGES = (
         append=("tweets.csv", "positive,my neighbour baked a lovely plum cake\n"),
         runs={"ingest"},
         follow={"accept", "prepare"} | AFTER_THE_SPLITS,
-        real=True,
     ),
     Change(
         "a row of data that falls into the test split",
@@ -151,9 +150,9 @@ CHANGES = (
     # code
     Change(
         "a cleaning rule",
-        edit=("src/polarity/text/cleaning.py", 'r"\\s+"', 'r"[\\s]+"'),
-        runs={"prepare"},
-        follow=AFTER_THE_SPLITS,
+        edit=("src/polarity/text/cleaning.py", "in range(6)", "in range(7)"),
+        runs={"ingest"},  # compares what came in with what is there
+        follow={"prepare", *AFTER_THE_SPLITS},
     ),
     Change(
         "a helper that only the BiLSTM calls",
@@ -209,7 +208,6 @@ CHANGES = (
         "the batcher",
         edit=("src/polarity/serving/batcher.py", "_TICK_S = 0.05", "_TICK_S = 0.06"),
         runs={"package"},
-        real=True,
     ),
     Change(
         "the contract",

@@ -12,11 +12,11 @@ from pathlib import Path
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from polarity.bento.server import free_port
 from polarity.record import durations
 from polarity.record.answer import Answer, Served, Traffic
 from polarity.record.prediction_id import prediction_id
 from polarity.record.spool import Spool
-from tests.integration.servers import free_port
 
 
 def mail_url(port: int) -> str:

@@ -1,4 +1,4 @@
-"""Real servers that tests can kill and restart: Prefect, PostgreSQL, a Dask cluster."""
+"""Real servers that tests can kill and restart: Prefect, PostgreSQL, a Dask cluster; and a site of static files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,8 @@ import pytest
 import uvicorn
 from distributed import Client
 
+from polarity.bento.server import free_port
 from polarity.config.settings import PROJECT
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], object], timeout_s: float = 300, *, message: str = "timed out") -> None:
@@ -237,3 +232,22 @@ def dask_cluster(
         yield cluster
     finally:
         cluster.stop()
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def static_site(folder: Path) -> Iterator[int]:
+    """A web server on loopback that serves a folder; yields its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -12,15 +12,17 @@ from pathlib import Path
 import pyarrow.csv as pc
 import pytest
 
+from flows.canary import end_of
 from flows.train import train
 from polarity.bento import store as bento_store
 from polarity.config.sections import BehaviourLimits
 from polarity.config.settings import settings
 from polarity.data.corpus import generate_tweets
 from polarity.evaluation.summary import RunSummary
-from polarity.inference.package import ModelManifest
+from polarity.inference.package import DRIFT_REFERENCE, ModelManifest
 from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.store import Store
+from polarity.record.canary import CanaryState
 from polarity.registry.mlflow_client import connect
 from polarity.registry.versions import Registry
 from polarity.upkeep import doctor
@@ -80,6 +82,7 @@ def champion(task: str | None = None) -> int | None:
     return found.number if found else None
 
 
+@pytest.mark.soak
 def test_the_demo_never_meets_the_champion_of_somebodys_own_tweets(tmp_path: Path) -> None:
     demo = run()
     assert bento_store.latest() == demo.bento, "the demo is served as long as there is nothing else"
@@ -108,6 +111,7 @@ def test_what_a_person_chose_to_serve_stays(tmp_path: Path) -> None:
     assert polarity("doctor") == "Everything is consistent.\n"
 
 
+@pytest.mark.soak
 def test_a_rollback_stays_until_a_person_lifts_it() -> None:
     first, second, third = run(), run(c=1.5), run(c=0.7)
     assert champion() == 3
@@ -150,6 +154,32 @@ def test_the_same_model_under_another_key_is_still_the_one_that_was_rolled_back(
 
 
 @pytest.mark.soak
+def test_a_candidate_waits_until_it_has_passed_as_a_canary() -> None:
+    """A training with select.canary moves nothing; the canary's end does, with what the training knew."""
+    first = run()
+    second = run(c=1.5, select={"canary": True, "margin": 1.0})
+    assert not second.verdict.promoted
+    assert "It is to pass as a canary first" in second.verdict.reason
+    assert champion() == 1
+    assert bento_store.latest() == first.bento == second.bento
+    waiting, _ = Registry.open().versions()
+    assert waiting.bento is not None
+    assert bento_store.exists(waiting.bento), "it can be served"
+    assert doctor.examine(Registry.open(), Store(settings().store_folder)) == []
+    passed = CanaryState("passed", 1.0, waiting.bento.partition(":")[2])
+    ended, checks = end_of(passed)
+    assert ended.phase == "promoted"
+    outcomes = {check.name: check.passed for check in checks}
+    assert outcomes.pop("signature") is outcomes.pop("shadow") is None
+    assert set(outcomes.values()) == {True}, checks
+    assert champion() == 2
+    shown = polarity("safety", "2")
+    assert "rollback   passed     logistic (version 1) answered" in shown
+    assert bento_store.latest() == bento_store.promoted_tag(waiting.bento)
+    assert doctor.examine(Registry.open(), Store(settings().store_folder)) == []
+
+
+@pytest.mark.soak
 def test_tweets_of_another_origin_replace_nothing_unless_a_person_says_so(tmp_path: Path) -> None:
     run(tweets(tmp_path / "tweets.csv"))
     theirs = tweets(tmp_path / "theirs.csv", seed=2)
@@ -161,6 +191,7 @@ def test_tweets_of_another_origin_replace_nothing_unless_a_person_says_so(tmp_pa
     assert run(theirs, c=1.5).verdict.promoted, "it is the line of the champion now"
 
 
+@pytest.mark.soak
 def test_a_task_has_one_class_set(tmp_path: Path) -> None:
     run(tweets(tmp_path / "tweets.csv"))
     labels = ("negative", "neutral", "positive")
@@ -170,6 +201,7 @@ def test_a_task_has_one_class_set(tmp_path: Path) -> None:
     assert champion() == 1
 
 
+@pytest.mark.soak
 def test_the_champion_is_not_measured_on_tweets_that_it_learned_from(tmp_path: Path, module_home: Path) -> None:
     path = tweets(tmp_path / "tweets.csv")
     run(path)
@@ -184,6 +216,7 @@ def test_the_champion_is_not_measured_on_tweets_that_it_learned_from(tmp_path: P
     assert "are too few for a comparison" in too_few.verdict.reason
 
 
+@pytest.mark.soak
 def test_the_same_candidate_on_the_same_tweets_is_the_same_decision(module_home: Path) -> None:
     def decided(summary: RunSummary) -> int:
         verdict = json.loads((module_home / "runs" / summary.run_id / "verdict.json").read_text())
@@ -193,6 +226,7 @@ def test_the_same_candidate_on_the_same_tweets_is_the_same_decision(module_home:
     assert [decided(run(c=c, margin=0.0)) for c in (0.7, 1.5, 0.7)] == [1, 2, 1]
 
 
+@pytest.mark.soak
 def test_a_bento_that_is_gone_is_built_again() -> None:
     first = run()
     shutil.rmtree(bento_store.home())
@@ -232,6 +266,9 @@ def test_a_bento_says_which_run_promoted_it(module_home: Path) -> None:
     assert said(again.bento).data_digest == again.data.digest
     assert said(other.bento).card["run_id"] == other.run_id
 
+    packed = bento_store.model_folder(str(bento_store.latest())) / DRIFT_REFERENCE
+    reference = packed.read_bytes()
     shutil.rmtree(bento_store.home())
     polarity("doctor", "--mend")
     assert said(bento_store.latest()).card["run_id"] == again.run_id, "a Bento that is built again says the same"
+    assert packed.read_bytes() == reference

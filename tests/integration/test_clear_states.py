@@ -16,12 +16,12 @@ import pytest
 
 from flows.terminal import run_from_shell, show_summary
 from flows.train import train
+from polarity.bento.server import free_port
 from polarity.config.settings import settings
 from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.store import Store
 from polarity.registry.versions import Registry
 from polarity.upkeep.doctor import examine
-from tests.integration.servers import free_port
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
 

@@ -46,7 +46,7 @@ class CountedReads(Connection):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers "app", to /early before the body is there, to /slow in two parts; /echo answers the body."""
+    """Answers "app", to /early before the body is there, to /slow in two parts; /echo and /forwarded what was sent."""
     if scope["type"] != "http":
         return
     if scope["path"] == "/echo":
@@ -59,6 +59,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]}
         )
+        await send({"type": "http.response.body", "body": content})
+        return
+    if scope["path"] == "/forwarded":
+        content = b", ".join(b"%s: %s" % header for header in scope["headers"] if header[0].startswith(b"x-"))
+        head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]}
+        await send(head)
         await send({"type": "http.response.body", "body": content})
         return
     if scope["path"] != "/early":
@@ -236,6 +242,21 @@ def test_idle_connection_is_closed_after_a_refusal(client: socket.socket) -> Non
     client.sendall(request())
     assert answer(client) == (429, b"full")
     assert client.recv(1) == b"", "after a second"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "believed"), [("127.0.0.0/8", True), ("*", True), ("::1,127.0.0.1", True), ("10.0.0.7", False)]
+)
+def test_forwarded_headers_are_those_of_a_named_proxy(port: int, proxies: str, believed: bool) -> None:
+    CountedReads.trust(proxies)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            for _ in range(2):
+                client.sendall(request("/forwarded", "X-Forwarded-Prefix: /a", "X-Other: b", "X-FORWARDED-FOR: c"))
+                expected = b"x-forwarded-prefix: /a, x-other: b, x-forwarded-for: c" if believed else b"x-other: b"
+                assert answer(client) == (200, expected)
+    finally:
+        CountedReads.trust("127.0.0.1,::1")
 
 
 H2C = (

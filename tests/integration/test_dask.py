@@ -22,6 +22,7 @@ from flows.runners import workers
 from flows.score import score
 from flows.steps import begin, prepare_tweets, recorded
 from flows.tune import tune
+from polarity.bento.server import free_port
 from polarity.config.settings import settings
 from polarity.families.packaging import load_predictor
 from polarity.pipeline.config import ScoreConfig, TrainConfig, TuneConfig
@@ -29,7 +30,7 @@ from polarity.pipeline.graph import Fit, Fitted
 from polarity.pipeline.store import Store
 from polarity.registry.versions import Registry
 from polarity.upkeep.doctor import examine
-from tests.integration.servers import DaskCluster, dask_cluster, free_port, until
+from tests.integration.servers import DaskCluster, dask_cluster, until
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "module_home"), pytest.mark.timeout(600)]
 
@@ -68,6 +69,7 @@ def weights(fitted: Fitted) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in fitted.packaged.iterdir() if path.name != "model.json"}
 
 
+@pytest.mark.soak
 def test_threads_and_dask_give_identical_logistic_regressions(cluster: DaskCluster) -> None:
     found = []
     for config in (configure(runner="threads"), configure(cluster.address)):
@@ -127,6 +129,7 @@ def test_search_trials_run_on_the_workers(cluster: DaskCluster) -> None:
     assert len(set(losses)) == 3
 
 
+@pytest.mark.soak
 def test_run_survives_a_killed_worker(prefect_server: str, module_home: Path) -> None:
     forget_fits()
     config = configure()

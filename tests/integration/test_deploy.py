@@ -17,6 +17,7 @@ from prefect.events import emit_event
 
 from flows.lease import TRAINING, ensure_limit, one_training
 from ops.deploy import FILE, POOL, deploy, schedules
+from polarity.config.sections import DataConfig, RecentConfig, RetrainConfig
 from polarity.pipeline.config import TrainConfig, TuneConfig
 from tests.integration.servers import until
 
@@ -38,13 +39,15 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     there = deployments(client)
     assert set(there) == {
         "train/nightly", "train/on-drift", "score/on-demand", "evaluate/on-demand", "feedback/on-demand",
-        "monitor/each-minute", "tune/on-demand",
+        "monitor/each-minute", "tune/on-demand", "collect/each-hour", "train/on-demand",
     }  # fmt: skip
     assert {one.work_pool_name for one in there.values()} == {POOL}
     nightly = there["train/nightly"]
     assert [(one.schedule.cron, one.schedule.timezone) for one in nightly.schedules] == [("30 2 * * *", "Europe/Paris")]
     # the run form shows the profile's values, not the model's defaults
-    assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(profile="standard")
+    assert TrainConfig.model_validate(nightly.parameters["config"]) == TrainConfig(
+        profile="standard", data=DataConfig(recent=RecentConfig(enabled=True))
+    )
     assert set(nightly.parameters["config"]) == set(TrainConfig.model_fields)
     properties = there["score/on-demand"].parameter_openapi_schema["definitions"]["ScoreConfig"]["properties"]
     assert "default: by family" in properties["shard_rows"]["description"].lower()
@@ -67,12 +70,13 @@ def test_server_is_synchronised_with_the_file(client: SyncPrefectClient, tmp_pat
     there = deployments(client)
     assert set(there) == {
         "train/nightly", "train/on-drift", "score/on-demand", "feedback/on-demand", "monitor/each-minute",
-        "tune/on-demand",
+        "tune/on-demand", "collect/each-hour", "train/on-demand",
     }  # fmt: skip
     assert there["train/nightly"].schedules == []
     assert client.request("POST", "/automations/filter", json={}).json() == []
 
 
+@pytest.mark.soak
 def test_a_schedule_waits_for_data_and_stays_paused_by_a_person(client: SyncPrefectClient) -> None:
     def nightly(content: dict[str, Any], *, path: str | None) -> Any:
         """Deploy with this path of the data; return the schedule of `train/nightly`."""
@@ -115,6 +119,7 @@ def set_active(client: SyncPrefectClient, *, active: bool) -> None:
     client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=active)
 
 
+@pytest.mark.soak
 def test_a_tune_deployment_with_a_profile_shows_its_own_options(client: SyncPrefectClient) -> None:
     content = yaml.safe_load(FILE.read_text())
     tune = next(one for one in content["deployments"] if one["entrypoint"] == "flows.tune.tune")
@@ -134,7 +139,7 @@ def test_a_tune_deployment_with_a_profile_shows_its_own_options(client: SyncPref
 
 
 def check_that_drift_starts_training(client: SyncPrefectClient) -> None:
-    """The event creates a run of `train/on-drift`, which waits for a worker."""
+    """The event creates a run of `train/on-drift`, which waits for a worker; another event soon after it does not."""
     of_drift = DeploymentFilter(name=DeploymentFilterName(any_=["on-drift"]))
     assert client.read_flow_runs(deployment_filter=of_drift) == []
     deadline = time.monotonic() + 120
@@ -142,7 +147,14 @@ def check_that_drift_starts_training(client: SyncPrefectClient) -> None:
         assert time.monotonic() < deadline, "the event started nothing"
         emit_event("polarity.drift", resource={"prefect.resource.id": "polarity.champion"})
         time.sleep(2)  # an event that arrives before the trigger is registered starts nothing
-    assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(profile="standard")
+    assert TrainConfig.model_validate(runs[0].parameters["config"]) == TrainConfig(
+        profile="standard",
+        data=DataConfig(recent=RecentConfig(enabled=True)),
+        retrain=RetrainConfig(if_it_pays=True),
+    )
+    emit_event("polarity.drift", resource={"prefect.resource.id": "polarity.champion"})
+    time.sleep(4)
+    assert len(client.read_flow_runs(deployment_filter=of_drift)) == 1, "two at once would both find that it pays"
 
 
 def test_training_runs_never_overlap(client: SyncPrefectClient) -> None:

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
-from polarity.config.sections import DataConfig
+from flows.train import train
+from polarity.bento.server import served
+from polarity.bento.store import bento_folder
+from polarity.config.sections import BehaviourLimits, DataConfig
 from polarity.config.settings import PROJECT
 from polarity.data.corpus import generate_tweets
 from polarity.data.ingest import ingest
@@ -26,6 +30,7 @@ from polarity.inference.scorers import GRAPH
 from polarity.inference.session import Session
 from polarity.inference.softmax import softmax
 from polarity.inference.subwords import SubwordTokenizer
+from polarity.pipeline.config import TrainConfig
 from polarity.pipeline.store import Store
 from polarity.text.cleaning import repair
 from polarity.upkeep.export import export_model
@@ -66,9 +71,9 @@ def tweets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("model", "kind"),
     [
-        # The units compare all four with transformers; two ways from the file to the answer are enough for every day.
+        # The units compare all four with transformers; one way from the file to the answer is enough for every day.
         pytest.param("roberta", "byte-level", marks=pytest.mark.soak),
-        ("bertweet", "bertweet"),
+        pytest.param("bertweet", "bertweet", marks=pytest.mark.soak),
         ("xlm-t", "xlm-t"),
         pytest.param("camembert", "camembert", marks=pytest.mark.soak),
     ],
@@ -112,6 +117,33 @@ def test_an_encoder_of_each_kind_is_trained_packaged_served_and_explained(
     assert any(word["share"] for word in served["answer"]["words"])
     expected = load_predictor(tmp_path / PACKAGED)([TEXT])[0]
     np.testing.assert_allclose([served["answer"]["probabilities"][label] for label in LABELS], expected, atol=2e-3)
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("prefect_server", "home")
+@pytest.mark.timeout(600)
+def test_a_training_run_with_an_encoder_of_the_user_is_served_and_explained(tmp_path: Path) -> None:
+    options = {"encoder": str(write_encoder("byte-level", tmp_path / "encoder")), "max_tokens": 24, "train_rows": 4000}
+    config = TrainConfig.model_validate(
+        {
+            "profile": "demo",
+            "models": ["roberta"],
+            "data": {"rows": 6000},
+            "roberta": {**options, "epochs": 8, "learning_rate": 3e-3},
+            "behaviour": {"roberta": dict.fromkeys(BehaviourLimits.model_fields, 0)},  # such a small model may fail one
+        }
+    )
+    summary = train(config)
+    assert [(model.name, model.family) for model in summary.models] == [("roberta", "roberta")]
+    assert summary.bento is not None
+    with served(bento_folder(summary.bento)) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        answer = client.post("/predict", json={"text": TEXT}).raise_for_status().json()
+        assert answer["model"]["family"] == "roberta"
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        explained = client.post("/explain", json={"text": TEXT}).raise_for_status().json()
+        assert explained["sentiment"] == answer["sentiment"]
+        assert [word["word"] for word in explained["words"]] == TEXT.split()
+        assert any(word["share"] for word in explained["words"])
 
 
 def assert_taken_away(folder: Path) -> None:

@@ -101,6 +101,7 @@ def test_search_does_not_read_the_test_split(hidden: _Hidden, monkeypatch: pytes
     assert len(found.trials["logistic"]) == 2
 
 
+@pytest.mark.soak
 def test_most_accurate_model_is_not_promoted_if_behaviour_tests_fail(tmp_path: Path) -> None:
     """A model trained on flipped labels is accurate on those tweets, but calls plain praise negative."""
     tweets = generate_tweets(rows=1200, labels=("negative", "positive"), seed=3).to_pandas()
@@ -137,6 +138,7 @@ def test_report_shows_spread_over_seeds() -> None:
 
 
 @pytest.mark.realdata
+@pytest.mark.soak
 def test_three_classes_work_end_to_end(shared_data: Path, home: Path) -> None:
     labels = ("negative", "neutral", "positive")
     summary = run(

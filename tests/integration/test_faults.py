@@ -46,7 +46,8 @@ def polarity(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("step", ["fit-logistic", pytest.param("package", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("step", ["fit-logistic", "package"])
 def test_doctor_and_next_run_repair_what_a_killed_flow_left(step: str, home: Path) -> None:
     flow = subprocess.Popen([sys.executable, "-m", "flows.train", *OPTIONS], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -130,6 +131,7 @@ def test_pruning_keeps_the_champion_and_its_predecessor(home: Path) -> None:
     assert doctor.examine(registry, store) == []
 
 
+@pytest.mark.soak
 def test_interrupted_promotion_is_repaired_by_the_next_run() -> None:
     first, second = run(), run(c=1.5)
     Registry.open().set_champion(1)  # what a kill between alias and Bento leaves

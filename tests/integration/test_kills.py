@@ -37,6 +37,7 @@ class System:
 
     def options(self, seed: int) -> list[str]:
         small = ["--profile", "demo", "--models", "logistic", "--data.rows", "1200", "--seed", str(seed)]
+        small += ["--faults.outage_s", "5"]  # a server is started again only after the run has ended
         return [*small, "--runner", "dask", "--dask.address", self.dask.address]
 
     def start(self, seed: int) -> subprocess.Popen[str]:
@@ -137,6 +138,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         postgres.remove()
 
 
+@pytest.mark.soak
 def test_same_command_completes_after_postgresql_was_killed(system: System) -> None:
     flow = system.start(seed=1)
     until(lambda: system.fitting() or flow.poll() is not None)

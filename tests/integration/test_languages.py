@@ -6,11 +6,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.csv as pc
 import pytest
 
 from flows.train import train
+from polarity.bento.server import served
+from polarity.bento.store import bento_folder
 from polarity.evaluation.examination import Examination
 from polarity.evaluation.summary import RunSummary
 from polarity.pipeline.config import TrainConfig
@@ -66,6 +69,38 @@ def spanish(mood: str, draw: random.Random) -> str:
     )
 
 
+def japanese(mood: str, draw: random.Random) -> str:
+    thing = draw.choice(["この映画", "昨日のライブ", "今日のランチ", "新しいアルバム", "電車"])
+    good, bad = ["最高", "素敵", "完璧"], ["最悪", "退屈", "残念"]
+    adjective = draw.choice(good if mood == "positive" else bad)
+    opposite = draw.choice(bad if mood == "positive" else good)
+    verb = draw.choice(["大好き", "楽しかった"] if mood == "positive" else ["大嫌い", "疲れた"])
+    return draw.choice(
+        [
+            f"{thing}は本当に{adjective}です",
+            f"{thing}{verb}！",
+            f"{thing}は{opposite}じゃない",
+            f"{adjective}だった{thing}",
+        ]
+    )
+
+
+def thai(mood: str, draw: random.Random) -> str:
+    thing = draw.choice(["หนังเรื่องนี้", "คอนเสิร์ตเมื่อวาน", "อาหารกลางวัน", "เพลงใหม่"])
+    good, bad = ["ดีมาก", "สวยงาม", "ยอดเยี่ยม"], ["แย่มาก", "น่าเบื่อ", "น่าเศร้า"]
+    adjective = draw.choice(good if mood == "positive" else bad)
+    verb = draw.choice(["ชอบ", "รัก"] if mood == "positive" else ["เกลียด", "เบื่อ"])
+    return draw.choice([f"{thing}{adjective}จริงๆ", f"ฉัน{verb}{thing}", f"{thing}{adjective}", f"{verb}{thing}มากกกก"])
+
+
+def arabic(mood: str, draw: random.Random) -> str:
+    thing = draw.choice(["الفيلم", "الحفل", "الغداء", "الألبوم"])
+    good, bad = ["رائِعٌ", "جميل", "ممتاز"], ["سيِّئٌ", "ممل", "محزن"]
+    adjective = draw.choice(good if mood == "positive" else bad)
+    verb = draw.choice(["أحب", "أعشق"] if mood == "positive" else ["أكره", "مللت من"])
+    return draw.choice([f"{thing} {adjective} جداً", f"{verb} {thing}", f"{thing} أمس كان {adjective}"])
+
+
 def made_up(mood: str, draw: random.Random) -> str:
     """Words of made-up syllables, of which some say something."""
     source = random.Random(11)
@@ -91,8 +126,33 @@ def corpus(path: Path, sentence: Callable[[str, random.Random], str], *, shuffle
 
 
 @pytest.mark.parametrize(
-    "sentence", [french, *(pytest.param(one, marks=pytest.mark.soak) for one in (spanish, made_up))]
+    ("sentence", "word", "text"),
+    [
+        (japanese, "最高", "最高の一日でした😊"),
+        pytest.param(thai, "รัก", "รักเพลงใหม่มากกก #วันดี", marks=pytest.mark.soak),
+        pytest.param(arabic, "رائِعٌ", "الفيلم رائِعٌ", marks=pytest.mark.soak),
+    ],
 )
+def test_tweets_in_any_script_go_from_a_file_to_an_answer(
+    sentence: Callable[[str, random.Random], str], word: str, text: str, tmp_path: Path, module_home: Path
+) -> None:
+    path = corpus(tmp_path / "tweets.csv", sentence, shuffled=False)
+    config = {"models": ["logistic"], "data": {"path": str(path)}, "task": sentence.__name__}
+    summary: RunSummary = train(TrainConfig.model_validate(config))
+    assert summary.models[0].test["accuracy"] > 0.85
+    assert summary.verdict.promoted, summary.verdict.reason
+    assert summary.bento is not None
+    with served(bento_folder(summary.bento)) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        answer = client.post("/predict", json={"text": text}).raise_for_status().json()
+        words = client.post("/explain", json={"text": text}).raise_for_status().json()["words"]
+    assert answer["sentiment"] == "positive"
+    assert max(words, key=lambda found: found["share"])["word"] == word
+    behaviour = Examination.read(module_home / "runs" / summary.run_id / "logistic").behaviour
+    assert "typical_words" in {result.name for result in behaviour.results}
+
+
+@pytest.mark.parametrize("sentence", [french, spanish, made_up])
+@pytest.mark.soak
 def test_a_sound_model_is_promoted_and_one_that_learned_nothing_is_not(
     sentence: Callable[[str, random.Random], str], tmp_path: Path, module_home: Path
 ) -> None:

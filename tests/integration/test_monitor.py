@@ -135,6 +135,7 @@ def test_mail_is_sent_later_if_the_server_is_away(monitor: Monitor, record: Path
     assert mail_server.subjects == ["[Polarity] negatives: 3 negative answers within 5 min"]
 
 
+@pytest.mark.soak
 def test_a_monitor_killed_before_the_mail_is_accepted_sends_it_next_time(
     monitor: Monitor, record: Path, mail_server: MailServer
 ) -> None:

@@ -11,11 +11,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
-import httpx
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from flows.train import train
@@ -26,33 +23,9 @@ from polarity.pipeline.fingerprint import Fingerprint
 from polarity.pipeline.remote_store import RemoteStore, open_store
 from polarity.registry.versions import Registry
 from polarity.upkeep.retention import Retention, prune
+from tests.integration.s3 import BUCKET, S3
 
-BUCKET = "tweets"
 RESULT = Fingerprint("probe", {"parameter:value": "a"})
-
-
-class S3:
-    """An S3-compatible server with one bucket."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        _, port = self._server.get_host_and_port()
-        self.address = f"http://127.0.0.1:{port}"
-        known = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-        for name, value in {**known, "AWS_ENDPOINT_URL": self.address, "AWS_EC2_METADATA_DISABLED": "true"}.items():
-            patch.setenv(name, value)
-        S3FileSystem.clear_instance_cache()
-        httpx.post(f"{self.address}/moto-api/reset").raise_for_status()  # the server's state is shared by the process
-        self.client = boto3.client("s3")
-        self.client.create_bucket(Bucket=BUCKET)
-
-    def names(self) -> list[str]:
-        return [entry["Key"] for entry in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
-
-    def stop(self) -> None:
-        self._server.stop()
-        S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
@@ -212,6 +185,7 @@ def test_concurrent_machines_leave_one_complete_result(url: str, tmp_path: Path)
     assert len(RemoteStore(url, tmp_path / "fourth").results()) == 1
 
 
+@pytest.mark.soak
 def test_unreachable_server_is_reported_and_upload_is_retried_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
 ) -> None:
@@ -256,6 +230,7 @@ def test_pruning_frees_local_and_remote_space(home: Path, tmp_path: Path, s3: S3
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_flow_on_a_second_machine_reuses_all_fits(
     prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3
 ) -> None:

@@ -19,6 +19,7 @@ def versions(home: Path) -> list[tuple[int]]:
         return database.execute("select version from model_versions").fetchall()
 
 
+@pytest.mark.soak
 def test_past_run_is_reproduced_with_its_code_and_data(tmp_path: Path) -> None:
     checkout = Checkout.make(tmp_path / "project", tmp_path / "home")
     commit = checkout.commit("as it was")

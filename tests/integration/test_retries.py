@@ -96,6 +96,7 @@ def test_a_timeout_is_not_retried(tmp_path: Path) -> None:
     assert "--faults.fit_timeout_s" in str(error)
 
 
+@pytest.mark.soak
 def test_a_diverged_fit_ends_the_run_with_the_option_to_change(home: Path) -> None:
     options: dict[str, Any] = {"profile": "demo", "models": ["bilstm"], "data": {"rows": 1200}}
     config = TrainConfig.model_validate({**options, "bilstm": {"units": 4, "vector_size": 4, "learning_rate": 1e38}})

@@ -22,12 +22,13 @@ from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
 from polarity.record.options import Texts
 from polarity.serving import metrics
-from polarity.serving.batcher import Rows, Timing, WaitForDisconnect
+from polarity.serving.batcher import Answer as MakeAnswer
+from polarity.serving.batcher import Timing, WaitForDisconnect
 from polarity.serving.contract import Contract, Served
 from polarity.serving.options import ReceiverOptions
 from polarity.serving.telemetry import Telemetry
 from tests.integration.telemetry_receiver import TelemetryReceiver, attributes
-from tests.unit.serving.test_contract import Log
+from tests.unit.serving.test_contract import Log, settled
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, NOT_SAMPLED = (f"00-{TRACE}-{SPAN}-{flags}" for flags in ("01", "00"))
@@ -38,13 +39,18 @@ class Model:
     """Negative for texts with "awful", positive for others; away for "away"."""
 
     async def predict(
-        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
-    ) -> Rows:
+        self,
+        texts: Sequence[str],
+        *,
+        disconnected: WaitForDisconnect | None = None,
+        timing: Timing | None = None,
+        answer: MakeAnswer | None = None,
+    ) -> Any:
         if "away" in texts:
             raise ServiceUnavailable("away")
         if timing is not None:
             timing.computed_s = 0.001
-        return [[0.9, 0.1] if "awful" in text else [0.2, 0.8] for text in texts]
+        return await settled([[0.9, 0.1] if "awful" in text else [0.2, 0.8] for text in texts], answer)
 
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
         return None

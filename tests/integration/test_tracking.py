@@ -195,6 +195,7 @@ def test_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
         Tracker.open("a run", uri=f"sqlite:///{tmp_path}/file/mlflow/mlflow.db")
 
 
+@pytest.mark.soak
 def test_locked_database_is_retryable(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     tracker = Tracker.open("a run", uri=f"sqlite:///{path}?timeout=0.1")

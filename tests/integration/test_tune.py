@@ -37,6 +37,7 @@ def trial_runs(tuning: Tuning) -> dict[str, str]:
     return {child.info.run_name: child.info.status for child in children}
 
 
+@pytest.mark.soak
 def test_grid_is_searched_once_and_next_training_uses_the_best(module_home: Path) -> None:
     grid = {"c": [0.01, 2.0], "word_ngrams": [[1, 1], [1, 2]]}
     tuning = search("logistic", space=grid)

@@ -14,6 +14,8 @@ from flows.adapter import PREFECT
 from polarity.bento.bentoml_store import BENTOML
 from polarity.config.settings import PROJECT
 from polarity.data.data_docs import GREAT_EXPECTATIONS
+from polarity.families.one_cycle import KTRAIN
+from polarity.families.training_state import KERAS
 from polarity.registry.mlflow_client import MLFLOW
 from polarity.selection.optuna_trials import OPTUNA
 from polarity.watch.channels import APPRISE
@@ -44,6 +46,18 @@ ADAPTERS = {
         GREAT_EXPECTATIONS,
         "DefaultJinjaView in great_expectations/render/view/view.py: `env`, `render_content_block`, how plain strings "
         "reach a page; the templates page, section, bootstrap_table, collapse and graph, and what they are given",
+    ),
+    "src/polarity/families/one_cycle.py": (
+        "ktrain",
+        KTRAIN,
+        "how Learner.fit_onecycle makes CyclicLR, and what CyclicLR.on_train_begin and on_batch_end keep between "
+        "batches (clr_iterations, overhump, base_lr)",
+    ),
+    "src/polarity/families/training_state.py": (
+        "tf-keras",
+        KERAS,
+        "that layers with random numbers have `_random_generator._generator`, a tf.random.Generator, after "
+        "enable_tf_random_generator()",
     ),
     "src/polarity/registry/mlflow_client.py": (
         "mlflow",
@@ -82,7 +96,7 @@ def test_an_adapter_was_checked_against_the_installed_version(file: str) -> None
 
 INTERNALS = ("bentoml._internal", "bentoml.bentos", "uvicorn.protocols", "uvicorn.config", "mlflow.system_metrics",
              "mlflow.store", "great_expectations.render", "prefect.utilities", "prefect._internal",
-             "optuna.storages._", "optuna._")  # fmt: skip
+             "optuna.storages._", "optuna._", "ktrain.lroptimize")  # fmt: skip
 
 
 def test_only_adapters_reach_into_libraries() -> None:

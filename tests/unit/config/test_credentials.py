@@ -16,7 +16,7 @@ from polarity.record.options import RecordOptions
 from polarity.record.store import opened_record
 from polarity.registry.mlflow_client import connect
 from polarity.registry.tracking import Tracker
-from polarity.watch.channels import send
+from polarity.watch.channels import send, without_secrets
 
 PASSWORDS = ["hunter2word", "hunter2/word", "hunter2@word", "hunter2?word", "hunter2#word", "hunter2:word",
              "hunter2%2Fword", "hunter2%word"]  # fmt: skip
@@ -86,3 +86,33 @@ def test_a_notice_that_is_refused_is_told_without_the_password() -> None:
     with pytest.raises(PolarityError) as refused:
         send(notice, f"json://user:hunter2@127.0.0.1:{port}/hook?+token=hunter2")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets", "shown"),
+    [
+        (
+            "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+            ["T1JJ3T3L2", "A1BRTD4JD", "TIiajkdnlazkcOXrIdevi7FQ"],
+            [],
+        ),
+        ("tgram://123456789:abcdefg_hijklmnop/lead2gold/", ["123456789", "abcdefg_hijklmnop"], []),
+        ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", ["4174216298", "JHMHI8qBe7bk2ZwO5U711o3dV_js"], []),
+        ("pover://userkey@apptoken", ["userkey", "apptoken"], []),
+        ("ntfy://tk_secret123@127.0.0.1:9/topic", ["tk_secret123", "topic"], ["127.0.0.1"]),
+        ("json://user:hunter2@127.0.0.1:9/services/T%30SECRET", ["hunter2", "T%30SECRET", "T0SECRET"], ["127.0.0.1"]),
+        ("tgram://no-such-token", ["no-such-token"], []),
+    ],
+)
+def test_tokens_of_a_channel_are_hidden_wherever_they_stand(url: str, secrets: list[str], shown: list[str]) -> None:
+    places = "/".join([*shown, *secrets])
+    message = without_secrets(f"Could not send to https://{places}: {url} ({', '.join(secrets)})", url)
+    assert not [secret for secret in secrets if secret in message]
+    assert message.startswith("Could not send to https://") and all(place in message for place in shown)
+
+
+def test_a_channel_that_is_not_understood_is_told_without_its_token(caplog: pytest.LogCaptureFixture) -> None:
+    notice = Notice("n", "a", "rule", "server", "warning", "firing", Address("t", "x"), Text("a", "b"), 0.0, 0)
+    with pytest.raises(PolarityError) as refused:
+        send(notice, "tgram://no-such-token")
+    assert "no-such-token" not in str(refused.value) + caplog.text

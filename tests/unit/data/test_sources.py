@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from polarity.config.sections import DataConfig
+from polarity.data.ingest import ingest
 from polarity.data.sources import read_tweets
 from polarity.errors import ConfigurationError, DataRejected, PolarityError
 
@@ -199,3 +200,41 @@ def test_the_encoding_of_a_real_file_is_detected(shared_data: Path) -> None:
 def test_configuration_errors_are_not_data_errors() -> None:
     with pytest.raises(ConfigurationError):
         read_tweets(DataConfig(), TWO)
+
+
+def test_a_folder_is_read_file_by_file_and_its_records_keep_file_and_line(tmp_path: Path) -> None:
+    """Whatever the order of writing, the formats and the names of the columns; the judgement of labels is one."""
+    folder = tmp_path / "tweets 100%"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "b.csv").write_text("text,label\ngood day,4\ntoo,many,fields\nbad day,0\n")
+    (folder / "deeper" / "c.jsonl.gz").write_bytes(gzip.compress(b'{"tweet": "so so", "sentiment": 2, "file": "x"}\n'))
+    (folder / "a.tsv").write_text("label\ttweet\n0\tsad night\n")
+    (folder / "d.csv").write_text("text,label\n")
+    (folder / ".hidden.csv").write_text("nothing")
+    read = read_tweets(DataConfig(path=folder), ("negative", "neutral", "positive"))
+    assert read.table.select(["row", "text", "label", "file", "file_row", "file_"]).to_pylist() == [
+        {"row": row, "text": text, "label": label, "file": file, "file_row": file_row, "file_": own}
+        for row, text, label, file, file_row, own in [
+            (1, "sad night", "negative", "a.tsv", 1, None),
+            (2, "good day", "positive", "b.csv", 1, None),
+            (4, "bad day", "negative", "b.csv", 3, None),
+            (5, "so so", "neutral", "deeper/c.jsonl.gz", 1, "x"),
+        ]
+    ]
+    (unreadable,) = read.unreadable.to_pylist()
+    assert unreadable["raw"] == "too,many,fields"
+    assert (unreadable["row"], unreadable["line"], unreadable["file"], unreadable["file_row"]) == (3, 3, "b.csv", 2)
+
+
+def test_the_snapshot_of_a_folder_keeps_where_its_unreadable_records_are(tmp_path: Path) -> None:
+    (tmp_path / "tweets").mkdir()
+    (tmp_path / "tweets" / "a.csv").write_text("text,label\ngood,4\nbad,0\nx,y,z\n")
+    snapshot = ingest(DataConfig(path=tmp_path / "tweets"), ("negative", "positive"), tmp_path / "snapshot")
+    (unreadable,) = snapshot.read_unreadable().to_pylist()
+    assert (unreadable["file"], unreadable["line"], unreadable["file_row"]) == ("a.csv", 4, 3)
+
+
+def test_a_folder_without_a_file_to_read_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("text,label\n")
+    with pytest.raises(ConfigurationError, match="contains no file ending in"):
+        read_tweets(DataConfig(path=tmp_path), ("negative", "positive"))

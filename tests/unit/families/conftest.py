@@ -22,8 +22,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "bilstm": {"units": 6, "vector_size": 12, "epochs": 12, "learning_rate": 0.02, "patience": 3},
     "distilbert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
     "bert": {"encoder": "random", "epochs": 6, "learning_rate": 5e-3},
-    "roberta": {"encoder": "random", "epochs": 12, "learning_rate": 5e-3},
+    "roberta": {"encoder": "random", "epochs": 8, "learning_rate": 2e-3},
 }
+# With 400 tweets it depends on the seed whether this random encoder tells all three classes apart.
+ROWS = {"roberta": 1200}
 
 
 def make_tweets(rows: int, *, seed: int, labels: tuple[str, ...] = LABELS) -> Tweets:
@@ -74,7 +76,11 @@ def fitted(
             model = (
                 family_of(name)
                 .classifier(config.section(name), name=name, seed=3)
-                .fit(train_tweets, validation_tweets, lambda fraction, message, **metrics: fractions.append(fraction))
+                .fit(
+                    make_tweets(ROWS[name], seed=1) if name in ROWS else train_tweets,
+                    validation_tweets,
+                    lambda fraction, message, **metrics: fractions.append(fraction),
+                )
             )
             folder = tmp_path_factory.mktemp(name) / "packaged"
             model.export(folder)

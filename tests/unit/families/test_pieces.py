@@ -153,7 +153,7 @@ def test_a_bilstm_reads_its_vectors_from_the_configured_source(tmp_path: Path) -
         BilstmConfig(vectors="word2vec", word2vec_size=0)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("rate", [pytest.param(0.0, marks=pytest.mark.soak), 0.5])
 def test_given_vectors_learn_at_their_own_rate_and_are_packed_as_they_became(rate: float, tmp_path: Path) -> None:
     tweets = make_tweets(200, seed=1)
     words = sorted({word for text in tweets.texts for word in tokenize(text)})

@@ -72,6 +72,7 @@ def test_a_summary_prints_the_verdict_and_the_bento_as_they_are(console: Console
     show_summary(console, summary)
     assert f"Verdict  because {NAME}" in printed(console)
     assert f"Bento    {NAME}" in printed(console)
+    assert f"{NAME}/report.html\n" in printed(console)
 
 
 def test_a_plan_prints_its_reasons_as_they_are(console: Console, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

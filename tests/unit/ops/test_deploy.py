@@ -22,7 +22,13 @@ def written(folder: Path, change: dict[str, object]) -> Path:
 
 
 def test_the_file_of_the_project_is_read() -> None:
-    assert {one["name"] for one in read_deployments()} == {"nightly", "on-drift", "on-demand", "each-minute"}
+    assert {one["name"] for one in read_deployments()} == {
+        "nightly",
+        "on-drift",
+        "on-demand",
+        "each-minute",
+        "each-hour",
+    }
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,24 @@ def test_a_stored_answer_is_in_the_file_at_once(path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_future_has_its_value_when_the_answers_before_it_are_stored(path: Path) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        async with started(path) as log:
+            log.add(answer("a"))
+            first, second = loop.create_future(), loop.create_future()
+            assert log.settle(first, "one") and log.settle(second, "two")
+            assert not first.done()
+            second.cancel()  # its client has gone
+            assert await first == "one"
+            assert len(rows_of(path)) == 1
+            at_once = loop.create_future()
+            assert not log.settle(at_once, "three"), "nothing was added since"
+            assert at_once.result() == "three"
+
+    asyncio.run(scenario())
+
+
 def test_a_killed_recorder_is_replaced_and_nothing_is_lost_or_stored_twice(path: Path) -> None:
     async def scenario() -> None:
         async with started(path) as log:
@@ -234,7 +252,7 @@ def test_a_row_holds_what_the_options_allow(path: Path, texts: str, kept: str | 
     row = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a Row iterates over its values
     assert row.pop("at") == pytest.approx(time.time(), abs=60)
     assert row == {
-        "id": "a", "characters": 27, "text": kept, "sentiment": "positive", "score": 0.9,
+        "id": "a", "characters": 19, "text": kept, "sentiment": "positive", "score": 0.9,
         "probabilities": '{"negative":0.1,"positive":0.9}', "family": "logistic", "version": "1", "bento": "b:1",
         "source": "app", "waited_s": 0.01, "computed_s": 0.02, "words": 2, "unknown_share": None, "links": 1,
         "mentions": 1, "hashtags": 1, "emoji": 0, "script": "latin", "draw_probability": 0.5, "drawn": 1,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polarity.record import durations
-from polarity.record.answer import Answer, Served, Traffic
+from polarity.record.answer import Answer, Mirrored, Served, Traffic
 from polarity.record.options import RecordOptions
 from polarity.record.retention import prune
 from polarity.record.spool import Spool
@@ -93,6 +93,39 @@ def test_review_lists_what_was_drawn_and_has_no_label(path: Path) -> None:
         "positive",
         0.25,
     )
+
+
+def test_what_users_report_is_asked_about_all_the_same(path: Path) -> None:
+    store = RecordStore(options(path))
+    assert store.add_labels({"a": "negative", "b": "negative"}, NOW, "volunteered") == {"a": "new", "b": "same"}
+    assert [item.prediction_id for item in store.review(10).items] == ["a", "c"]
+    # The label of a person who was asked stands against that of a user, and not the other way round.
+    assert store.add_feedback("a", "positive", NOW, "review") == "new"
+    assert store.add_feedback("a", "negative", NOW, "volunteered") == "other"
+    assert store.add_feedback("a", "negative", NOW, "review") == "other"
+    assert [item.prediction_id for item in store.review(10).items] == ["c"]
+    assert remaining(path)["feedback"] == ["a", "b"]
+    store.close()
+
+
+def test_disagreements_come_first_and_leave_half_of_the_places(path: Path) -> None:
+    spool = Spool(path, served=Served("logistic", "1", "b:1"), texts="full", limit_bytes=2**24, evict=True)
+    # b has a label already.
+    spool.write([], (), [Mirrored(name, "2", NOW, "negative", 0.8, 0.95, True) for name in ("b", "d", "e")])
+    spool.close()
+    store = RecordStore(options(path))
+    review = store.review(2)
+    assert review.waiting == 4
+    assert [(i.prediction_id, i.purpose, i.draw_probability) for i in review.items] == [
+        ("d", "comparison", 0.95),
+        ("a", "accuracy", 0.25),
+    ]
+    assert [item.prediction_id for item in store.review(10).items] == ["d", "e", "a", "c"]
+    store.forget_predictions(["d"])
+    store.forget_before(NOW - 3.5 * DAY_S)
+    store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT prediction_id FROM mirrored").fetchall() == [("b",)]
 
 
 def forget(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

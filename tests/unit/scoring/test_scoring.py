@@ -99,7 +99,7 @@ def test_files_of_a_folder_that_are_not_scored_are_counted_and_named(model: Stor
     for name in (".DS_Store", "b.json", "deeper/c.txt", "d.docx"):
         (folder / name).write_text("[]")
     (remark,) = planned(model, folder, tmp_path / "some").remarks()
-    assert f"Not scored: 3 files in {folder} (b.json, d.docx, deeper/c.txt)." in remark
+    assert f"Not read: 3 files in {folder} (b.json, d.docx, deeper/c.txt)." in remark
     for number in range(10):
         (folder / f"e{number}.txt").write_text("[]")
     (remark,) = planned(model, folder, tmp_path / "many").remarks()

@@ -215,6 +215,29 @@ def test_waiting_long_request_does_not_cause_refusals_of_short_ones() -> None:
     run(test)
 
 
+def test_an_answer_that_is_made_in_its_batch_may_be_settled_after_the_deadline() -> None:
+    async def scenario() -> None:
+        one = batcher(Model(seconds=0.01), deadline_s=0.1)
+        waiting: list[asyncio.Future[str]] = []
+
+        def later(rows: Rows, future: asyncio.Future[str]) -> None:
+            waiting.append(future)
+
+        def wrong(rows: Rows, future: asyncio.Future[str]) -> None:
+            raise ServiceUnavailable("no room")
+
+        request = asyncio.create_task(one.predict(["a"], answer=later))
+        with pytest.raises(ServiceUnavailable, match="no room"):
+            await one.predict(["b"], answer=wrong)
+        await asyncio.sleep(0.3)
+        assert not request.done(), "it is computed, and waits for the record"
+        waiting[0].set_result("recorded")
+        assert await request == "recorded"
+        await one.close()
+
+    asyncio.run(scenario())
+
+
 def test_deadline_fails_waiting_and_running_requests() -> None:
     async def test() -> None:
         model = Model(held=True)

@@ -16,10 +16,20 @@ from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
 from polarity.record.answer import Answer, Origin, Outcome
 from polarity.record.prediction_log import RecordUnavailable
+from polarity.serving.batcher import Answer as MakeAnswer
 from polarity.serving.batcher import Busy, ClientDisconnected, Rows, Timing, TooSlow, WaitForDisconnect
 from polarity.serving.contract import Contract, Reply, Served
 
 LABELS = ("negative", "neutral", "positive")
+
+
+async def settled(rows: Rows, answer: MakeAnswer | None) -> Any:
+    """What a backend returns."""
+    if answer is None:
+        return rows
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    answer(rows, future)
+    return await future
 
 
 class Model:
@@ -30,14 +40,19 @@ class Model:
         self.seen: list[str] = []
 
     async def predict(
-        self, texts: Sequence[str], *, disconnected: WaitForDisconnect | None = None, timing: Timing | None = None
-    ) -> Rows:
+        self,
+        texts: Sequence[str],
+        *,
+        disconnected: WaitForDisconnect | None = None,
+        timing: Timing | None = None,
+        answer: MakeAnswer | None = None,
+    ) -> Any:
         if timing is not None:
             timing.waited_s, timing.computed_s = 0.25, 0.5
         if self.error is not None:
             raise self.error
         self.seen += texts
-        return [[0.25, 0.5, 0.25] for _ in texts]
+        return await settled([[0.25, 0.5, 0.25] for _ in texts], answer)
 
 
 class Log:
@@ -60,6 +75,14 @@ class Log:
         else:
             stored.set_result(None)
         return stored
+
+    def settle(self, future: asyncio.Future[Any], value: object) -> bool:
+        self.waits += 1
+        if self.problem:
+            future.set_exception(RecordUnavailable(self.problem))
+        else:
+            future.set_result(value)
+        return True
 
     async def feedback(self, prediction_id: str, label: str, origin: Origin = "volunteered") -> Outcome:
         if self.problem:

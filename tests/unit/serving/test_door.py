@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -83,6 +84,10 @@ def test_chunked_compressed_body_is_read(door: Door) -> None:
         ({"authorization": "key"}, 401),
         ({"authorization": "Bearer key key"}, 401),
         ({"authorization": ""}, 401),
+        ({"authorization": f"Basic {base64.b64encode(b'anybody:key').decode()}"}, 200),
+        ({"authorization": f"basic {base64.b64encode(b'key:other').decode()}"}, 401),
+        ({"authorization": "Basic key"}, 401),
+        ({"authorization": "Basic"}, 401),
         ({"x-api-key": "k ey"}, 401),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polarity.errors import ConfigurationError
-from polarity.serving.options import ReceiverOptions, ServingOptions
+from polarity.serving.options import ReceiverOptions, ServingOptions, read_trusted_proxies
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -40,11 +40,33 @@ def test_values_are_converted_to_their_type() -> None:
         ("POLARITY_DEADLINE_S", "-1"),
         ("POLARITY_DEVICE", "tpu"),
         ("POLARITY_RUNNER", "thread"),
+        ("POLARITY_PREFIX", "sentiment"),
+        ("POLARITY_PREFIX", "//evil.example"),
+        ("POLARITY_GRACE_S", "0"),
     ],
 )
 def test_invalid_value_is_quoted(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{variable}='{value}'"):
         ServingOptions.read({variable: value})
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    assert read_trusted_proxies({}) == "127.0.0.1,::1"
+    for proxies in ("", "*", "10.0.0.7, 192.168.0.0/16,::1"):
+        assert read_trusted_proxies({"FORWARDED_ALLOW_IPS": proxies}) == proxies
+    for wrong in ("proxy.example", "10.0.0.7,", "10.0.0.1/8", "*,::1"):
+        with pytest.raises(ConfigurationError, match="FORWARDED_ALLOW_IPS with"):
+            read_trusted_proxies({"FORWARDED_ALLOW_IPS": wrong})
+
+
+def test_origins_are_split_and_checked() -> None:
+    options = ServingOptions.read({"POLARITY_CORS_ORIGINS": "https://app.example, http://localhost:8080,"})
+    assert options.allowed_origins == ("https://app.example", "http://localhost:8080")
+    assert ServingOptions.read({}).allowed_origins == ()
+    assert ServingOptions.read({"POLARITY_CORS_ORIGINS": "*"}).allowed_origins == ("*",)
+    for wrong in ("app.example", "https://app.example/", "https://*.app.example", "null"):
+        with pytest.raises(ConfigurationError, match="POLARITY_CORS_ORIGINS with"):
+            ServingOptions.read({"POLARITY_CORS_ORIGINS": wrong})
 
 
 @pytest.mark.parametrize("value", ["", " ", ",", " , ,", "\t,\n"])

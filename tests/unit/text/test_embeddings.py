@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -232,3 +233,31 @@ def test_real_vectors_are_read(shared_data: Path) -> None:
     assert (set(small.words), small.size) == ({"good", "bad"}, 25)
     large = read_vectors(shared_data / "glove.twitter.27B.100d.top2720.txt.gz", {"good", "n't", "<user>"})
     assert (set(large.words), large.size) == ({"good", "n't", "<user>"}, 100)
+
+
+@pytest.mark.parametrize("container", [gzipped, zipped])
+@pytest.mark.parametrize("lines_before", [0, 300])
+def test_endless_line_is_refused_before_it_fills_the_memory(tmp_path: Path, container, lines_before: int) -> None:
+    path = container(tmp_path, b"word 1 2 3\n" * lines_before + b"x" * 64 * 1024 * 1024)
+    tracemalloc.start()
+    with pytest.raises(DataRejected, match=f"line {lines_before + 1} has more than 256 KiB"):
+        check_vectors(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"), [(0, 1, "password-protected zip file; extract it"), (2, 9, "cannot be unpacked")]
+)
+def test_a_zip_that_needs_another_program_is_rejected_with_what_to_do(
+    offset: int, value: int, message: str, tmp_path: Path
+) -> None:
+    """An encrypted one, and one compressed with Deflate64, as Windows packs files over 2 GB."""
+    path = zipped(tmp_path, b"good 1 2\nbad 3 4\n")
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + flags + offset] = value
+    path.write_bytes(data)
+    with pytest.raises(DataRejected, match=message):
+        read_vectors(path, {"good"})

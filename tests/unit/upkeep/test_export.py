@@ -72,7 +72,7 @@ def full_precision(package: Path) -> np.ndarray:
 
 
 # Encoders of RoBERTa's layout: tests/integration/test_encoders.py
-@pytest.mark.parametrize("name", ["distilbert", "bert"])
+@pytest.mark.parametrize("name", ["distilbert", pytest.param("bert", marks=pytest.mark.soak)])
 def test_a_pipeline_of_transformers_gives_the_probabilities_of_the_served_model(
     packaged: Packaged, store: Store, tmp_path: Path, name: str
 ) -> None:
@@ -102,6 +102,7 @@ def test_the_folder_for_the_hub_has_a_card_and_the_cleaning(packaged: Packaged, 
     assert [cleaning["repair"](text) for text in TEXTS] == [repair(text) for text in TEXTS]
 
 
+@pytest.mark.soak
 def test_without_weights_in_full_precision_the_message_says_what_to_do(
     packaged: Packaged, store: Store, tmp_path: Path
 ) -> None:

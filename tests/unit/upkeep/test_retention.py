@@ -115,6 +115,33 @@ def test_leftovers_of_a_kill_are_removed_unless_locked(home: Path, store: Store,
         assert old() == ["leftover fit/.abc.draft", "leftover fit/ghi.lock"]
 
 
+def test_checkpoints_of_an_interrupted_fit_are_kept_for_some_days(home: Path, store: Store, old: Old) -> None:
+    for key, days in (("abc", 2), ("def", 8), ("ghi", 8)):
+        folder = home / "store" / "fit" / f"{key}.checkpoints"
+        folder.mkdir(parents=True)
+        (folder / "0000000010.npz").touch()
+        for path in (folder / "0000000010.npz", folder):
+            os.utime(path, ((NOW - timedelta(days=days)).timestamp(),) * 2)
+
+    def keys(**retention: float) -> list[str]:
+        return [name.removeprefix("checkpoints of fit/") for name in old(**retention) if name.startswith("checkpoints")]
+
+    with FileLock(home / "store" / "fit" / "ghi.lock"):
+        assert keys() == ["def"], "the others are young, or in use"
+    assert keys(checkpoint_days=1) == ["abc", "def", "ghi"]
+    (home / "store" / "fit" / "abc.json").write_text("{}")
+    assert keys() == ["abc", "def", "ghi"], "the fit of the first is stored"
+
+
+def test_removed_checkpoints_are_gone(home: Path, store: Store, registry: Registry) -> None:
+    folder = home / "store" / "fit" / "def.checkpoints"
+    folder.mkdir(parents=True)
+    policy = Retention.model_validate(KEEP_ALL)
+    done = prune(registry, store, home / "runs", policy, datetime.now(UTC) + timedelta(days=8))
+    assert named(list(done.removals))[0] == "checkpoints of fit/def"
+    assert not folder.exists()
+
+
 def test_the_lineage_of_a_fit_includes_its_splits_and_their_snapshot(store: Store) -> None:
     snapshot = result(store, "ingest", "snapshot")
     splits = result(store, "prepare", "train", inputs={"accepted": "snapshot"})

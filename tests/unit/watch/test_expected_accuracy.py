@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from polarity.watch.density_ratio import density_ratios, shift_features
+from polarity.watch.density_ratio import density_ratios, reweighted_calibration, shift_features
+from polarity.watch.drift import AnsweredTweets
 from polarity.watch.expected_accuracy import CONFIDENCE, REWEIGHTED, ConfidenceCalibration, expected_accuracy
 from polarity.watch.volunteered import volunteered_agreement
 from tests.unit.watch.streams import ACCURACY, answers
@@ -95,13 +98,52 @@ def test_neither_notices_a_change_of_meaning_and_both_say_so() -> None:
         assert found.caveat is not None and "concept drift" in found.caveat
 
 
-def test_features_describe_any_text_in_the_same_columns() -> None:
-    features = shift_features(["so tired of exams!", "@you", ""], [0.9, 1.0, 0.5])
-    other = shift_features(["another text"], [0.5])
-    assert features.shape[1] == other.shape[1]
+def test_features_describe_any_tweets_in_the_same_columns() -> None:
+    texts = ["so tired of exams!", "@you", ""]
+    tweets = AnsweredTweets.of(texts, np.full((3, 2), 0.5))
+    features = shift_features(tweets, [0.9, 1.0, 0.5])
+    assert features.shape[1] == shift_features(AnsweredTweets.of(["another"], np.full((1, 2), 0.5)), [0.5]).shape[1]
     assert np.isfinite(features.data).all()
-    with pytest.raises(ValueError, match="2 texts and 1 confidences"):
-        shift_features(["a", "b"], [0.5])
+    without_words = shift_features(replace(tweets, words=None), [0.9, 1.0, 0.5]).toarray()
+    np.testing.assert_array_equal(features.toarray()[:, : without_words.shape[1]], without_words)
+    with pytest.raises(ValueError, match="3 tweets and 1 confidences"):
+        shift_features(tweets, [0.5])
+
+
+def of_topics(random: np.random.Generator, rows: int, exams: float) -> AnsweredTweets:
+    """The model is overconfident about exams."""
+    about = random.random(rows) < exams
+    texts = [f"{'exams are' if topic else 'my dog is'} {random.choice(['fun', 'odd', 'long'])}" for topic in about]
+    confidence = 0.5 + 0.5 * random.random(rows)
+    correct = random.random(rows) < np.where(about, confidence - 0.2, confidence)
+    labels = np.where(correct, 0, 1)
+    return AnsweredTweets.of(texts, np.column_stack([confidence, 1 - confidence]), labels=labels)
+
+
+@pytest.mark.parametrize("words", ["kept", "not kept"])
+def test_held_out_tweets_are_reweighted_by_the_words_of_the_window_if_those_are_kept(words: str) -> None:
+    random = np.random.default_rng(11)
+    held_out, window = of_topics(random, 4_000, 0.1), of_topics(random, 1_000, 0.8)
+    assert window.correct is not None
+    truth, scores = window.correct.mean(), window.scores[:, 0]
+    if words == "not kept":
+        window = replace(window, words=None)
+    calibration = reweighted_calibration(held_out, window, scores)
+    assert calibration is not None
+    found = expected_accuracy(calibration, scores)
+    assert found.method == REWEIGHTED
+    if words == "kept":
+        assert found.value == pytest.approx(truth, abs=0.03)
+    else:  # both topics look the same in all else
+        assert found.value > truth + 0.08
+
+
+def test_without_labels_or_with_too_few_tweets_nothing_is_reweighted() -> None:
+    tweets = of_topics(np.random.default_rng(12), 50, 0.5)
+    scores = tweets.scores[:, 0]
+    assert reweighted_calibration(replace(tweets, correct=None), tweets, scores) is None
+    assert reweighted_calibration(tweets, tweets[np.arange(4)], scores[:4]) is None
+    assert reweighted_calibration(tweets, tweets, scores) is not None
 
 
 def test_what_does_not_fit_is_refused_with_its_value() -> None:

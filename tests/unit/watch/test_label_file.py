@@ -119,10 +119,23 @@ def test_more_rows_than_one_step_add_up(store: RecordStore, tmp_path: Path) -> N
 
 
 def test_what_cannot_be_imported_is_said(store: RecordStore, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"set --data\.path FILE"):
+    with pytest.raises(ConfigurationError, match=r"set --data\.path to a file"):
         import_labels(LabelFileConfig(), store)
     with pytest.raises(DataRejected, match="no text column found; the columns are 'a', 'label'"):
         import_labels(write(tmp_path / "labels.csv", ("x", "positive"), header=("a", "label")), store)
     empty = RecordStore(RecordOptions.read({"POLARITY_PREDICTION_LOG": str(tmp_path / "empty.db")}))
     with pytest.raises(DataRejected, match="The record holds no prediction yet"):
         import_labels(write(tmp_path / "more.csv", ("p1", "positive")), empty)
+
+
+def test_the_files_of_a_folder_are_imported_together(path: Path, store: RecordStore, tmp_path: Path) -> None:
+    """Their labels are judged as one column, whatever the columns of a file are called and whether they hold ids."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write(folder / "b.csv", ("p1", "4"), ("p9", "4"))
+    write(folder / "a.csv", ("so sad", "0"), ("so, so", ""), header=("text", "sentiment"))
+    done = import_labels(LabelFileConfig(path=folder), store)
+    assert (done.rows, done.stored, done.predictions) == (4, 2, 3)
+    assert labels_in(path) == {"p1": "positive", "p2": "negative", "p3": "negative"}
+    assert done.examples == {"the label is missing": 2, "no recorded prediction has this id": 4}
+    assert done.matched_by == "the text in the column 'text' or the id in the column 'prediction_id'"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from polarity.record import durations
@@ -15,7 +17,8 @@ from polarity.record.options import RecordOptions
 from polarity.record.spool import Spool
 from polarity.record.store import RecordStore
 from polarity.watch.accuracy import accuracy_rows
-from polarity.watch.expected_accuracy import ConfidenceCalibration
+from polarity.watch.drift import AnsweredTweets
+from polarity.watch.expected_accuracy import REWEIGHTED, ConfidenceCalibration
 from polarity.watch.production import Champion, Finding, Production
 from polarity.watch.rules import Rule
 
@@ -113,8 +116,12 @@ def test_another_model_than_the_champion_is_noticed(path: Path) -> None:
     record(path, [], [minute("a", 5)], bento="sentiment:0")
     assert finding(path, **rule).alarming is True
     assert findings(path, champion=None, **rule)[0].alarming is None
+    just_promoted = replace(CHAMPION, since=NOW - 599)
+    assert findings(path, champion=just_promoted, **rule)[0].alarming is None, "servers take a moment to follow"
+    assert findings(path, champion=replace(CHAMPION, since=NOW - 600), **rule)[0].alarming is True
     record(path, [], [minute("b", 1)])
     assert finding(path, **rule).alarming is False, "the server has followed"
+    assert findings(path, champion=just_promoted, **rule)[0].alarming is False
 
 
 def test_rows_that_wait_for_the_database_have_an_age(path: Path) -> None:
@@ -196,6 +203,11 @@ def test_accuracy_rows_say_how_each_figure_was_got(path: Path) -> None:
         ("app", 100, 3),
     ]
     assert by_source[0].estimates[0].value == pytest.approx(0.85, abs=0.01)
+    sure_answers = np.full((100, 2), [0.9, 0.1])
+    held_out = AnsweredTweets.of(["a long day"] * 100, sure_answers, labels=np.arange(100) >= 85)
+    (reweighted, _) = accuracy_rows(answers(store, span), by="source", held_out={"1": held_out}.get)
+    assert [estimate.method for estimate in reweighted.estimates] == [REWEIGHTED]
+    assert reweighted.estimates[0].value == pytest.approx(0.85, abs=0.03)
     daily = accuracy_rows(answers(store, span), daily=True)
     assert [row.answers for row in daily] == [100, 100]
     assert daily[0].day < daily[1].day
