@@ -184,9 +184,9 @@ def test_a_pasted_list_is_classified(opened: Callable[..., Any]) -> None:
 
 
 def evaluate(record: Path, *, firing: bool) -> None:
-    """One look of the monitor, at a rule that fires or not."""
+    """One look of the monitor, at a rule that fires or not; the recorded traffic ends an hour ago."""
     limit = 0.0 if firing else 1e9
-    rule = Rule(name="too much to do", measure="requests", window=3_600, at_least=limit, minimum=0)
+    rule = Rule(name="too much to do", measure="requests", window=7_200, at_least=limit, minimum=0)
     options = RecordOptions.read({"POLARITY_PREDICTION_LOG": str(record)})
     with opened_record(options) as store:
         book = AlertBook(store.engines[0])
@@ -390,9 +390,13 @@ def test_a_killed_service_is_told_in_words_and_the_page_goes_on(
         one.kill()
     page.keyboard.press("1")
     page.get_by_text("The service does not answer").wait_for()
+    settled(page)
     again = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        # What stood there before is dimmed, not gone, until Streamlit has drawn the error.
+        page.get_by_text("The service does not answer").wait_for(state="detached")
         page.get_by_text("0 labelled by you").wait_for()
+        settled(page)
         assert page.locator(".st-key-tweet").inner_text() == text, "nothing is lost, and nothing skipped"
         page.keyboard.press("1")
         page.get_by_text("1 labelled by you").wait_for()
