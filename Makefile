@@ -58,6 +58,9 @@ loop: $(VENV)/.dev  ## Show drift, training, a canary and a takeover on live tra
 test: $(VENV)/.dev $(PAGE)/.installed  ## Run all tests, two files at a time (COVERAGE=1 writes coverage.xml)
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report term --cov-report xml)
 
+test-failed: $(VENV)/.dev $(PAGE)/.installed  ## Run the tests that failed last time, one after the other
+	pytest --last-failed --last-failed-no-failures none
+
 lint: $(VENV)/.dev $(PAGE)/.installed  ## Run the formatter, linter, type checker, import contracts, and the check of the migrations
 	ruff format --check .
 	ruff check .

@@ -38,6 +38,7 @@ from polarity.record.store import RecordStore
 from tests.integration.servers import Postgres, until
 
 MIB = 2**20
+DURABLE = {"POLARITY_LOG_DURABLE": "true"}
 
 
 class Clients:
@@ -143,11 +144,14 @@ def check_complete(ids: list[str], database: str, spool: Path) -> None:
     assert len(set(ids)) == len(ids) and max(stored.values()) == 1
 
 
+@pytest.mark.parametrize("durable", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_answers_survive_an_outage_of_the_database_and_a_kill_of_the_server(
-    serve: Any, postgres: Postgres, database: str, tmp_path: Path
+    serve: Any, postgres: Postgres, database: str, tmp_path: Path, durable: bool
 ) -> None:
     spool = tmp_path / "spool.db"
     options = {"POLARITY_PREDICTION_LOG": database, "POLARITY_LOG_SPOOL": str(spool)}
+    if durable:
+        options |= DURABLE
     ids: list[str] = []
     with serve(**options) as server:
         with Clients(server.url) as clients:
@@ -242,6 +246,7 @@ def test_a_full_spool_refuses_answers_and_takes_them_again(
         "POLARITY_LOG_SPOOL": str(spool),
         "POLARITY_LOG_SPOOL_MIB": "1",
         "POLARITY_LOG_TEXTS": "full",
+        **DURABLE,
     }
     with serve(**options) as server:
         assert httpx.post(f"{server.url}/predict", json={"text": "first"}, trust_env=False).status_code == 200
@@ -309,7 +314,7 @@ def test_two_bad_minutes(serve: Any, postgres: Postgres, tmp_path: Path) -> None
     (database,) = _database(postgres)
     with small_disk(tmp_path / "disk", 256):  # a minute of answers takes some 80 MiB
         spool = tmp_path / "disk" / "spool.db"
-        options = {"POLARITY_PREDICTION_LOG": database, "POLARITY_LOG_SPOOL": str(spool)}
+        options = {"POLARITY_PREDICTION_LOG": database, "POLARITY_LOG_SPOOL": str(spool), **DURABLE}
         ids: list[str] = []
         with serve(**options) as server:
             with Clients(server.url, threads=16) as clients:

@@ -20,6 +20,7 @@ def test_requests_dependencies_negatives_and_metrics_arrive(serve: Any) -> None:
             "APPLICATIONINSIGHTS_CONNECTION_STRING": receiver.connection_string,
             "POLARITY_TELEMETRY_SAMPLE": "0",
             "POLARITY_LOG_TEXTS": "masked",
+            "POLARITY_LOG_DURABLE": "true",  # so that an answer waits for the record
         }
         sent = {"traceparent": f"00-{TRACE}-{SPAN}-01", "x-request-id": "order-7", "x-source": "shop"}
         with serve(**options) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:

@@ -470,11 +470,15 @@ class Contract:
         return None
 
     async def _stored(self) -> None:
-        """Wait until the recorded answers are safe, if the log promises that."""
-        if self.log is not None and (stored := self.log.stored()) is not None:
-            started = perf_counter()
-            await stored
-            _note("record", started)
+        """Wait until the recorded answers are sent to the recorder, and stored if the log promises that."""
+        if self.log is None:
+            return
+        if (stored := self.log.stored()) is None:
+            await asyncio.sleep(0)
+            return
+        started = perf_counter()
+        await stored
+        _note("record", started)
 
     def _prediction(
         self, text: str, row: list[float], now: float, timing: Timing, source: str | None, *, mirrored: bool = False

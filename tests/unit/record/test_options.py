@@ -16,7 +16,7 @@ def test_empty_environment_gives_the_defaults() -> None:
     assert options.local_file == Path("~/.polarity/predictions.db").expanduser()
     assert (options.log_texts, options.log_durable, options.log_keep_days, options.spool_bytes) == (
         "off",
-        True,
+        False,
         90,
         2**30,
     )

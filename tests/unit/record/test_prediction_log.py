@@ -44,7 +44,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def started(path: Path, *, limit: int = 50_000, **settings: str) -> AsyncIterator[PredictionLog]:
-    environment = {**os.environ, "POLARITY_PREDICTION_LOG": str(path), "POLARITY_LOG_TEXTS": "full", **settings}
+    given = {"POLARITY_PREDICTION_LOG": str(path), "POLARITY_LOG_TEXTS": "full", "POLARITY_LOG_DURABLE": "true"}
+    environment = {**os.environ, **given, **settings}
     log = PredictionLog(RecordOptions.read(environment), SERVED, limit=limit, environment=environment)
     await log.start()
     try:
