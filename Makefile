@@ -168,4 +168,4 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	  [ -z "$$missing" ] || { echo "Python 3.12 needs what $$lock lacks: $$missing" >&2; exit 1; }; \
 	done
 
-.PHONY: help setup demo loop test lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-training bench-takeovers bench-scoring bench-estimates bench-drift soak page ui stop locks
+.PHONY: help setup demo loop test test-failed lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-training bench-takeovers bench-scoring bench-estimates bench-drift soak page ui stop locks
