@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,9 @@ from polarity.serving.request_trace import Call, RequestTrace, current_trace
 from polarity.serving.trace_context import SAMPLED, Correlation, new_span_id
 
 _STOP_S = 5.0
+# Encoding a batch takes up to 100 ms, in which the event loop gets the interpreter's lock only at its switches. At
+# Python's 5 ms, each of the few turns of a request would wait that long.
+_SWITCH_S = 0.0005
 _SCOPE = InstrumentationScope("polarity")
 _SAMPLED = TraceFlags(SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
@@ -101,6 +105,8 @@ class Telemetry:
         self._resource = own.merge(OTELResourceDetector().detect())
         self._limits = LogRecordLimits()
         found = receivers(options)
+        if found:
+            sys.setswitchinterval(_SWITCH_S)
         self._spans = [BatchSpanProcessor(receiver.spans) for receiver in found]
         self._logs = [BatchLogRecordProcessor(receiver.logs) for receiver in found]
         self._meters = [self._meter(receiver) for receiver in found]
