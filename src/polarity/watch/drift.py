@@ -224,6 +224,8 @@ class DriftReference:
         By the possible tests, joined by `+`: the threshold of each.
     sample : AnsweredTweets
         Some of the held-out tweets, drawn at random, with all scores, words, and whether the answer is correct.
+    surprise : float
+        How much more often than they are the answers to the held-out tweets were expected to be correct.
     """
 
     window: int
@@ -237,6 +239,7 @@ class DriftReference:
     shares: Floats
     thresholds: Mapping[str, Sequence[float]]
     sample: AnsweredTweets
+    surprise: float = 0.0
 
     @classmethod
     def build(
@@ -266,7 +269,12 @@ class DriftReference:
         ones = np.ones(len(bins))
         random = np.random.default_rng(seed)
         sample = held_out[np.sort(random.permutation(rows)[:_KEPT])]
-        draft = cls(window, rows, rate, names, script, edges, cumulative, ones, shares, {}, sample)
+        surprise = 0.0
+        if held_out.labelled:
+            assert held_out.expected is not None
+            assert held_out.correct is not None
+            surprise = float(np.nanmean(held_out.expected - held_out.correct))
+        draft = cls(window, rows, rate, names, script, edges, cumulative, ones, shares, {}, sample, surprise)
         parts = []
         for _ in range(_DRAWS // _DRAWS_AT_ONCE):
             drawn = np.stack([random.choice(rows, window, replace=False) for _ in range(_DRAWS_AT_ONCE)])
@@ -351,13 +359,16 @@ class DriftReference:
         )
         if tweets.words is not None:
             apart = (np.asarray((chosen @ tweets.words).todense()) / size - self.shares) * factor
-            others[:, 0] = (apart**2 / (self.shares * (1 - self.shares) + _RARE)).sum(axis=1) * size / BUCKETS
+            # Of the others, too: a rare word of the window would make its own variance larger.
+            shares = self.shares - apart * (1 - 1 / factor)
+            others[:, 0] = (apart**2 / (shares * (1 - shares) + _RARE)).sum(axis=1) * size / BUCKETS
         if tweets.labelled:
             assert tweets.correct is not None and tweets.expected is not None
             known = np.isfinite(tweets.correct)
             surprise = np.where(known, tweets.expected - np.nan_to_num(tweets.correct), 0.0)
             variance = np.where(known, tweets.expected * (1 - tweets.expected), 0.0)
-            others[:, 1] = np.maximum((chosen @ surprise) / np.sqrt(chosen @ variance + 1e-9), 0.0)
+            apart = (chosen @ surprise - self.surprise * (chosen @ known.astype(np.float64))) * factor
+            others[:, 1] = np.maximum(apart / np.sqrt(chosen @ variance + 1e-9), 0.0)
             if tweets.words is not None:
                 sums = np.asarray((chosen @ tweets.words.multiply(surprise[:, None]).tocsr()).todense())
                 spread = np.asarray((chosen @ tweets.words.multiply(variance[:, None]).tocsr()).todense())
@@ -373,7 +384,10 @@ class DriftReference:
     def to_bytes(self) -> bytes:
         """What is packed with the model: a compressed NumPy archive."""
         arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
-        numbers = {name: getattr(self, name) for name in ("window", "rows", "rate", "script", "labels", "thresholds")}
+        numbers = {
+            name: getattr(self, name)
+            for name in ("window", "rows", "rate", "script", "labels", "thresholds", "surprise")
+        }
         sample = self.sample
         if sample.words is not None:
             words = sample.words.tocsr()

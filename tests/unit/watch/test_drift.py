@@ -75,6 +75,24 @@ def test_shifts_are_found_by_the_test_of_their_kind(reference: DriftReference) -
     assert reference.judge(topic).effects["words"] > 1
 
 
+def test_confidence_that_always_promised_too_much_is_no_drift(reference: DriftReference) -> None:
+    """The labels of a window are held against those of the held-out tweets, not against the confidence alone."""
+
+    def promising(found: AnsweredTweets) -> AnsweredTweets:
+        assert found.expected is not None
+        return replace(found, expected=found.expected * 0.5 + 0.45)
+
+    held_out, window = tweets(1, 4_000), tweets(13, WINDOW)
+    window = replace(window, correct=np.where(np.arange(WINDOW) % 12, window.correct, 0.0))
+    bold = DriftReference.build(promising(held_out), ("negative", "positive"), window=WINDOW, rate=0.02)
+    assert bold is not None
+    assert bold.surprise > 0.04 > abs(reference.surprise)
+    kept = DriftReference.from_bytes(bold.to_bytes())
+    effects = [of.judge(found).effects["labels"] for of, found in ((reference, window), (kept, promising(window)))]
+    assert effects[0] > 0.3
+    assert effects[1] == pytest.approx(effects[0], rel=0.25)
+
+
 def test_words_that_became_more_frequent_are_named(reference: DriftReference) -> None:
     texts = texts_of(np.random.default_rng(12), WINDOW)
     assert reference.more_frequent(texts) == []
