@@ -72,7 +72,7 @@ def _uvicorn(application: str, **environment: str) -> Iterator[Running]:
             if process.poll() is not None:
                 raise RuntimeError(f"{application} did not start.")
             try:
-                httpx.get(url, trust_env=False)
+                httpx.get(url, trust_env=False, verify=False)
                 break
             except httpx.HTTPError:
                 time.sleep(0.1)
