@@ -45,7 +45,12 @@ def services() -> list[Service]:
                 str(mlflow.port or 80),
             ),
             lambda: _is_responding(f"{here.mlflow_ui_url}/health"),
-            {"MLFLOW_BACKEND_STORE_URI": here.tracking_uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": here.artifact_root},
+            {
+                "MLFLOW_BACKEND_STORE_URI": here.tracking_uri,
+                "MLFLOW_DEFAULT_ARTIFACT_ROOT": here.artifact_root,
+                # Eight more processes, which judge the answers of language models.
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
         ),
         Service("pages", (*python, "ops.pages"), lambda: _is_responding(f"{here.ui_url}/runs/")),
     ]

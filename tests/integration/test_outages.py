@@ -42,6 +42,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[None]:
                 **os.environ,
                 "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
                 "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(folder / "artifacts"),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             },
             cwd=PROJECT,
             stdout=log,
