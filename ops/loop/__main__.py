@@ -33,6 +33,7 @@ def environment_of(folder: Path) -> dict[str, str]:
         "POLARITY_HOME": str(home),
         "POLARITY_PREDICTION_LOG": str(home / "record.db"),
         "POLARITY_LOG_TEXTS": "masked",
+        "POLARITY_LOG_DURABLE": "true",  # every answer is looked up at the end, also of a server that was killed
         "BENTOML_HOME": str(home / "bentoml"),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
