@@ -64,7 +64,9 @@ def kill_in_each_epoch(config: TrainConfig, splits: Mapping[str, Any], stores: l
 
 
 @pytest.mark.parametrize(
-    ("epochs", "encoder"), [(2, "random"), pytest.param(4, "minilm", marks=pytest.mark.soak)], ids=["short", "long"]
+    ("epochs", "encoder"),
+    [(2, "random"), pytest.param(4, "minilm", marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
+    ids=["short", "long"],
 )
 @pytest.mark.parametrize("kind", [pytest.param("folder", marks=pytest.mark.soak), "url"])
 def test_a_fit_killed_in_each_epoch_loses_at_most_one_epoch_each_time(
