@@ -14,6 +14,35 @@ Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 # Told apart also by those who see no red and green, on light and on dark ground; a legend names each.
 _COLOURS = {"positive": "#2f7ed8", "neutral": "#8a8f98", "negative": "#d97706"}
 _OTHERS = ("#7c5cc4", "#0f9d8a", "#c2418c", "#6b8e23")
+_TIME_IN_TABLES = "YYYY-MM-DD HH:mm"
+# Vega would write hours as in the United States.
+_TIME_LABEL = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%-d %b')"
+_FRENCH = alt.Locale(
+    number=alt.NumberLocale(decimal=",", thousands="\u202f", grouping=[3], currency=["", "\u00a0€"], percent="\u202f%"),
+    time=alt.TimeLocale(
+        dateTime="%A %e %B %Y à %X",
+        date="%d/%m/%Y",
+        time="%H:%M:%S",
+        periods=["AM", "PM"],
+        days=["dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"],
+        shortDays=["dim.", "lun.", "mar.", "mer.", "jeu.", "ven.", "sam."],
+        months=[
+            "janvier",
+            "février",
+            "mars",
+            "avril",
+            "mai",
+            "juin",
+            "juillet",
+            "août",
+            "septembre",
+            "octobre",
+            "novembre",
+            "décembre",
+        ],
+        shortMonths=["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
+    ),
+)
 
 
 def colours(names: Sequence[str]) -> alt.Scale:
@@ -33,11 +62,16 @@ def show_chart(
 ) -> None:
     """A chart below its title, and a switch for its numbers; `percent` says that these are shares."""
     st.markdown(f"#### {title}")
+    if wording.language == "fr":
+        chart = chart.configure(locale=_FRENCH)
     st.altair_chart(chart.properties(height=240), alt=title, key=key)
     if st.toggle(wording("charts.numbers"), key=f"{key}-numbers"):
-        shares = numbers.select_dtypes("float").columns if percent else ()
+        shares = numbers.select_dtypes("float").columns if percent else []
+        times = numbers.select_dtypes(["datetime", "datetimetz"]).columns
         config = {name: st.column_config.NumberColumn(format="percent") for name in shares}
-        st.dataframe(numbers, hide_index=True, alt=title, column_config=config)
+        config |= {name: st.column_config.DatetimeColumn(format=_TIME_IN_TABLES, timezone="UTC") for name in times}
+        shown = numbers.round(dict.fromkeys(shares, 3))
+        st.dataframe(shown, hide_index=True, alt=title, column_config=config)
 
 
 def stacked_by_time(
@@ -86,7 +120,7 @@ def lines(
 ) -> Chart:
     """A line over time for each kind, distinguished by its dashes as well as its colour."""
     shown = figures.assign(**{kind: figures[kind].map(lambda name: names.get(name, name))})
-    axis = alt.Axis(format="%") if percent else alt.Axis()
+    axis = alt.Axis(format=".0%", tickMinStep=0.01) if percent else alt.Axis()
     base = alt.Chart(shown).encode(
         x=_time_axis(time),
         y=alt.Y(f"{value}:Q", title=None, axis=axis, scale=alt.Scale(zero=zero)),
@@ -105,7 +139,7 @@ def intervals(figures: pd.DataFrame, *, time: str) -> Chart:
     )
     scale, colour = alt.Scale(zero=False), _OTHERS[0]
     bars = base.mark_rule(strokeWidth=2, color=colour).encode(
-        y=alt.Y("low:Q", title=None, scale=scale, axis=alt.Axis(format="%")), y2="high:Q"
+        y=alt.Y("low:Q", title=None, scale=scale, axis=alt.Axis(format=".0%", tickMinStep=0.01)), y2="high:Q"
     )
     points = base.mark_point(filled=True, size=80, opacity=1, color=colour).encode(y=alt.Y("value:Q", scale=scale))
     return alt.layer(bars, points)
@@ -128,7 +162,12 @@ def threshold(figures: pd.DataFrame, *, time: str, value: str) -> Chart:
 
 def _time_axis(name: str) -> alt.X:
     # The same times as in the tables, wherever the browser is.
-    return alt.X(f"{name}:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(labelOverlap=True, tickCount=6))
+    return alt.X(
+        f"{name}:T",
+        title=None,
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(labelOverlap=True, tickCount=6, labelExpr=_TIME_LABEL),
+    )
 
 
 def _time_tip(name: str) -> alt.Tooltip:
@@ -138,5 +177,5 @@ def _time_tip(name: str) -> alt.Tooltip:
 def _colour(kind: str, order: Sequence[str], names: dict[str, str], symbol: str) -> alt.Color:
     scale = colours(order)
     scale.domain = [names.get(name, name) for name in order]
-    legend = alt.Legend(orient="bottom", symbolType=symbol) if len(order) > 1 else None
+    legend = alt.Legend(orient="top", symbolType=symbol, labelLimit=0, offset=4, padding=0) if len(order) > 1 else None
     return alt.Color(f"{kind}:N", title=None, scale=scale, legend=legend)
