@@ -11,7 +11,7 @@ import streamlit as st
 
 from page.service import Service, ServiceAway, ServiceRefused
 from page.settings import Settings
-from page.style import STYLE
+from page.style import FRENCH, STYLE
 from page.wording import LANGUAGES, Language, Wording, closest_language
 
 # A file: Streamlit would load a named icon from the internet.
@@ -39,7 +39,7 @@ def main() -> None:
     language: Language = st.session_state.setdefault("language", closest_language(_wanted_language()))
     wording = Wording(language)
     st.set_page_config(page_title="Polarity", page_icon=ICON, layout="wide")
-    st.html(f"<style>{STYLE}</style>")
+    st.html(f"<style>{STYLE}{FRENCH if language == 'fr' else ''}</style>")
     pages = [
         st.Page(
             partial(guarded, name, wording),
@@ -71,7 +71,7 @@ def guarded(name: str, wording: Wording) -> None:
         _wait_for_service()
     except ServiceRefused as error:
         if error.status == 503:
-            st.warning(wording("page.no_record", message=error), icon=":material/database_off:")
+            st.warning(wording("page.no_record"), icon=":material/database_off:")
             _wait_for_record()
         elif error.status == 401:
             st.error(wording("page.no_key"), icon=":material/key_off:")

@@ -23,7 +23,7 @@ from page.tweets_file import (
 from page.wording import Wording
 
 MAX_ROWS = 500_000
-_SHOWN_WORDS = 15
+_SHOWN_WORDS = 10
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Classified:
         top = found.most_common(_SHOWN_WORDS)
         return pd.DataFrame(
             {"hashtag": [tag for tag, _ in top], "texts": [n for _, n in top]}
-            | {label: [counts[tag] / n for tag, n in top] for label, counts in by.items()}
+            | {label: [round(counts[tag] / n, 3) for tag, n in top] for label, counts in by.items()}
         )
 
     @cached_property
@@ -220,7 +220,7 @@ def _show_topics(classified: Classified, wording: Wording) -> None:
         place.markdown(f"**{title}**")
         if len(found):
             columns = {"word": wording("many.word"), "texts": wording("many.texts")}
-            place.dataframe(found.rename(columns=columns), hide_index=True, alt=title)
+            place.dataframe(found.rename(columns=columns), hide_index=True, alt=title, height="content")
         else:
             place.caption(wording("many.no_words"))
     if len(classified.hashtags):
@@ -228,7 +228,11 @@ def _show_topics(classified: Classified, wording: Wording) -> None:
         shares = {label: st.column_config.NumberColumn(wording.label(label), format="percent") for label in words}
         named = {"hashtag": wording("many.hashtag"), "texts": wording("many.texts")}
         st.dataframe(
-            classified.hashtags, hide_index=True, column_config={**named, **shares}, alt=wording("many.hashtags")
+            classified.hashtags,
+            hide_index=True,
+            column_config={**named, **shares},
+            alt=wording("many.hashtags"),
+            height="content",
         )
 
 
@@ -236,7 +240,9 @@ def _show_table(rows: pd.DataFrame, wording: Wording) -> None:
     st.markdown(f"#### {wording('many.table')}")
     labels = sorted(rows["sentiment"].unique())
     left, middle, right = st.columns(3)
-    kept = left.multiselect(wording("many.filter_sentiment"), labels, format_func=wording.label)
+    kept = left.multiselect(
+        wording("many.filter_sentiment"), labels, format_func=wording.label, placeholder=wording("many.any_sentiment")
+    )
     least = middle.slider(wording("many.filter_probability"), 0, 100, 0, format="%d %%")
     containing = right.text_input(wording("many.filter_text"))
     found = rows
@@ -249,7 +255,10 @@ def _show_table(rows: pd.DataFrame, wording: Wording) -> None:
     st.caption(wording("many.found", count=wording.number(len(found)), total=wording.number(len(rows))))
     if not found["day"].notna().any():
         found = found.drop(columns="day")
-    shown = found.assign(sentiment=found["sentiment"].map({label: wording.label(label) for label in labels}))
+    shown = found.assign(
+        sentiment=found["sentiment"].map({label: wording.label(label) for label in labels}),
+        probability=found["probability"].round(3),
+    )
     st.dataframe(
         shown,
         hide_index=True,

@@ -46,14 +46,18 @@ def show(service: Service, wording: Wording) -> None:
 
 
 def _show_answer(answered: Answered, wording: Wording) -> None:
+    """All of it in one element, which a browser draws sooner than six."""
     prediction = answered.prediction
-    st.subheader(wording.verdict(prediction.probabilities))
-    if is_unsure(prediction.probabilities):
-        st.info(wording("ask.unsure"), icon=":material/help:")
-    st.html(_probability_bars(prediction, wording))
-    st.markdown(f"**{wording('ask.why')}**")
-    st.html(_coloured_words(answered, wording))
-    st.caption(wording("ask.why_note", label=wording.label(prediction.sentiment)))
+    unsure = is_unsure(prediction.probabilities)
+    parts = [
+        f"<h2>{escape(wording.verdict(prediction.probabilities))}</h2>",
+        f'<p class="unsure">{escape(wording("ask.unsure"))}</p>' if unsure else "",
+        _probability_bars(prediction, wording),
+        f"<h3>{escape(wording('ask.why'))}</h3>",
+        _coloured_words(answered, wording),
+        f'<p class="note">{escape(wording("ask.why_note", label=wording.label(prediction.sentiment)))}</p>',
+    ]
+    st.html(f'<div class="answer">{"".join(parts)}</div>')
 
 
 def _probability_bars(prediction: Prediction, wording: Wording) -> str:
@@ -88,7 +92,7 @@ def _ask_for_correction(prediction: Prediction, service: Service, wording: Wordi
     st.markdown(f"**{wording('ask.is_it_right')}**")
     with st.container(horizontal=True):
         given = None
-        for label in prediction.probabilities:
+        for label in sorted(prediction.probabilities, key=lambda label: label != prediction.sentiment):
             is_answer = label == prediction.sentiment
             words = wording("ask.right" if is_answer else "ask.wrong", label=wording.label(label))
             icon = ":material/thumb_up:" if is_answer else ":material/thumb_down:"

@@ -14,7 +14,7 @@ from page.service import Service
 from page.wording import Wording, plain
 
 _DAYS = {"week": 7, "month": 30, "quarter": 90}
-_SHOWN, _SHOWN_WORDS = 20, 15
+_SHOWN, _SHOWN_WORDS = 20, 10
 
 
 def show(service: Service, wording: Wording) -> None:
@@ -97,7 +97,7 @@ def _show_tweets(answers: list[Answer], title: str, wording: Wording) -> None:
             wording("many.text"): [answer["text"] or wording("errors.no_text") for answer in answers],
             wording("errors.truth"): [wording.label(answer["label"]) for answer in answers],
             wording("errors.given"): [wording.label(answer["sentiment"]) for answer in answers],
-            wording("many.probability"): [answer["score"] for answer in answers],
+            wording("many.probability"): [round(answer["score"], 3) for answer in answers],
         }
     )
     percent = st.column_config.NumberColumn(format="percent")
@@ -115,6 +115,7 @@ def _show_confident(wrong: list[Answer], wording: Wording) -> None:
 def _show_words(answers: list[Answer], wrong: list[Answer], wording: Wording) -> None:
     title = wording("errors.words")
     st.markdown(f"#### {title}")
+    st.caption(wording("errors.words_note"))
     of_all = topics.words(answer["text"] for answer in answers if answer["text"])
     of_wrong = topics.words(answer["text"] for answer in wrong if answer["text"])
     found = topics.characteristic(of_wrong, of_all, _SHOWN_WORDS)
@@ -129,7 +130,7 @@ def _show_words(answers: list[Answer], wrong: list[Answer], wording: Wording) ->
         }
         for word, count, _ in found
     ]
-    st.dataframe(rows, hide_index=True, alt=title)
+    st.dataframe(rows, hide_index=True, alt=title, height="content")
 
 
 def _show_slices(answers: list[Answer], wording: Wording) -> None:

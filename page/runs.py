@@ -56,8 +56,8 @@ def _show_table(finished: list[dict[str, Any]], wording: Wording) -> None:
         {
             wording("runs.training"): _when(one["started"]),
             wording("runs.model"): model["name"],
-            wording("runs.accuracy"): model["test"]["accuracy"],
-            wording("runs.macro_f1"): model["test"]["macro_f1"],
+            wording("runs.accuracy"): round(model["test"]["accuracy"], 3),
+            wording("runs.macro_f1"): round(model["test"]["macro_f1"], 3),
             wording("runs.train_rows"): model["train_rows"],
             wording("runs.fit"): wording("runs.cached") if model["cached"] else f"{model['train_seconds']:.0f} s",
             wording("runs.latency"): model["latency_ms_p95"],
@@ -125,7 +125,8 @@ def _ask_for_file(known: Trainings, wording: Wording) -> None:
     others = [column for column in columns if column != text]
     label = right.selectbox(wording("runs.label_column"), others, index=others.index(label))
     counts = table[label].astype(str).value_counts().head(6)
-    labels = ", ".join(f"{plain(name)} ({wording.number(count)})" for name, count in counts.items())
+    blank = wording("runs.blank")
+    labels = ", ".join(f"{plain(name.strip() or blank)} ({wording.number(count)})" for name, count in counts.items())
     st.caption(wording("runs.labels", rows=wording.number(len(table)), labels=labels))
     if st.button(wording("runs.start"), type="primary", icon=":material/play_arrow:"):
         try:

@@ -4,6 +4,10 @@ STYLE = """
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; max-width: 76rem }
 [data-testid="stCaptionContainer"] { color: light-dark(#565a66, #b3b7c2) !important; opacity: 1 !important }
 button[data-testid^="stBaseButton-primary"] { color: light-dark(#fff, #0b1220) }
+.answer h2 { font-size: 1.5rem; padding: .75rem 0 }
+.answer h3 { font-size: 1rem; padding: 1.25rem 0 .25rem }
+.answer .unsure { border-left: 4px solid light-dark(#1d4ed8, #93c5fd); padding: .25rem .75rem; margin: 0 0 .75rem }
+.answer .note { font-size: .875rem; margin: .5rem 0 0; color: light-dark(#565a66, #b3b7c2) }
 .words { line-height: 2.6; font-size: 1.1rem; overflow-wrap: anywhere }
 .words .word { display: inline-flex; flex-direction: column; align-items: center; vertical-align: top; line-height: 1.3;
   padding: .1rem .3rem; margin: .1rem; border-radius: .3rem; border-bottom: 3px solid transparent }
@@ -19,4 +23,11 @@ button[data-testid^="stBaseButton-primary"] { color: light-dark(#fff, #0b1220) }
 .shares .bar { height: .9rem; border-radius: .3rem; background: light-dark(#1d4ed8, #93c5fd); min-width: 2px }
 .shares .bar.other { background: light-dark(#6b7280, #9ca3af) }
 kbd { border: 1px solid currentColor; border-radius: .25rem; padding: 0 .35rem; font-size: .85em }
+"""
+
+# Streamlit speaks English only where it has words of its own: how to send a text, and the file picker.
+FRENCH = """
+[data-testid="InputInstructions"], [data-testid="stFileUploaderDropzoneInstructions"] { display: none }
+[data-testid="stFileUploaderDropzone"] button p { font-size: 0 }
+[data-testid="stFileUploaderDropzone"] button p::after { content: "Choisir un fichier"; font-size: 1rem }
 """

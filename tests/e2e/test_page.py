@@ -300,10 +300,10 @@ def test_french_and_a_browser_that_asks_for_it(opened: Callable[..., Any]) -> No
     page = opened(locale="fr-FR")
     page.get_by_role("heading", name="Quel ton a ce texte").wait_for()
     page.get_by_label("Texte d’un tweet").fill(" ")
-    page.get_by_role("button", name="Demander").last.click()
+    page.get_by_role("button", name="Analyser").last.click()
     page.get_by_text("Le texte ne peut pas être vide.").wait_for()
-    page.get_by_role("link", name="Surveiller").click()
-    page.get_by_role("heading", name="Comment ça va").wait_for()
+    page.get_by_role("link", name="Suivi").click()
+    page.get_by_role("heading", name="Où en est-on").wait_for()
 
 
 def label_for(pages: list[Any], seconds: float, least: int) -> list[list[str]]:
