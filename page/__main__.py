@@ -12,17 +12,17 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Replace this process by Streamlit's."""
+    """Run Streamlit in this process."""
     try:
         settings = Settings.read()
     except ValueError as error:
         sys.exit(f"python -m page: {error}")
     print(f"\n  Page      http://{settings.host}:{settings.port}   (service: {settings.service_url})\n", flush=True)
-    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    options = ("--server.address", settings.host, "--server.port", str(settings.port))
-    command = (sys.executable, "-m", "streamlit", "run", str(HERE / "app.py"), *options)
     os.chdir(HERE)  # Streamlit looks there for .streamlit/config.toml
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
+    from streamlit.web.cli import main as streamlit
+
+    address = ("--server.address", settings.host, "--server.port", str(settings.port))
+    streamlit(("run", "app.py", *address), prog_name="streamlit")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def main() -> None:
             wording("page.language"), LANGUAGES, key="language", format_func=lambda code: wording(f"languages.{code}")
         )
     chosen.run()
+    service().prepare()  # now that the screen is shown
 
 
 def guarded(name: str, wording: Wording) -> None:

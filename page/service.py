@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 MAX_TEXTS = 1_000
 """Texts that one call of /predict/batch may have."""
@@ -14,7 +16,7 @@ MAX_LABELLED = 10_000
 MAX_SKIPPED = 500
 # A 503 of these says that the record is off or away, not the service.
 _OF_THE_RECORD = {"/feedback", "/review/claim", "/review/label", "/review/agreement", "/labelled", "/figures"}
-_TIMEOUT = httpx.Timeout(35.0, connect=3.0)
+_TIMEOUT_S, _CONNECT_TIMEOUT_S = 35.0, 3.0
 
 
 class ServiceAway(Exception):
@@ -81,11 +83,21 @@ class Service:
     """
 
     def __init__(self, url: str, api_key: str = "") -> None:
-        headers = {"X-Source": "page"}
-        if api_key:
-            headers["X-API-Key"] = api_key
         self.url = url
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT)
+        self._api_key = api_key
+
+    def prepare(self) -> None:
+        """Load what the first call would have to wait for."""
+        _ = self._client
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        # Here, since the first screen is shown without it.
+        import httpx
+
+        headers = {"X-Source": "page", **({"X-API-Key": self._api_key} if self._api_key else {})}
+        timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
 
     def labels(self) -> list[str]:
         """The classes of the served model."""
@@ -93,6 +105,8 @@ class Service:
 
     def is_ready(self) -> bool:
         """Whether the service can answer; never raises."""
+        import httpx
+
         try:
             return self._client.get("/readyz", timeout=3.0).status_code == 200
         except httpx.HTTPError:
@@ -162,6 +176,8 @@ class Service:
         language: str = "en",
         query: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        import httpx
+
         headers = {"Accept-Language": language}
         try:
             response = self._client.request(method, path, json=body, params=query, headers=headers)
