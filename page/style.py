@@ -4,8 +4,8 @@ STYLE = """
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; max-width: 76rem }
 [data-testid="stCaptionContainer"] { color: light-dark(#565a66, #b3b7c2) !important; opacity: 1 !important }
 button[data-testid^="stBaseButton-primary"] { color: light-dark(#fff, #0b1220) }
-.answer h2 { font-size: 1.5rem; padding: .75rem 0 }
-.answer h3 { font-size: 1rem; padding: 1.25rem 0 .25rem }
+.answer h2 { font-size: 1.5rem; font-weight: 600; margin: 0; padding: .5rem 0 }
+.answer h3 { font-size: 1rem; margin: 0; padding: .75rem 0 .25rem }
 .answer .unsure { border-left: 4px solid light-dark(#1d4ed8, #93c5fd); padding: .25rem .75rem; margin: 0 0 .75rem }
 .answer .note { font-size: .875rem; margin: .5rem 0 0; color: light-dark(#565a66, #b3b7c2) }
 .words { line-height: 2.6; font-size: 1.1rem; overflow-wrap: anywhere }
