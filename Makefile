@@ -8,6 +8,7 @@ PYTHON ?= $(shell for version in 3.12 3.11; do python$$version -c '' 2>/dev/null
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := page/.venv
+PEERS := benchmarks/.venv
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -45,6 +46,11 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 $(PAGE)/.installed: page/requirements.lock | $(VENV)/.uv
 	@test -x $(PAGE)/bin/python || $(PYTHON) -m venv --without-pip $(PAGE)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(PAGE)/bin/python --require-hashes --no-deps -r page/requirements.lock
+	@touch $@
+
+$(PEERS)/.installed: benchmarks/requirements-peers.lock | $(VENV)/.uv
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes --no-deps -r benchmarks/requirements-peers.lock
 	@touch $@
 
 demo: $(VENV)/.runtime server  ## Run the whole system on a generated corpus: train, select, package, serve, query
@@ -125,6 +131,9 @@ bench-estimates: $(VENV)/.dev  ## Check on real tweets that estimates of the acc
 bench-drift: $(VENV)/.dev  ## Count false alarms and injected drifts that are found, on real tweets (TWEETS=file)
 	python -m benchmarks.drift $(if $(TWEETS),--tweets $(TWEETS))
 
+bench-drift-peers: $(VENV)/.dev $(PEERS)/.installed  ## Compare drift detection with Evidently and NannyML (ARGS="--windows 400 --trials 40")
+	python -m benchmarks.drift --peers $(PEERS)/bin/python $(or $(ARGS),--windows 400 --trials 40)
+
 bench-takeovers: $(VENV)/.dev  ## Move the served champion ten times under load, and measure what mirroring costs it
 	python -m benchmarks.takeovers
 
@@ -160,6 +169,7 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	$(COMPILE) --python-version 3.11 bentos/requirements.in -c requirements.lock -o bentos/requirements.lock
 	$(COMPILE) --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 	$(COMPILE) --python-version 3.11 page/requirements.in -c requirements.lock -o page/requirements.lock
+	$(COMPILE) --python-version 3.11 benchmarks/requirements-peers.in -o benchmarks/requirements-peers.lock
 	mkdir -p $(OTHER)/page
 	$(COMPILE) --python-version 3.12 $(DEV) -c requirements-dev.lock -o $(OTHER)/requirements-dev.lock
 	$(COMPILE) --python-version 3.12 page/requirements.in -c page/requirements.lock -o $(OTHER)/page/requirements.lock
@@ -168,4 +178,4 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	  [ -z "$$missing" ] || { echo "Python 3.12 needs what $$lock lacks: $$missing" >&2; exit 1; }; \
 	done
 
-.PHONY: help setup demo loop test test-failed lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-training bench-takeovers bench-scoring bench-estimates bench-drift soak page ui stop locks
+.PHONY: help setup demo loop test test-failed lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-training bench-takeovers bench-scoring bench-estimates bench-drift bench-drift-peers soak page ui stop locks

@@ -1,19 +1,25 @@
 """How often drift is found where there is none, and where there is: a simulation on real tweets.
 
-    python -m benchmarks.drift [--tweets FILE] [--other FILE] [--windows 2000] [--splits 20] [--trials 100]
+    python -m benchmarks.drift [--tweets FILE] [--other FILE] [--windows 2000] [--splits 20] [--trials 100] [--peers P]
 
 A logistic regression is trained on 60 % of FILE (the sample of Sentiment140). Half of the tweets that it was not fitted
 on are the held-out tweets of which the reference is made; windows are drawn from the other half. False alarms are
 counted with several divisions into halves. All tests are done on every window, with all texts and labels known. A
-trial of an injected drift is two windows one after the other.
+trial of an injected drift is two windows one after the other. With `--peers`, the Python of an environment that has
+Evidently and NannyML, these judge the same windows, and a second table compares them with ours. They get no texts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +32,7 @@ from benchmarks.results import machine, table, write
 from polarity.config.settings import PROJECT
 from polarity.families.logistic import FittedLogistic
 from polarity.text.words import KnownWords, words_of
-from polarity.watch.drift import AnsweredTweets, DriftReference, DriftResult
+from polarity.watch.drift import DESCRIPTORS, AnsweredTweets, DriftReference, DriftResult
 from polarity.watch.estimates import score_interval
 from polarity.watch.expected_accuracy import ConfidenceCalibration
 
@@ -57,24 +63,27 @@ class Pool:
         return found if labels is not None else replace(found, correct=np.full(len(texts), np.nan))
 
 
-def false_alarms(tweets: AnsweredTweets, windows: int, splits: int) -> list[list[DriftResult]]:
-    """Judge windows without drift, with another half of the tweets as the reference in each split.
+def calibrate(held_out: AnsweredTweets, seed: int = 0) -> DriftReference:
+    """Return the reference of held-out tweets."""
+    reference = DriftReference.build(held_out, ("negative", "positive"), window=WINDOW, rate=RATE, seed=seed)
+    assert reference is not None, f"{len(held_out)} held-out tweets are too few"
+    return reference
+
+
+def without_drift(
+    tweets: AnsweredTweets, windows: int, splits: int
+) -> Iterator[tuple[AnsweredTweets, list[AnsweredTweets]]]:
+    """Draw windows without drift, with another half of the tweets as the held-out ones in each split.
 
     Windows of one split have a reference and a pool of tweets in common, and chance makes those differ: only the rates
     of the splits are independent of each other.
     """
-    found = []
     for number in range(splits):
         random = np.random.default_rng([SEED, number])
         order = random.permutation(len(tweets))
         half = len(tweets) // 2
-        reference = DriftReference.build(
-            tweets[order[:half]], ("negative", "positive"), window=WINDOW, rate=RATE, seed=number
-        )
-        assert reference is not None, f"{half} held-out tweets are too few"
-        drawn = (random.choice(order[half:], WINDOW, replace=False) for _ in range(windows // splits))
-        found.append([reference.judge(tweets[rows]) for rows in drawn])
-    return found
+        drawn = [tweets[random.choice(order[half:], WINDOW, replace=False)] for _ in range(windows // splits)]
+        yield tweets[order[:half]], drawn
 
 
 def joined(first: AnsweredTweets, second: AnsweredTweets) -> AnsweredTweets:
@@ -112,6 +121,60 @@ def spanish() -> list[str]:
     return sorted({text for text in strings(content) if len(text.split()) > 2 and "{" not in text})
 
 
+def frame(tweets: AnsweredTweets) -> pd.DataFrame:
+    """What the peers read: descriptors, the score and what it says, and the label, 0 or 1, where it is known."""
+    assert tweets.correct is not None
+    sentiment = tweets.scores.argmax(axis=1)
+    label = np.where(np.isnan(tweets.correct), np.nan, np.where(tweets.correct == 1, sentiment, 1 - sentiment))
+    described = pd.DataFrame(tweets.descriptors, columns=list(DESCRIPTORS[:7]))
+    script = [found or "none" for found in tweets.scripts]
+    return described.assign(score=tweets.scores[:, 1], sentiment=sentiment, label=label, script=script)
+
+
+def judge_with_peers(python: Path, groups: Mapping[str, tuple[AnsweredTweets, list[AnsweredTweets]]]) -> dict[str, Any]:
+    """Let Evidently and NannyML judge windows, each group with held-out tweets of its own.
+
+    Returns
+    -------
+    dict
+        By tool: the `version`, the `seconds` for a window, and by group and detector whether each window `alarms`.
+    """
+    with TemporaryDirectory() as folder:
+        for place, (held_out, windows) in enumerate(groups.values()):
+            group = Path(folder, f"{place:03}")
+            group.mkdir()
+            frame(held_out).to_parquet(group / "reference.parquet")
+            pd.concat([frame(window) for window in windows]).to_parquet(group / "windows.parquet", index=False)
+        script = Path(__file__).with_name("drift_peers.py")
+        done = subprocess.run([python, "-W", "ignore", script, folder], stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for judged in found.values():
+        judged["alarms"] = dict(zip(groups, judged["alarms"].values(), strict=True))
+    return found
+
+
+def beside_peers(judged: Mapping[str, Any], ours: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return by drift and detector the share of the trials in which a window alarms.
+
+    Parameters
+    ----------
+    judged : mapping
+        What `judge_with_peers` returned; groups that are not in `ours` are windows without drift.
+    ours : mapping of str to float
+        Our shares: of the windows without drift (`none`), and of the trials of each drift.
+    """
+    shares = {name: {"ours": share} for name, share in ours.items()}
+    for tool, of in judged.items():
+        undrifted = [alarms for group, alarms in of["alarms"].items() if group not in ours]
+        for detector in undrifted[0]:
+            column = f"{tool}: {detector}"
+            shares["none"][column] = float(np.mean([alarms[detector] for alarms in undrifted]))
+            for name, alarms in of["alarms"].items():
+                if name in ours:
+                    shares[name][column] = float(np.reshape(alarms[detector], (-1, 2)).any(axis=1).mean())
+    return shares
+
+
 def main() -> None:
     """Print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,6 +183,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=2000, help="without drift")
     parser.add_argument("--splits", type=int, default=20, help="into held-out tweets and others, for those windows")
     parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="that of benchmarks/requirements-peers.lock")
     options = parser.parse_args()
     start = machine()
     train, validation, rest = split(read_frame(options.tweets))
@@ -128,16 +192,19 @@ def main() -> None:
     texts, labels = rest["text"].tolist(), rest["label"].to_numpy()
     started = perf_counter()
     held_out = pool.answer(texts[:half], labels[:half])
-    reference = DriftReference.build(held_out, ("negative", "positive"), window=WINDOW, rate=RATE)
+    reference = calibrate(held_out)
     seconds = perf_counter() - started
-    assert reference is not None, f"{half} held-out tweets are too few"
     random = np.random.default_rng(SEED)
     later, truth = texts[half:], labels[half:]
     stream = pool.answer(later, truth)
     every = np.arange(len(stream))
 
-    whole = joined(held_out, stream)
-    by_split = false_alarms(whole, options.windows, options.splits)
+    by_split, groups = [], {}
+    for number, group in enumerate(without_drift(joined(held_out, stream), options.windows, options.splits)):
+        of_split = calibrate(group[0], seed=number)
+        by_split.append([of_split.judge(window) for window in group[1]])
+        if options.peers:
+            groups[f"split {number}"] = group
     results = [result for split_results in by_split for result in split_results]
     alarms = sum(result.drifted for result in results)
     rates = np.array([np.mean([result.drifted for result in of]) for of in by_split])
@@ -189,26 +256,27 @@ def main() -> None:
             random.choice(every, WINDOW, replace=False)
         ],
     }
-    rows, figures = [], {}
+    rows, by_drift = [], {}
     for name, draw in drifts.items():
-        trials = [[reference.judge(draw()) for _ in range(2)] for _ in range(options.trials)]
+        windows = [draw() for _ in range(2 * options.trials)]
+        if options.peers:
+            groups[name] = (held_out, windows)
+        seen = [reference.judge(window) for window in windows]
+        trials = list(zip(seen[::2], seen[1::2], strict=True))
         found = sum(any(result.drifted for result in trial) for trial in trials) / options.trials
         first = sum(trial[0].drifted for trial in trials) / options.trials
-        seen = [result for trial in trials for result in trial]
         by_test = {test: sum(of.effects[test] > 1 for of in seen) / len(seen) for test in seen[0].effects}
         rows.append([name, f"{found:.0%}", f"{first:.0%}", *(f"{share:.0%}" for share in by_test.values())])
-        figures[name] = {"within_two": found, "first": first, "by_test": by_test}
+        by_drift[name] = {"within_two": found, "first": first, "by_test": by_test}
     by_test = {test: share_of(results, test) for test in results[0].effects}
     rows.insert(0, ["none", "", f"{share:.2%}", *(f"{of:.2%}" for of in by_test.values())])
-    text = "\n\n".join(
-        [
-            start,
-            f"{len(held_out):,} held-out tweets; calibrated in {seconds:.1f} s; {len(results):,} windows of "
-            f"{WINDOW} without drift, of {len(rates)} splits: {alarms} alarms, {share:.2%} (95 % interval {low:.2%} to "
-            f"{high:.2%}; by split {rates.min():.0%} to {rates.max():.0%})",
-            table(["drift", "found within two windows", "in one", *(f"by {test}" for test in by_test)], rows),
-        ]
-    )
+    parts = [
+        start,
+        f"{len(held_out):,} held-out tweets; calibrated in {seconds:.1f} s; {len(results):,} windows of "
+        f"{WINDOW} without drift, of {len(rates)} splits: {alarms} alarms, {share:.2%} (95 % interval {low:.2%} to "
+        f"{high:.2%}; by split {rates.min():.0%} to {rates.max():.0%})",
+        table(["drift", "found within two windows", "in one", *(f"by {test}" for test in by_test)], rows),
+    ]
     undrifted = {
         "windows": len(results),
         "alarms": alarms,
@@ -216,7 +284,25 @@ def main() -> None:
         "splits": rates.tolist(),
         "by_test": by_test,
     }
-    write("drift", text + "\n", {"machine": start, "undrifted": undrifted, "drifts": figures})
+    figures: dict[str, Any] = {"machine": start, "undrifted": undrifted, "drifts": by_drift}
+    if options.peers:
+        judged = judge_with_peers(options.peers, groups)
+        ours = {"none": share} | {name: of["within_two"] for name, of in by_drift.items()}
+        beside = beside_peers(judged, ours)
+        tools = {f"{tool} ({of['version']})": of["seconds"] for tool, of in judged.items()}
+        figures["peers"] = {"seconds": tools, "found": beside}
+        parts += [
+            f"Found within two windows, in {options.trials} trials of each drift. Seconds for a window: "
+            + ", ".join(f"{tool}: {seconds:.2f}" for tool, seconds in tools.items()),
+            table(
+                ["drift", *beside["none"]],
+                [
+                    [name, *(f"{of:.0%}" if name in drifts else f"{of:.2%}" for of in found.values())]
+                    for name, found in beside.items()
+                ],
+            ),
+        ]
+    write("drift", "\n\n".join(parts) + "\n", figures)
 
 
 def share_of(results: list[DriftResult], test: str) -> float:

@@ -29,6 +29,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",
     "requirements-uv.lock",
+    "benchmarks/requirements-peers.lock",
     "bentos/requirements.lock",
     "bentos/requirements-gpu.lock",
     "page/requirements.lock",
