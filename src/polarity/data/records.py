@@ -389,6 +389,22 @@ def _irregular_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *,
     quotes = np.flatnonzero(view == _QUOTE)
     if not len(quotes):
         return irregular
+    # In most lines, quotes open behind a separator and close before one, by turns; only other lines are looked into.
+    counts = np.diff(np.searchsorted(quotes, ends), prepend=0)
+    closing = (np.arange(len(quotes)) - np.repeat(np.cumsum(counts) - counts, counts)) & 1
+    beside = view[quotes - 1 + 2 * closing]  # the last byte, which is a line feed, is before the first one
+    usual = (beside == separator) | (beside == _NEWLINE) | ((beside == _RETURN) & (closing == 1))
+    odd = counts & 1 == 1
+    odd[np.searchsorted(ends, quotes[~usual])] = True
+    if not odd.any():
+        return irregular
+    lines = np.flatnonzero(odd)
+    found = lines[_misread(view, quotes[np.repeat(odd, counts)], ends[lines], separator)]
+    return np.unique(np.concatenate([irregular, found]))
+
+
+def _misread(view: npt.NDArray[np.uint8], quotes: _Ints, ends: _Ints, separator: int) -> _Ints:
+    """Find the lines, of those that end at `ends` and have these quotes, whose quotes do not belong to fields."""
     # Pairs in a run of quotes are escaped quotes or an empty field. Only runs of odd length open or close a field.
     first = np.empty(len(quotes), bool)
     first[0] = True
@@ -410,7 +426,7 @@ def _irregular_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *,
     outside = ((upto - single - (total - counts)[line]) & 1) == 0
     # a run of even length outside a field is either an empty field or irregular
     right = np.where(outside, opens & (single | (closes & (run == 2))), closes | ~single)
-    found: _Ints = np.unique(np.concatenate([irregular, line[~right], np.flatnonzero(counts & 1)]))
+    found: _Ints = np.unique(np.concatenate([line[~right], np.flatnonzero(counts & 1)]))
     return found
 
 
