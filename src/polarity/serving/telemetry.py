@@ -47,7 +47,7 @@ from polarity.serving.trace_context import SAMPLED, Correlation, new_span_id
 _STOP_S = 5.0
 # Encoding a batch takes up to 100 ms, in which the event loop gets the interpreter's lock only at its switches. At
 # Python's 5 ms, each of the few turns of a request would wait that long.
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 _SCOPE = InstrumentationScope("polarity")
 _SAMPLED = TraceFlags(SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
