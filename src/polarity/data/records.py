@@ -400,7 +400,8 @@ def _irregular_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *,
         return irregular
     lines = np.flatnonzero(odd)
     found = lines[_misread(view, quotes[np.repeat(odd, counts)], ends[lines], separator)]
-    return np.unique(np.concatenate([irregular, found]))
+    every: _Ints = np.unique(np.concatenate([irregular, found]))
+    return every
 
 
 def _misread(view: npt.NDArray[np.uint8], quotes: _Ints, ends: _Ints, separator: int) -> _Ints:
