@@ -122,7 +122,7 @@ def spanish() -> list[str]:
 
 
 def frame(tweets: AnsweredTweets) -> pd.DataFrame:
-    """What the peers read: descriptors, the score and what it says, and the label, 0 or 1, where it is known."""
+    """What the peers read: descriptors, score and predicted sentiment, and the label, 0 or 1, where it is known."""
     assert tweets.correct is not None
     sentiment = tweets.scores.argmax(axis=1)
     label = np.where(np.isnan(tweets.correct), np.nan, np.where(tweets.correct == 1, sentiment, 1 - sentiment))

@@ -390,8 +390,9 @@ def _irregular_lines(data: bytes, starts: _Ints, ends: _Ints, separator: int, *,
     if not len(quotes):
         return irregular
     # In most lines, quotes open behind a separator and close before one, by turns; only other lines are looked into.
-    counts = np.diff(np.searchsorted(quotes, ends), prepend=0)
-    closing = (np.arange(len(quotes)) - np.repeat(np.cumsum(counts) - counts, counts)) & 1
+    edges = np.searchsorted(quotes, ends)
+    counts = np.diff(edges, prepend=0)
+    closing = (np.arange(len(quotes)) - np.repeat(edges - counts, counts)) & 1
     beside = view[quotes - 1 + 2 * closing]  # the last byte, which is a line feed, is before the first one
     usual = (beside == separator) | (beside == _NEWLINE) | ((beside == _RETURN) & (closing == 1))
     odd = counts & 1 == 1

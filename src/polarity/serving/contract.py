@@ -474,7 +474,7 @@ class Contract:
         if self.log is None:
             return
         if (stored := self.log.stored()) is None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the log sends them in the event loop's next iteration
             return
         started = perf_counter()
         await stored

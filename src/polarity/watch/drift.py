@@ -41,6 +41,7 @@ _RARE = 0.002
 _FEW_LABELS = 2.0
 _SURPRISING = 5.0
 _ARRAYS = ("edges", "cumulative", "scales", "shares")
+_NUMBERS = ("window", "rows", "rate", "script", "labels", "thresholds", "surprise")
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class DriftReference:
     sample : AnsweredTweets
         Some of the held-out tweets, drawn at random, with all scores, words, and whether the answer is correct.
     surprise : float
-        How much more often than they are the answers to the held-out tweets were expected to be correct.
+        Share of the held-out answers that were expected to be correct, less the share that are.
     """
 
     window: int
@@ -367,8 +368,8 @@ class DriftReference:
             known = np.isfinite(tweets.correct)
             surprise = np.where(known, tweets.expected - np.nan_to_num(tweets.correct), 0.0)
             variance = np.where(known, tweets.expected * (1 - tweets.expected), 0.0)
-            apart = (chosen @ surprise - self.surprise * (chosen @ known.astype(np.float64))) * factor
-            others[:, 1] = np.maximum(apart / np.sqrt(chosen @ variance + 1e-9), 0.0)
+            excess = (chosen @ surprise - self.surprise * (chosen @ known.astype(np.float64))) * factor
+            others[:, 1] = np.maximum(excess / np.sqrt(chosen @ variance + 1e-9), 0.0)
             if tweets.words is not None:
                 sums = np.asarray((chosen @ tweets.words.multiply(surprise[:, None]).tocsr()).todense())
                 spread = np.asarray((chosen @ tweets.words.multiply(variance[:, None]).tocsr()).todense())
@@ -384,10 +385,7 @@ class DriftReference:
     def to_bytes(self) -> bytes:
         """What is packed with the model: a compressed NumPy archive."""
         arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
-        numbers = {
-            name: getattr(self, name)
-            for name in ("window", "rows", "rate", "script", "labels", "thresholds", "surprise")
-        }
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
         sample = self.sample
         if sample.words is not None:
             words = sample.words.tocsr()
