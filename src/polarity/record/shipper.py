@@ -27,6 +27,8 @@ _logger = logging.getLogger("bentoml.polarity")
 
 ROWS_PER_BATCH = 1_000
 _IDLE_S = 0.5
+# Counting a backlog of some 100,000 rows takes as long as shipping a batch of it.
+_MEASURE_S = 1.0
 _MAX_PAUSE_S = 10.0
 _LEASE_S = 1.0
 _CONNECT_TIMEOUT_S = 5
@@ -77,6 +79,7 @@ class Shipper:
         self.problem: str | None = None
         self.unshipped = 0
         self.unshipped_s = 0.0
+        self._measured_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
         self._thread.start()
 
@@ -100,7 +103,8 @@ class Shipper:
             try:
                 if local is None:
                     local = connect(self._path)
-                self._measure(local)
+                if pause_s or time.monotonic() - self._measured_at >= _MEASURE_S:
+                    self._measure(local)
                 if not migrated:
                     migrate(self._engine)
                     migrated = True
@@ -135,7 +139,8 @@ class Shipper:
     def _ship(self, local: sqlite3.Connection) -> bool:
         """Ship one batch of each table; return whether there is more."""
         more = [self._ship_tables(local, tables) for tables in _TABLES]
-        self._measure(local)
+        if not any(more):
+            self._measure(local)
         return any(more)
 
     def _ship_tables(self, local: sqlite3.Connection, tables: Sequence[sa.Table]) -> bool:
@@ -155,6 +160,7 @@ class Shipper:
     def _measure(self, local: sqlite3.Connection) -> None:
         self.unshipped, oldest = local.execute("SELECT count(*), min(at) FROM predictions").fetchone()
         self.unshipped_s = max(0.0, time.time() - oldest) if oldest is not None else 0.0
+        self._measured_at = time.monotonic()
 
 
 # What refers to predictions goes after them, and only when they have left the file: a row whose prediction the database
