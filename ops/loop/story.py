@@ -250,6 +250,9 @@ class Loop:
         self.report.bad_challenger = BadChallenger(answers, f"{state.phase}: {state.reason}")
         self.say(f"It gave {answers:,} answers to clients.", "gone back")
         self.processes.run("challenge", "--stop", "--reason", "the loop ends")
+        if self.kills:
+            self.processes.run("doctor", "--mend")
+            self.say("`polarity doctor --mend` repairs what the killed trainings left behind.")
         self.processes.run("doctor")
         self.say("`polarity doctor` finds the registry, the Bentos and the results consistent.")
 
