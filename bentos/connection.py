@@ -1,12 +1,13 @@
-"""uvicorn's HTTP connection, changed for a busy server in the open: one write per response, cheap refusals, limits.
+"""uvicorn's HTTP connection, changed for a busy server in the open: few steps per request, cheap refusals, limits.
 
 uvicorn writes the head and the body of a response separately, which costs two
 system calls, two packets and two wake-ups of the client. It also creates a task,
 a scope and an event for every request before the application can refuse it; a
 server that refuses half of its requests would do little else. Under overload, a
 request that would be refused whatever its body is therefore answered as soon as
-its bytes arrive. An offer to upgrade the protocol, which stops uvicorn's parser,
-is ignored.
+its bytes arrive, and a text that arrives in one piece, as most do, is answered
+without the parser, a scope and a task, which take longer than a small model. An
+offer to upgrade the protocol, which stops uvicorn's parser, is ignored.
 
 uvicorn bounds neither what a client sends before its request is complete, nor
 how long it takes. Here heads are bounded in bytes and headers, also those after
@@ -17,9 +18,9 @@ time that each keeps the server waiting.
 from __future__ import annotations
 
 import asyncio
-import re
 from array import array
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, ClassVar, Protocol, cast
 
 import httptools
@@ -28,19 +29,10 @@ from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bentos.limits import ConnectionLimits, OpenConnections, Wait
-from polarity.serving.contract import Reply
-from polarity.serving.trace_context import correlation
+from bentos.simple_request import SimpleHead, read_simple
+from polarity.serving.contract import Prediction, Reply
 
-# Only unambiguous requests are answered without the parser; all others take the normal path.
-_SIMPLE = re.compile(rb"POST (/predict(?:/batch)?) HTTP/1\.1((?:\r\n[a-z-]+: ?[!-~ ]*)+)", re.IGNORECASE)
-_LENGTH = re.compile(rb"^content-length: ?([0-9]{1,7})\r?$", re.MULTILINE)
-# A response in a requested language, to another origin (CORS), to a chunked body, or the last one of a connection.
-_SPECIAL = re.compile(
-    rb"^(?:accept-language|origin|transfer-encoding|expect|upgrade|connection(?!: ?keep-alive\r?$))", re.MULTILINE
-)
-_CORRELATED = re.compile(rb"^(traceparent|x-request-id): ?([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 UVICORN = "0.54.0"
-_MAX_SIMPLE_HEAD_BYTES = 2048
 # Of a request's first line and headers, and of everything in a chunked body that is not content.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
@@ -105,7 +97,8 @@ class _Parser(httptools.HttpRequestParser):
 
 
 class Gate(Protocol):
-    """Decides when the server is overloaded."""
+    """Decides when the server is overloaded, and answers the simplest requests; its replies have all headers but their
+    length."""
 
     def overloaded(self, path: str, incoming: int) -> Reply | None:
         """The refusal that any POST to `path` would get after `incoming` admitted requests, or `None`."""
@@ -113,6 +106,14 @@ class Gate(Protocol):
 
     def refused(self, path: str, reply: Reply) -> None:
         """Count a refused request."""
+        ...
+
+    def begin(self, head: SimpleHead, body: bytes) -> Prediction | None:
+        """Begin to answer a text, or return `None` if the application has to."""
+        ...
+
+    def complete(self, answer: Prediction, seconds: float) -> Reply:
+        """Count a request that was begun and return its response; with status 0, its client has disconnected."""
         ...
 
     def turned_away(self, status: int, code: str) -> Reply:
@@ -139,13 +140,24 @@ class Connection(HttpToolsProtocol):
 
     _incoming: ClassVar[int] = 0
     """Requests read in this event loop iteration: all are counted here before the first of them is handled."""
+    _headers_of_all: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+    """The headers that uvicorn adds to every response, which it renews every second, and the same as bytes."""
     _out: _Transport
     _between_requests = True
     _in_body = False
     _stopped = False
     """The parser was stopped because of a limit."""
     _upgrade_ignored = False
-    _refused_at = float("-inf")
+    _head: SimpleHead | None = None
+    """Of the simple request that is being answered."""
+    _begun_at = 0.0
+    _answer: Prediction | None = None
+    _held = b""
+    """What arrived meanwhile."""
+    _last = False
+    """The connection is closed after the response."""
+    _simple_at = float("-inf")
+    """When a simple request was last answered."""
     _unfinished_bytes = 0
     """Bytes fed to the parser since it last completed a head, a request or a part of a body."""
 
@@ -181,7 +193,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.opened.leave(self)
+        if self._answer is not None:
+            self._answer.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection, as soon as its request is answered."""
+        if self._answer is not None:
+            self._last = True
+        else:
+            super().shutdown()
 
     def waits(self) -> Wait | None:
         """What this connection waits for from its client, except for the next request, which has a timer."""
@@ -189,9 +210,9 @@ class Connection(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             return Wait("reading", None, limits.send_timeout_s)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
+        if self._answer is not None or (cycle is not None and not cycle.response_complete):
             return None
-        # A client whose requests were all refused early has no cycle, but a timer.
+        # A client whose requests were all simple has no cycle, but a timer.
         if self._unfinished_bytes or (cycle is None and self.timeout_keep_alive_task is None):
             return Wait("head", cycle, limits.head_timeout_s)
         return None if self._between_requests else Wait("body", cycle, limits.body_timeout_s)
@@ -213,19 +234,19 @@ class Connection(HttpToolsProtocol):
         else:
             unanswered = cycle is None or cycle.response_complete
         if self.gate is not None and unanswered:
-            self._out.write(self._refusal(self.gate.turned_away(status, code)))
+            self._out.write(self._response(self.gate.turned_away(status, code)))
             if cycle is not None:
                 cycle.disconnected = True
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
+        if self._answer is not None:
+            self._held += data
+            self.flow.pause_reading()
+            return
         if self._between_requests and data.startswith(b"POST /predict"):
-            if answer := self._early_refusal(data):
-                self._out.write(answer)
-                self._refused_at = self.loop.time()
+            if self._answers_simply(data):
                 self._unfinished_bytes = 0
-                if self.timeout_keep_alive_task is None:
-                    self._schedule_keep_alive(self.timeout_keep_alive)
                 return
             if not Connection._incoming:
                 self.loop.call_soon(self._reset_incoming)
@@ -266,31 +287,63 @@ class Connection(HttpToolsProtocol):
     def _reset_incoming() -> None:
         Connection._incoming = 0
 
-    def _early_refusal(self, data: bytes) -> bytes | None:
-        """The refusal as bytes, if `data` is a complete simple request that would be refused whatever its body."""
-        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
-            return None
-        head, end, body = data.partition(b"\r\n\r\n")
-        path, length, given_back = _parse_simple(head) if len(head) <= _MAX_SIMPLE_HEAD_BYTES else ("", 0, b"")
-        if not path or not end or length != len(body) or self.gate is None:
-            return None
-        if (reply := self.gate.overloaded(path, self._incoming)) is None:
-            return None
-        self.gate.refused(path, reply)
-        return self._refusal(reply, given_back)
+    def _answers_simply(self, data: bytes) -> bool:
+        """Refuse or begin to answer `data` if it is a simple request; return whether it was one."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self.gate is None or self.flow.write_paused or (cycle is not None and not cycle.response_complete):
+            return False
+        if (simple := read_simple(data)) is None:
+            return False
+        head, body = simple
+        if (reply := self.gate.overloaded(head.path, self._incoming)) is not None:
+            self.gate.refused(head.path, reply)
+            self._respond(reply, head)
+            return True
+        if (answer := self.gate.begin(head, body)) is None:
+            return False
+        self._answer, self._head, self._begun_at = answer, head, perf_counter()
+        answer.add_done_callback(self._complete)
+        return True
 
-    def _refusal(self, reply: Reply, given_back: bytes = b"") -> bytes:
-        line, rest = _encoded(reply)
-        added = (b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        return b"".join([line, *added, given_back, rest])
+    def _complete(self, answer: Prediction) -> None:
+        assert self.gate is not None and self._head is not None
+        self._answer = None
+        reply = self.gate.complete(answer, perf_counter() - self._begun_at)
+        if self.transport.is_closing():
+            return
+        self._respond(reply, self._head)
+        self.server_state.total_requests += 1
+        if self._last:
+            self.transport.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def _respond(self, reply: Reply, head: SimpleHead) -> None:
+        closing = b"connection: close\r\n" if self._last else b""
+        self._out.write(self._response(reply, head.given_back + closing))
+        self._simple_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._schedule_keep_alive(self.timeout_keep_alive)
+
+    def _response(self, reply: Reply, added: bytes = b"") -> bytes:
+        of_all = self.server_state.default_headers
+        if of_all is not self._headers_of_all[0]:
+            Connection._headers_of_all = (of_all, b"".join(b"%s: %s\r\n" % header for header in of_all))
+        length = b"content-length: %d\r\n\r\n" % len(reply.body)
+        parts = STATUS_LINE[reply.status], self._headers_of_all[1], added, _encoded(reply.headers), length, reply.body
+        return b"".join(parts)
 
     def _schedule_keep_alive(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        # Refusals do not reset the timer, which would be a tenth of their cost.
-        left_s = self._refused_at + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
+        # Simple requests do not reset the timer, which would be a tenth of a refusal's cost.
+        left_s = self._simple_at + self.timeout_keep_alive - self.loop.time()
+        if self._answer is not None:
+            self._schedule_keep_alive(self.timeout_keep_alive)
+        elif left_s > 0:
             self._schedule_keep_alive(left_s)
         else:
             super().timeout_keep_alive_handler()
@@ -343,26 +396,6 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
 
-@lru_cache(maxsize=1024)
-def _parse_simple(head: bytes) -> tuple[str, int, bytes]:
-    """Path and body length of a simple request, and the headers that its client gets back.
-
-    The path is empty if the request is not simple. Cached: a client repeats the same head.
-    """
-    if (request := _SIMPLE.fullmatch(head)) is None:
-        return "", 0, b""
-    headers = request[2].lower()
-    lengths = _LENGTH.findall(headers)
-    # Every line counts, also one in a form that is not read here.
-    if len(lengths) != 1 or headers.count(b"\r\ncontent-length:") != 1 or _SPECIAL.search(headers):
-        return "", 0, b""
-    named = correlation((name.lower(), value) for name, value in _CORRELATED.findall(request[2]))
-    given_back = b"".join(b"%s: %s\r\n" % header for header in named.headers())
-    return request[1].decode("ascii"), int(lengths[0]), given_back
-
-
 @lru_cache(maxsize=256)
-def _encoded(reply: Reply) -> tuple[bytes, bytes]:
-    """The status line of a response, and everything after the headers that uvicorn adds to every response."""
-    head = b"".join(b"%s: %s\r\n" % header for header in reply.headers)
-    return STATUS_LINE[reply.status], b"%s\r\n%s" % (head, reply.body)
+def _encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % header for header in headers)

@@ -26,11 +26,12 @@ from bentos.inference_api import INFER, LIVE, READY
 from bentos.stream import STREAM, answer_stream
 from polarity.serving import metrics
 from polarity.serving.content_encoding import decompress
-from polarity.serving.contract import Contract, Handler, Headers, Refused, Reply, requested_language
+from polarity.serving.contract import Contract, Handler, Headers, Prediction, Refused, Reply, requested_language
 from polarity.serving.label_studio import PREFIX as LABEL_STUDIO
 from polarity.serving.trace_context import correlation
 
 if TYPE_CHECKING:
+    from bentos.simple_request import SimpleHead
     from polarity.serving.request_trace import RequestTrace
     from polarity.serving.telemetry import Telemetry
 
@@ -249,16 +250,31 @@ class Door:
         self._answered(path, reply.status, perf_counter() - started, scope["method"], trace)
 
     def overloaded(self, path: str, incoming: int) -> Reply | None:
-        """The complete refusal of any POST to `path` without `Accept-Language`, or `None` if not overloaded."""
+        """The refusal of any POST to `path` without `Accept-Language`, or `None` if not overloaded."""
         if self._contract is None or self._keys or path not in self._hot:
             return None
         reply = self._contract.overloaded(incoming=incoming)
-        return None if reply is None else _with_all_headers(reply)
+        return None if reply is None else _with_common_headers(reply)
 
     def refused(self, path: str, reply: Reply) -> None:
         """Count a request that was answered with the reply of `overloaded`."""
         metrics.refused("too_many")
         self._answered(path, reply.status, 0.0)
+
+    def begin(self, head: SimpleHead, body: bytes) -> Prediction | None:
+        """Begin to answer a POST of one text, or return `None` if it needs the whole way through `__call__`."""
+        if self._contract is None or self._telemetry is not None or head.path != "/predict":
+            return None
+        if self._keys and not self._has_key(head.headers):
+            return None
+        return None if _is_encoded(head.headers) else self._contract.begin(body, head.headers)
+
+    def complete(self, answer: Prediction, seconds: float) -> Reply:
+        """Count a request that was begun, and return its response."""
+        assert self._contract is not None
+        reply = self._contract.complete(answer)
+        self._answered("/predict", reply.status, seconds)
+        return _with_common_headers(reply)
 
     def _answered(
         self, path: str, status: int, seconds: float, method: str = "POST", trace: RequestTrace | None = None
@@ -271,10 +287,10 @@ class Door:
             self._telemetry.end(trace, method, route, status)
 
     def turned_away(self, status: int, code: str) -> Reply:
-        """Count a client whose connection is closed, and return the complete refusal for it."""
+        """Count a client whose connection is closed, and return the refusal for it."""
         metrics.refused(code)
         headers = (_CLOSE, _RETRY_SOON) if status == 503 else (_CLOSE,)
-        return _with_all_headers(Refused(status, code, *headers).reply("fr"))
+        return _with_common_headers(Refused(status, code, *headers).reply("fr"))
 
     def _has_key(self, headers: Headers) -> bool:
         given = b""
@@ -399,9 +415,13 @@ def _headers(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
     return (*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body)))
 
 
+def _with_common_headers(reply: Reply) -> Reply:
+    return Reply(reply.status, reply.body, (*_JSON, *reply.headers))
+
+
 @lru_cache(maxsize=256)
-def _with_all_headers(reply: Reply) -> Reply:
-    return reply._replace(headers=_headers(reply))
+def _is_encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bool:
+    return any(name == b"content-encoding" for name, _ in headers)
 
 
 def _detail(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The gateway's connection under a real uvicorn: one write per response, and refusals before parsing."""
+"""The gateway's connection under a real uvicorn: one write per response, refusals and answers before parsing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from typing import Any, cast
 import pytest
 
 from bentos.connection import Connection, Gate
-from polarity.serving.contract import Reply
+from bentos.simple_request import SimpleHead
+from polarity.serving.contract import Prediction, Reply
 from tests.integration.servers import uvicorn_server
 
 BODY = b'{"text": "good"}'
-REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"), (b"content-length", b"4")))
+REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"),))
 
 
 class CountedReads(Connection):
-    """A connection whose test sets `busy`, and which records its writes as the system receives them."""
+    """A connection whose test sets `busy` and `answers`, and which records its writes as the system receives them.
+
+    With `answers`, the simplest requests are answered by the gate: with their body, after that many seconds.
+    """
 
     busy = False
+    answers: float | None = None
+    begun: list[Prediction]
+    completed: list[bool]
     counted: list[str]
     writes: list[bytes]
+    latest: CountedReads
 
     @staticmethod
     def overloaded(path: str, incoming: int) -> Reply | None:
@@ -32,6 +40,21 @@ class CountedReads(Connection):
     @staticmethod
     def refused(path: str, reply: Reply) -> None:
         CountedReads.counted.append(path)
+
+    @staticmethod
+    def begin(head: SimpleHead, body: bytes) -> Prediction | None:
+        if CountedReads.answers is None or head.path != "/predict":
+            return None
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        CountedReads.begun.append(future)
+        loop.call_later(CountedReads.answers, lambda: future.done() or future.set_result({"body": body}))
+        return future
+
+    @staticmethod
+    def complete(future: Prediction, seconds: float) -> Reply:
+        CountedReads.completed.append(not future.cancelled())
+        return Reply(0, b"") if future.cancelled() else Reply(200, future.result()["body"])
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         class Seen:
@@ -43,6 +66,7 @@ class CountedReads(Connection):
                 return getattr(transport, name)
 
         super().connection_made(Seen())  # type: ignore[arg-type]
+        CountedReads.latest = self
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -89,9 +113,10 @@ def port() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
     CountedReads.busy, CountedReads.counted, CountedReads.writes = False, [], []
+    CountedReads.answers, CountedReads.begun, CountedReads.completed = None, [], []
     CountedReads.gate = cast(Gate, CountedReads)
     yield
-    CountedReads.busy = False
+    CountedReads.busy, CountedReads.answers = False, None
 
 
 @pytest.fixture
@@ -257,6 +282,85 @@ def test_forwarded_headers_are_those_of_a_named_proxy(port: int, proxies: str, b
                 assert answer(client) == (200, expected)
     finally:
         CountedReads.trust("127.0.0.1,::1")
+
+
+def test_a_text_in_one_piece_is_answered_without_the_application(client: socket.socket) -> None:
+    CountedReads.answers = 0.01
+    for number in range(3):
+        client.sendall(request("/predict", f"X-Request-Id: {number}", body=b"%d" % number))
+        assert answer(client) == (200, b"%d" % number)
+    (first, *_) = CountedReads.writes
+    assert len(CountedReads.writes) == 3, "each in one write"
+    assert b"\r\nx-request-id: 0\r\n" in first and b"\r\ndate: " in first
+    CountedReads.answers = None
+    client.sendall(request())
+    assert answer(client) == (200, b"app"), "and the connection stays usable for others"
+    CountedReads.answers = 0.01
+    client.sendall(request())
+    assert answer(client) == (200, BODY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request("/predict/batch"),
+        request("/explain"),
+        request("/predict", "Accept-Language: en"),
+        request("/predict", "Connection: close"),
+        request() + request("/slow"),
+    ],
+)
+def test_other_requests_are_answered_by_the_application(client: socket.socket, other: bytes) -> None:
+    CountedReads.answers = 0.01
+    client.sendall(other)
+    assert answer(client) == (200, b"app")
+    assert not CountedReads.begun
+
+
+def test_what_comes_while_a_text_is_answered_waits_its_turn(client: socket.socket) -> None:
+    CountedReads.answers = 0.2
+    client.sendall(request(body=b"first"))
+    time.sleep(0.05)
+    client.sendall(request("/slow") + request(body=b"second")[:30])
+    time.sleep(0.05)
+    client.sendall(request(body=b"second")[30:] + request("/other"))
+    assert [answer(client) for _ in range(4)] == [(200, b"first"), *[(200, b"app")] * 3]
+    client.sendall(request(body=b"third"))
+    assert answer(client) == (200, b"third")
+
+
+def test_a_client_that_disconnects_is_not_answered(client: socket.socket) -> None:
+    CountedReads.answers = 0.5
+    client.sendall(request())
+    time.sleep(0.1)
+    client.close()
+    time.sleep(0.2)
+    (future,) = CountedReads.begun
+    assert future.cancelled()
+    assert (CountedReads.completed, CountedReads.writes) == ([False], [])
+
+
+def test_a_connection_is_idle_only_after_its_answer(client: socket.socket) -> None:
+    CountedReads.answers = 0.01
+    client.sendall(request())
+    assert answer(client) == (200, BODY)
+    CountedReads.answers = 1.5  # the timer for idle connections ends after a second
+    client.sendall(request())
+    assert answer(client) == (200, BODY)
+    assert CountedReads.latest.waits() is None
+    began = time.monotonic()
+    assert client.recv(1) == b""
+    assert 0.8 < time.monotonic() - began < 2.5
+
+
+def test_a_stopping_server_answers_before_it_closes_the_connection(client: socket.socket) -> None:
+    CountedReads.answers = 0.2
+    client.sendall(request())
+    time.sleep(0.1)
+    CountedReads.latest.loop.call_soon_threadsafe(CountedReads.latest.shutdown)
+    assert answer(client) == (200, BODY)
+    assert b"\r\nconnection: close\r\n" in CountedReads.writes[0]
+    assert client.recv(1) == b""
 
 
 H2C = (

@@ -13,7 +13,8 @@ import pytest
 
 from bentos.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, Connection, Gate
 from bentos.limits import ConnectionLimits, OpenConnections
-from polarity.serving.contract import Reply
+from bentos.simple_request import SimpleHead
+from polarity.serving.contract import Prediction, Reply
 from tests.integration.servers import until, uvicorn_server
 
 MIB = 1024 * 1024
@@ -35,16 +36,20 @@ class TightConnection(Connection):
 
     @staticmethod
     def overloaded(path: str, incoming: int) -> Reply | None:
-        return Reply(429, b"full", ((b"content-length", b"4"),)) if TightConnection.busy else None
+        return Reply(429, b"full") if TightConnection.busy else None
 
     @staticmethod
     def refused(path: str, reply: Reply) -> None:
         TightConnection.codes.append("refused")
 
     @staticmethod
+    def begin(head: SimpleHead, body: bytes) -> Prediction | None:
+        return None
+
+    @staticmethod
     def turned_away(status: int, code: str) -> Reply:
         TightConnection.codes.append(code)
-        return Reply(status, code.encode(), ((b"content-length", b"%d" % len(code)), (b"connection", b"close")))
+        return Reply(status, code.encode(), ((b"connection", b"close"),))
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -52,6 +52,11 @@ class Model:
             timing.computed_s = 0.001
         return await settled([[0.9, 0.1] if "awful" in text else [0.2, 0.8] for text in texts], answer)
 
+    def begin(
+        self, texts: Sequence[str], *, timing: Timing | None = None, answer: MakeAnswer | None = None
+    ) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self.predict(texts, timing=timing, answer=answer))
+
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
         return None
 

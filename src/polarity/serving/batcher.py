@@ -89,6 +89,12 @@ class Backend(Protocol):
         """One row of probabilities per text, in order, or what `answer` makes of them; `timing` is filled in."""
         ...
 
+    def begin(
+        self, texts: Sequence[str], *, timing: Timing | None = None, answer: Answer | None = None
+    ) -> asyncio.Future[Any]:
+        """What `predict` returns, without a task; cancelled if its client disconnects."""
+        ...
+
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
         """Seconds until this many more texts can be accepted, or `None` if they can be accepted now.
 
@@ -270,6 +276,29 @@ class Batcher:
         """
         if not texts:
             return []
+        work = self._add(texts, disconnected, timing, answer)
+        try:
+            return await work.answer
+        finally:
+            if work.watcher is not None:
+                work.watcher.cancel()
+
+    def begin(
+        self, texts: Sequence[str], *, timing: Timing | None = None, answer: Answer | None = None
+    ) -> asyncio.Future[Any]:
+        """What `predict` returns for at least one text, as a future; raises `Busy` or `ServiceUnavailable` at once.
+
+        A request that is cancelled is not computed.
+        """
+        return self._add(texts, None, timing, answer).answer
+
+    def _add(
+        self,
+        texts: Sequence[str],
+        disconnected: WaitForDisconnect | None,
+        timing: Timing | None,
+        answer: Answer | None,
+    ) -> _Work:
         if self._closed:
             raise ServiceUnavailable("The server is stopping.")
         if (wait_s := self.retry_delay_s(len(texts))) is not None:
@@ -289,11 +318,7 @@ class Batcher:
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(_TICK_S, self._sweep, loop)
-        try:
-            return await work.answer
-        finally:
-            if work.watcher is not None:
-                work.watcher.cancel()
+        return work
 
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
         """Seconds until this many more texts can be accepted, or `None` if they can be accepted now."""

@@ -154,6 +154,8 @@ class Following(Protocol):
     def problem(self) -> str | None: ...
 
 
+Prediction = asyncio.Future[dict[str, Any]]
+"""The answer to a text, once it is there."""
 Handler = Callable[[bytes, Headers, WaitForDisconnect | None], Awaitable[Reply]]
 
 
@@ -287,6 +289,41 @@ class Contract:
         if recorded is not None and self._watch is not None:
             self._watch.predicted(recorded)
         return Reply(200, msgspec.json.encode(answer))
+
+    def begin(self, body: bytes, headers: Headers) -> Prediction | None:
+        """Begin to answer POST /predict without a task, or return `None` if that takes `predict`.
+
+        The response to the future is that of `complete`. A client that disconnects cancels it.
+        """
+        if self._watch is not None or (self._canary is not None and self._canary.share):
+            return None
+        try:
+            text = _text(body)
+            timing = Timing()
+            source = _source(headers)
+
+            def make_answer(rows: Rows, future: Prediction) -> None:
+                prediction, _ = self._prediction(text, rows[0], time.time(), timing, source)
+                if self.log is None:
+                    future.set_result(prediction)
+                else:
+                    self.log.settle(future, prediction)
+
+            return self._backend.begin((text,), timing=timing, answer=make_answer)
+        except Exception as error:
+            refused: Prediction = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
+    @staticmethod
+    def complete(answer: Prediction) -> Reply:
+        """The response to a request that `begin` began, or the refusal without `Accept-Language`; never raises."""
+        error = ClientDisconnected("The client has disconnected.") if answer.cancelled() else answer.exception()
+        if error is None:
+            return Reply(200, msgspec.json.encode(answer.result()))
+        refused = _refusal_for(error)
+        metrics.refused(refused.code)
+        return refused.reply("fr")
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
@@ -612,7 +649,7 @@ def _source(headers: Headers) -> str | None:
     return None
 
 
-def _refusal_for(error: Exception) -> Refused:
+def _refusal_for(error: BaseException) -> Refused:
     """How a request is refused that ended with `error`."""
     match error:
         case Refused():

@@ -54,6 +54,11 @@ class Model:
         self.seen += texts
         return await settled([[0.25, 0.5, 0.25] for _ in texts], answer)
 
+    def begin(
+        self, texts: Sequence[str], *, timing: Timing | None = None, answer: MakeAnswer | None = None
+    ) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self.predict(texts, timing=timing, answer=answer))
+
 
 class Log:
     """Keeps what it is given, or fails; the real one is tested with its recorder in tests/unit/record."""
