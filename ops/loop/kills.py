@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -81,8 +81,11 @@ def kill_later(command: Sequence[str], after_s: float) -> None:
 
 
 def kill_server(server: BentoServer) -> None:
-    """Kill all processes of a server, with the recorder."""
-    os.killpg(server.process.pid, signal.SIGKILL)
+    """Kill all processes of a server, with the recorder: workers whose supervisor is gone would go on answering."""
+    supervisor = psutil.Process(server.process.pid)
+    for process in (supervisor, *supervisor.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     server.process.wait(_PATIENCE_S)
 
 
