@@ -31,6 +31,9 @@ from polarity.watch.rules import BelowReference, Rule, Unusual
 from polarity.watch.unusual import HOURS_PER_WEEK, compare_hour
 
 _MINUTE_S = 60.0
+# The evidence at which an alert of the accuracy ends, as a share of that at which it starts: evidence that hovers about
+# one limit would start and end the alert with every other label.
+_OVER_AT = 0.01
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,13 @@ class Production:
         ----------
         rule : Rule
         sources : collection of str
-            For a rule by source, sources that are looked at although the window may have nothing of them.
+            That the rule fires for. A rule by source looks at them although the window may have nothing of them; the
+            rule without one has the source "".
         """
         if rule.unusual is not None:
             return [self._unusual(rule, rule.unusual)]
         if rule.below_reference is not None:
-            return [self._below_reference(rule, rule.below_reference)]
+            return [self._below_reference(rule, rule.below_reference, fires=bool(sources))]
         return [_beyond(rule, measure) for measure in self._measures(rule, sources)]
 
     def _measures(self, rule: Rule, sources: Collection[str]) -> list[Measure]:
@@ -251,7 +255,7 @@ class Production:
         )
         return Finding(measure, found.unusual, limit)
 
-    def _below_reference(self, rule: Rule, condition: BelowReference) -> Finding:
+    def _below_reference(self, rule: Rule, condition: BelowReference, *, fires: bool) -> Finding:
         span = Span(self.now - rule.window, self.now)
         champion = self._champion()
         reference = condition.reference or (champion.test_accuracy if champion else None)
@@ -271,11 +275,13 @@ class Production:
         measure = Measure(
             "accuracy", span, estimate.value, "share", len(reviewed), estimate.method, estimate.low, estimate.high
         )
+        enough = condition.labels_between_false_alarms
+        over = enough * _OVER_AT
         limit = (
             f"the limit is {bound * 100:.1f} %, {condition.margin * 100:g} points below {reference * 100:.1f} %; the "
-            f"evidence of a drop is {evidence:,.3g}, and {condition.labels_between_false_alarms:,.0f} alarms"
+            f"evidence of a drop is {evidence:,.3g}; {enough:,.0f} alarms, and below {over:,.3g} it is over"
         )
-        return Finding(measure, evidence >= condition.labels_between_false_alarms, limit)
+        return Finding(measure, evidence >= (over if fires else enough), limit)
 
 
 def _beyond(rule: Rule, measure: Measure) -> Finding:

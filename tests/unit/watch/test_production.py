@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def test_accuracy_below_the_reference_is_found_from_labels_of_the_review(path: P
     rows = [answer(f"{n:04}", NOW - 5_000 + n, drawn=True, draw_probability=0.1) for n in range(1_000)]
     record(path, rows)
     store = RecordStore(RecordOptions.read({"POLARITY_PREDICTION_LOG": str(path)}))
-    rule = {"measure": "accuracy", "window": "90 days", "below_reference": {}, "minimum": 50}
+    rule: dict[str, Any] = {"measure": "accuracy", "window": "90 days", "below_reference": {}, "minimum": 50}
     assert finding(path, **rule).alarming is None, "no labels"
     right = {f"{n:04}": "negative" if chance.random() < 0.9 else "positive" for n in range(500)}
     store.add_labels(right, NOW, "review")
@@ -177,6 +178,11 @@ def test_accuracy_below_the_reference_is_found_from_labels_of_the_review(path: P
     )
     assert finding(path, **rule).alarming is True
     assert findings(path, champion=None, **rule)[0].alarming is None
+    (evidence,) = re.findall(r"evidence of a drop is ([^;]+);", finding(path, **rule).limit)
+    for factor, starts, goes_on in ((0.5, True, True), (10, False, True), (1000, False, False)):
+        rule["below_reference"] = {"labels_between_false_alarms": factor * float(evidence.replace(",", ""))}
+        assert finding(path, **rule).alarming is starts
+        assert findings(path, "", **rule)[0].alarming is goes_on, "it ends where the evidence is a hundredth"
 
 
 def test_accuracy_rows_say_how_each_figure_was_got(path: Path) -> None:
