@@ -125,15 +125,22 @@ def test_ten_minutes_at_half_load(serve: Any, bodies: Path) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("receiver", ["dead", "silent"])
 def test_ten_minutes_without_the_receivers_of_telemetry(serve: Any, bodies: Path, receiver: str) -> None:
-    """Beside a server without telemetry, so that whatever else the machine does slows down both."""
-    with TelemetryReceiver(silent=True).running() as silent, ThreadPoolExecutor(2) as background:
-        address = silent.url if receiver == "silent" else f"http://127.0.0.1:{free_port()}"
-        options = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": address,
-            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={address}/",
-            "POLARITY_TELEMETRY_SAMPLE": "1",
-        }
-        with serve(**options) as server, serve() as other:
+    """Beside a server whose receivers are there, so that whatever else the machine does slows down both."""
+    with (
+        TelemetryReceiver(silent=True).running() as silent,
+        TelemetryReceiver().running() as there,
+        ThreadPoolExecutor(2) as background,
+    ):
+        away = silent.url if receiver == "silent" else f"http://127.0.0.1:{free_port()}"
+
+        def sent_to(address: str) -> dict[str, str]:
+            return {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": address,
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={address}/",
+                "POLARITY_TELEMETRY_SAMPLE": "1",
+            }
+
+        with serve(**sent_to(away)) as server, serve(**sent_to(there.url)) as other:
 
             def both(seconds: float) -> tuple[Arrivals, Arrivals]:
                 running = [
@@ -146,10 +153,11 @@ def test_ten_minutes_without_the_receivers_of_telemetry(serve: Any, bodies: Path
 
             both(120.0)
             before = memory_bytes(server)
-            ten, without = both(600.0)
-            print(f"p99 {without.p99_ms:.2f} ms without telemetry, {ten.p99_ms:.2f} ms; {before / MIB:.0f} MiB")
-            for of in (ten, without):
+            ten, beside = both(600.0)
+            print(f"p50 and p99 {beside.p50_ms:.2f} and {beside.p99_ms:.2f} ms with receivers, ", end="")
+            print(f"{ten.p50_ms:.2f} and {ten.p99_ms:.2f} ms without; {before / MIB:.0f} MiB")
+            for of in (ten, beside):
                 assert set(of.statuses) == {"200"} and of.unanswered == 0, of
             assert memory_bytes(server) < 1.05 * before
-            assert ten.p99_ms <= 2 * without.p99_ms, (without, ten)
-        assert silent.requests > 0 or receiver == "dead"
+            assert ten.p50_ms <= 1.1 * beside.p50_ms and ten.p99_ms <= 1.5 * beside.p99_ms, (beside, ten)
+        assert there.requests > 0 and (silent.requests > 0 or receiver == "dead")
