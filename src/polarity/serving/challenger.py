@@ -30,14 +30,20 @@ class ChallengerAnswer(NamedTuple):
     served: Served
 
 
-class _Prediction(msgspec.Struct):
+class _Model(msgspec.Struct, frozen=True):
+    family: str = ""
+    version: str = ""
+    bento: str = ""
+
+
+class _Prediction(msgspec.Struct, gc=False):
     """An item of the response: a prediction, or the error of a text that is refused."""
 
     error: str = ""
     sentiment: str = ""
     score: float = 0.0
     probabilities: dict[str, float] = {}
-    model: dict[str, str] = {}
+    model: _Model = _Model()
 
 
 class _Answered(msgspec.Struct):
@@ -86,21 +92,35 @@ async def ask(
         raise BadAnswer("a body of another shape") from error
     if len(answers) != len(texts):
         raise BadAnswer(f"{len(answers)} answers to {len(texts)} texts")
-    return [None if answer.error else _checked(answer, labels) for answer in answers]
+    return _checked(answers, labels)
 
 
-def _checked(answer: _Prediction, labels: Collection[str]) -> ChallengerAnswer:
-    names = [answer.model.get(name, "") for name in ("family", "version", "bento")]
-    if not names[1] or not all(len(name) <= _MAX_NAME and name.isprintable() for name in names):
+def _checked(predictions: Sequence[_Prediction], labels: Collection[str]) -> list[ChallengerAnswer | None]:
+    names = frozenset(labels)
+    models: dict[_Model, Served] = {}
+    answers: list[ChallengerAnswer | None] = []
+    for one in predictions:
+        if one.error:
+            answers.append(None)
+            continue
+        if (served := models.get(one.model)) is None:
+            served = models[one.model] = _served(one.model)
+        given, score = one.probabilities, one.score
+        if given.keys() != names:
+            raise BadAnswer("other labels than the champion's")
+        if score != given.get(one.sentiment) or score > 1 or min(given.values()) < 0:
+            raise BadAnswer("probabilities that are none")
+        if score < max(given.values()):
+            raise BadAnswer("a sentiment that is not its likeliest")
+        answers.append(ChallengerAnswer(one.sentiment, score, {label: given[label] for label in labels}, served))
+    return answers
+
+
+def _served(model: _Model) -> Served:
+    names = model.family, model.version, model.bento
+    if not model.version or not all(len(name) <= _MAX_NAME and name.isprintable() for name in names):
         raise BadAnswer("no version of its model")
-    given = answer.probabilities
-    if given.keys() != set(labels):
-        raise BadAnswer("other labels than the champion's")
-    if not all(0 <= p <= 1 for p in given.values()) or answer.score != given.get(answer.sentiment):
-        raise BadAnswer("probabilities that are none")
-    if answer.score < max(given.values()):
-        raise BadAnswer("a sentiment that is not its likeliest")
-    return ChallengerAnswer(answer.sentiment, answer.score, {label: given[label] for label in labels}, Served(*names))
+    return Served(*names)
 
 
 def _body(texts: Sequence[str]) -> bytes:
