@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class Processes:
     def __init__(self, home: Path, stack: ExitStack) -> None:
         self._home = home
         self._stack = stack
-
+        # A server ends with the thread that started it, and the threads of the kills end soon.
+        self._starting = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="servers"))
         self.worker: subprocess.Popen[bytes]
 
     def start_prefect(self) -> None:
@@ -105,7 +107,8 @@ class Processes:
     def restart(self, server: BentoServer, target: str | Path, **variables: str) -> BentoServer:
         """Kill a server, and start it again at the same address, as a supervisor does."""
         kill_server(server)
-        return self._stack.enter_context(served(target, environment=variables, port=urlsplit(server.url).port))
+        again = served(target, environment=variables, port=urlsplit(server.url).port)
+        return self._starting.submit(self._stack.enter_context, again).result()
 
     def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         process = start_dependent(arguments, environment=os.environ, log=self._home / f"{name}.log")

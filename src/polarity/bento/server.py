@@ -79,7 +79,7 @@ def served(
     ready_status: int = 200,
     port: int | None = None,
 ) -> Iterator[BentoServer]:
-    """Serve a Bento on the loopback interface until the block ends.
+    """Serve a Bento on the loopback interface until the block ends, or the thread that began it.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def served(
 def start_dependent(
     arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, python: str = sys.executable
 ) -> subprocess.Popen[bytes]:
-    """Start a Python process that ends when this one does, however that happens; `stop` ends it earlier."""
+    """Start a Python process that ends when the calling thread does, however that happens; `stop` ends it earlier."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [python, "-c", _DIE_WITH_PARENT, str(os.getpid()), *arguments],
