@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -176,6 +177,22 @@ def test_two_processes_can_create_the_store_concurrently(tmp_path: Path) -> None
     with sqlite3.connect(tmp_path / "fresh" / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (2,)
         assert database.execute("select count(*) from experiments where name = 'polarity'").fetchone() == (1,)
+
+
+def test_a_kill_while_the_store_is_created_leaves_nothing_half_made(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    killed = """
+import os, signal, sys
+from mlflow.store.db import utils
+from polarity.registry.mlflow_client import connect
+utils._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)  # its tables are there, no migration has run
+connect(sys.argv[1])
+"""
+    done = subprocess.run([sys.executable, "-c", killed, uri], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "mlflow.db").exists()
+    assert connect(uri).search_experiments()
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"], "what was left is gone"
 
 
 def test_unreachable_server_is_reported_immediately() -> None:

@@ -62,8 +62,9 @@ ADAPTERS = {
     "src/polarity/registry/mlflow_client.py": (
         "mlflow",
         MLFLOW,
-        "SystemMetricsMonitor (collect_metrics, aggregate_metrics, publish_metrics) and "
-        "get_artifact_repository(...).delete_artifacts()",
+        "SystemMetricsMonitor (collect_metrics, aggregate_metrics, publish_metrics), "
+        "get_artifact_repository(...).delete_artifacts(), and that mlflow.store.db.utils._initialize_tables makes a "
+        "complete database",
     ),
     "flows/adapter.py": (
         "prefect",

@@ -1,7 +1,8 @@
 """The connection to MLflow: opened once per process, with errors translated into the project's own.
 
-Also the adapter for the MLflow internals that the project uses (system metrics, artifact repositories). They were
-checked against the version below; tests/unit/test_adapters.py fails when the installed version differs.
+Also the adapter for the MLflow internals that the project uses (system metrics, artifact repositories, the creation of
+a database). They were checked against the version below; tests/unit/test_adapters.py fails when the installed version
+differs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -169,10 +171,31 @@ def _open(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     with lock(uri):
+        if urlsplit(uri).scheme.split("+")[0] == "sqlite":
+            _create(_sqlite_file(uri))
         _select(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         _first_use(client)
     return client
+
+
+def _create(path: Path) -> None:
+    """Create the database if there is none; called with the lock.
+
+    MLflow migrates a new one for seconds, not in a transaction: a process killed meanwhile would leave a database that
+    neither MLflow nor its migrations can use any more. So it is made under another name.
+    """
+    if path.exists():
+        return
+    from mlflow.store.db import utils
+
+    for abandoned in path.parent.glob(f".{path.name}.*"):
+        abandoned.unlink()
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{draft}")
+    utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
+    engine.dispose()
+    draft.replace(path)
 
 
 @translate_mlflow_errors
