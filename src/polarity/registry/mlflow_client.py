@@ -192,7 +192,7 @@ def _create(path: Path) -> None:
     for abandoned in path.parent.glob(f".{path.name}.*"):
         abandoned.unlink()
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{draft}")
+    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
     utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
     engine.dispose()
     draft.replace(path)
