@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PAGE := page/.venv
 PEERS := benchmarks/.venv
+SERVERS := benchmarks/serving/.venv
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -51,6 +52,11 @@ $(PAGE)/.installed: page/requirements.lock | $(VENV)/.uv
 $(PEERS)/.installed: benchmarks/requirements-peers.lock | $(VENV)/.uv
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes --no-deps -r benchmarks/requirements-peers.lock
+	@touch $@
+
+$(SERVERS)/.installed: benchmarks/requirements-servers.lock | $(VENV)/.uv
+	@test -x $(SERVERS)/bin/python || $(PYTHON) -m venv --without-pip $(SERVERS)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(SERVERS)/bin/python --require-hashes --no-deps -r benchmarks/requirements-servers.lock
 	@touch $@
 
 demo: $(VENV)/.runtime server  ## Run the whole system on a generated corpus: train, select, package, serve, query
@@ -125,6 +131,9 @@ bench-training: $(VENV)/.dev  ## Compare the training flow with its bare steps, 
 	python -m benchmarks.training.flow $(FLOW)
 	python -m benchmarks.training.scale $(if $(TWEETS),--tweets $(TWEETS))
 
+bench-servers: $(VENV)/.dev $(SERVERS)/.installed  ## Compare serving with mosec, FastAPI, LitServe and MLServer by wrk (MODEL=folder, TWEETS=file, ARGS="--rounds 5")
+	python -m benchmarks.serving.beside $(MODEL) --peers $(SERVERS)/bin/python $(if $(TWEETS),--tweets $(TWEETS)) $(ARGS)
+
 bench-estimates: $(VENV)/.dev  ## Check on real tweets that estimates of the accuracy in production keep what they promise (TWEETS=file)
 	python -m benchmarks.estimates $(if $(TWEETS),--tweets $(TWEETS))
 
@@ -170,6 +179,7 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	$(COMPILE) --python-version 3.11 bentos/requirements-gpu.in -c requirements.lock -o bentos/requirements-gpu.lock
 	$(COMPILE) --python-version 3.11 page/requirements.in -c requirements.lock -o page/requirements.lock
 	$(COMPILE) --python-version 3.11 benchmarks/requirements-peers.in -o benchmarks/requirements-peers.lock
+	$(COMPILE) --python-version 3.11 pyproject.toml benchmarks/requirements-servers.in -o benchmarks/requirements-servers.lock
 	mkdir -p $(OTHER)/page
 	$(COMPILE) --python-version 3.12 $(DEV) -c requirements-dev.lock -o $(OTHER)/requirements-dev.lock
 	$(COMPILE) --python-version 3.12 page/requirements.in -c page/requirements.lock -o $(OTHER)/page/requirements.lock
@@ -178,4 +188,4 @@ locks: $(VENV)/.uv  ## Regenerate the lock files
 	  [ -z "$$missing" ] || { echo "Python 3.12 needs what $$lock lacks: $$missing" >&2; exit 1; }; \
 	done
 
-.PHONY: help setup demo loop test test-failed lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-training bench-takeovers bench-scoring bench-estimates bench-drift bench-drift-peers soak page ui stop locks
+.PHONY: help setup demo loop test test-failed lint lint-workflows docs audit server serve doctor rollback prune container-test bench bench-serving bench-servers bench-training bench-takeovers bench-scoring bench-estimates bench-drift bench-drift-peers soak page ui stop locks

@@ -5,8 +5,8 @@
 Two logistic regressions are trained on generated tweets and packaged. While requests arrive at half of the rate that
 saturates the server, `sentiment:latest` moves from one to the other and back. What counts: requests without an answer,
 and for how long the p99 is more than twice the usual. Then a second server of the same Bento is set as challenger, and
-the saturating rate is measured with no text mirrored and with all of them, in turns. Where the challenger has no cores
-of its own, its work takes from the champion; the processor time of the champion's processes per request is given, too.
+the saturating rate is measured with no text mirrored and with all of them, in turns. The champion's processes have half
+of the cores for that, the challenger and the load generator the others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.processes import cpu_s
 from benchmarks.results import machine, table, write
@@ -73,23 +76,36 @@ def moves(server: BentoServer, candidates: list[str], bodies: Path, count: int) 
     # Starting the generator takes about a second, so a second before each move counts as its time, too.
     at = np.array([[int(BETWEEN_MOVES_S * (n + 1)) + d for d in range(-2, 4)] for n in range(count)])
     around = by_second[at]
-    usual = float(np.nanmedian(np.delete(by_second, at.ravel())))
+    refused = np.array(arrivals.refused_by_second)
+    other = np.delete(np.arange(len(by_second)), at.ravel())
+    usual = float(np.nanmedian(by_second[other]))
     above = (around > 2 * usual).sum(axis=1)
     return [
         ["saturating rate, requests/s", f"{rate:,.0f}"],
         ["moves", str(count)],
         ["requests sent at half of it", f"{sum(arrivals.statuses.values()) + arrivals.unanswered:,}"],
         ["without an answer", str(arrivals.unanswered)],
-        ["answered with another status than 200", str(sum(n for s, n in arrivals.statuses.items() if s != "200"))],
+        ["refused (429) a second, around the moves", f"{refused[at].mean():.1f}"],
+        ["refused (429) a second, in the others", f"{refused[other].mean():.1f}"],
+        ["answered with another status", str(sum(n for s, n in arrivals.statuses.items() if s not in ("200", "429")))],
         ["usual p99 of a second, ms", f"{usual:.1f}"],
         ["highest p99 of a second around a move, ms", f"{around.max():.1f}"],
         ["seconds around a move with more than twice the usual p99, most", str(above.max())],
         ["the same, over all moves", str(above.sum())],
         [
             "share of other seconds with more than twice the usual p99",
-            f"{np.mean(np.delete(by_second, at.ravel()) > 2 * usual):.1%}",
+            f"{np.mean(by_second[other] > 2 * usual):.1%}",
         ],
     ]
+
+
+def pin(server: BentoServer, cores: Sequence[int]) -> None:
+    """Give all threads of a server's processes these cores."""
+    supervisor = psutil.Process(server.process.pid)
+    for process in (supervisor, *supervisor.children(recursive=True)):
+        for thread in process.threads():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(thread.id, cores)
 
 
 def mirroring(
@@ -103,6 +119,11 @@ def mirroring(
         book.close()
         time.sleep(3.0)
 
+    cores = sorted(os.sched_getaffinity(0))
+    half = max(1, len(cores) // 2)
+    pin(champion, cores[:half])
+    pin(challenger, cores[half:] or cores)
+    os.sched_setaffinity(0, cores[half:] or cores)  # the load generator inherits it
     rates, costs = [], []
     for _ in range(rounds):
         found = {}

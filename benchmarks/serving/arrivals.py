@@ -54,6 +54,8 @@ class Arrivals:
         Requests whose connection broke, or that got no response in time.
     p99_ms_by_second : list of float
         The same latency by the second in which the requests were due; NaN for one without responses.
+    refused_by_second : list of int
+        Responses with another status, by that second.
     """
 
     pattern: str
@@ -66,6 +68,7 @@ class Arrivals:
     statuses: dict[str, int]
     unanswered: int
     p99_ms_by_second: list[float]
+    refused_by_second: list[int]
 
 
 class _Connection(asyncio.Protocol):
@@ -106,6 +109,7 @@ class _Traffic:
         self._waiting: deque[float] = deque()
         self.latencies_s: list[float] = []
         self.due_at: list[float] = []
+        self.refused_at: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.open = self.broken = 0
 
@@ -135,6 +139,8 @@ class _Traffic:
         if status == "200":
             self.latencies_s.append(time.perf_counter() - due)
             self.due_at.append(due)
+        else:
+            self.refused_at.append(due)
         self.release(connection)
 
     def lost(self, connection: _Connection, busy: bool) -> None:
@@ -184,6 +190,7 @@ async def _arrive(url: str, bodies: list[bytes], *, rate: float, pattern: Patter
         dict(traffic.statuses),
         traffic.broken + traffic.open,
         _p99_ms_by_second(traffic.latencies_s, np.array(traffic.due_at) - started, int(seconds)),
+        np.bincount((np.array(traffic.refused_at) - started).astype(int), minlength=int(seconds)).tolist(),
     )
 
 

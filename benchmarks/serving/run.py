@@ -186,7 +186,7 @@ def main() -> None:
     if options.device == "gpu" and not gpus():
         sys.exit("No GPU is available to this process; --device gpu needs one, and bentos/requirements-gpu.lock.")
     with tempfile.TemporaryDirectory() as folder:
-        model = write_random_distilbert(Path(folder, "model")) if options.random else options.model or _champion()
+        model = write_random_distilbert(Path(folder, "model")) if options.random else options.model or default_model()
         compare(model, options)
 
 
@@ -246,7 +246,7 @@ def _bulk_batches(texts: list[str]) -> list[list[str]]:
     return [texts[start : start + BULK] for start in range(0, len(texts) - BULK + 1, BULK)]
 
 
-def _champion() -> Path:
+def default_model() -> Path:
     tag = latest()
     if tag is None:
         sys.exit("There is no champion yet; run `make demo`, or pass the folder of a packaged model.")
