@@ -58,6 +58,8 @@ _MAX_SOURCE = 64
 MAX_REVIEW = 100
 MAX_STREAM_WAIT_S = 30.0
 _ENCODER = msgspec.json.Encoder()
+# Larger bodies take turns: several that arrive together would keep all others waiting for as long as they all take.
+_LARGE_BODY, _MAX_LARGE_BODIES = 16 * 1024, 64 * 1024 * 1024
 # Decoding 4 MiB of empty lists takes a second; no valid body has more values than a tenth of this.
 _MAX_VALUES = 10 * MAX_TEXTS
 
@@ -232,6 +234,8 @@ class Contract:
         self._identity = served.identity
         self._recorded = served.recorded
         self._following = following
+        self._decoding = asyncio.Lock()
+        self._undecoded_bytes = 0
 
     async def answer(
         self, handler: Handler, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None = None
@@ -259,7 +263,7 @@ class Contract:
 
     async def predict(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict."""
-        text = _text(body)
+        text = _text_of(await self._decoded(body, PredictRequest))
         timing = Timing()
         source = _source(headers)
         given = None
@@ -295,10 +299,10 @@ class Contract:
 
         The response to the future is that of `complete`. A client that disconnects cancels it.
         """
-        if self._watch is not None or (self._canary is not None and self._canary.share):
+        if len(body) > _LARGE_BODY or self._watch is not None or (self._canary is not None and self._canary.share):
             return None
         try:
-            text = _text(body)
+            text = _text_of(decode(body, PredictRequest))
             timing = Timing()
             source = _source(headers)
 
@@ -327,7 +331,7 @@ class Contract:
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
-        text = _text(body)
+        text = _text_of(await self._decoded(body, PredictRequest))
         timing = Timing()
         scores = partial(self._backend.predict, disconnected=disconnected, timing=timing)
         word_shares = None
@@ -340,7 +344,7 @@ class Contract:
 
     async def predict_batch(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict/batch."""
-        given = decode(body, BatchRequest).texts
+        given = (await self._decoded(body, BatchRequest)).texts
         predictions = await self.predictions(given, headers, disconnected)
         return Reply(200, msgspec.json.encode({"predictions": predictions}))
 
@@ -410,7 +414,7 @@ class Contract:
 
     async def feedback(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /feedback."""
-        given = decode(body, FeedbackRequest)
+        given = await self._decoded(body, FeedbackRequest)
         return await self.store_label(given.prediction_id, given.label, "review" if given.review else "volunteered")
 
     async def store_label(self, prediction_id: str, label: str, origin: Origin) -> Reply:
@@ -505,6 +509,20 @@ class Contract:
         with suppress(OSError):  # it is not there, or was replaced a moment ago
             return (self.served.dossier / name).read_bytes() if self.served.dossier else None
         return None
+
+    async def _decoded(self, body: bytes, kind: type[S]) -> S:
+        """`decode`, one large body in each turn of the event loop; raises `Busy` if too many wait for it."""
+        if len(body) <= _LARGE_BODY:
+            return decode(body, kind)
+        if self._undecoded_bytes + len(body) > _MAX_LARGE_BODIES:
+            raise Busy(1.0)
+        self._undecoded_bytes += len(body)
+        try:
+            async with self._decoding:
+                await asyncio.sleep(0)
+                return decode(body, kind)
+        finally:
+            self._undecoded_bytes -= len(body)
 
     async def _stored(self) -> None:
         """Wait until the recorded answers are sent to the recorder, and stored if the log promises that."""
@@ -681,9 +699,9 @@ def _text_of_line(line: bytes | None) -> str | Refusal:
         return Refusal(error.status, error.code)
 
 
-def _text(body: bytes) -> str:
-    """The text of a single-text body; raises `Refused` if the text is refused."""
-    text = decode(body, PredictRequest).text
+def _text_of(request: PredictRequest) -> str:
+    """The text of a request; raises `Refused` if the text is refused."""
+    text = request.text
     if (refusal := refuse(text)) is not None:
         if refusal.status == 422:
             raise invalid(refusal.code, "text")

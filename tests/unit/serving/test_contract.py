@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -289,3 +290,28 @@ def test_feedback_distinguishes_an_unavailable_log_from_an_unavailable_model() -
     )
     assert reply.status == 503 and dict(reply.headers) == {b"retry-after": b"1"}
     assert json.loads(reply.body) == {"detail": "The label could not be stored: the prediction log does not respond."}
+
+
+def test_large_bodies_take_turns_and_too_many_are_refused() -> None:
+    served = contract(Model())
+    large = json.dumps({"texts": ["so good " * 3_000]}).encode()
+    many = json.dumps({"texts": ["so good"] * 1000, "more": "x" * 3_900_000}).encode()
+
+    async def ask() -> tuple[list[Reply], list[str]]:
+        order: list[str] = []
+
+        async def one(name: str, body: bytes) -> Reply:
+            reply = await served.answer(served.predict_batch, body, ())
+            order.append(name)
+            return reply
+
+        replies = await asyncio.gather(
+            *(one("large", large) for _ in range(4)), one("small", b'{"texts": ["so bad"]}'),
+            *(one("huge", many) for _ in range(20)),
+        )  # fmt: skip
+        return replies, order
+
+    replies, order = asyncio.run(ask())
+    assert [reply.status for reply in replies[:5]] == [200] * 5
+    assert order.index("small") < 2, "it did not wait for the large ones"
+    assert Counter(reply.status for reply in replies[5:]) == {422: 16, 429: 4}, "64 MiB may wait"
