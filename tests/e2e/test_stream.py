@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from bentos.stream import MAX_LINE_BYTES, Lines
+from tests.integration.servers import until
 
 pytestmark = pytest.mark.skipif("BASE_URL" in os.environ, reason="needs a server of its own")
 
@@ -106,9 +107,12 @@ def test_every_answer_is_recorded(server: Any) -> None:
     found = answers(post(server.url, b"".join(map(line, range(3_000)))))
     ids = {one["prediction_id"] for one in found}
     assert len(ids) == 3_000
-    with sqlite3.connect(server.log_file) as database:
-        recorded = {row[0] for row in database.execute("SELECT id FROM predictions")}
-    assert ids <= recorded
+
+    def recorded() -> set[str]:
+        with sqlite3.connect(server.log_file) as database:
+            return {row[0] for row in database.execute("SELECT id FROM predictions")}
+
+    until(lambda: ids <= recorded(), timeout_s=20, message="answers are not in the record")
 
 
 def test_a_line_is_answered_before_the_next_one_is_sent(server: Any) -> None:
