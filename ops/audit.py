@@ -30,6 +30,7 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-uv.lock",
     "benchmarks/requirements-peers.lock",
+    "benchmarks/requirements-servers.lock",
     "bentos/requirements.lock",
     "bentos/requirements-gpu.lock",
     "page/requirements.lock",
