@@ -7,14 +7,15 @@ from contextlib import suppress
 import psutil
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def family(pid: int) -> list[psutil.Process]:
+    """The process and all its children."""
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds used so far by a process and its children."""
     used = 0.0
-    for process in _family(pid):
+    for process in family(pid):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             used += times.user + times.system
@@ -24,7 +25,7 @@ def cpu_s(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process and its children; processes that have just ended count as 0."""
     size = 0
-    for process in _family(pid):
+    for process in family(pid):
         with suppress(psutil.NoSuchProcess):
             size += process.memory_info().rss
     return size

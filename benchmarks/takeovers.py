@@ -23,9 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 
-from benchmarks.processes import cpu_s
+from benchmarks.processes import cpu_s, family
 from benchmarks.results import machine, table, write
 from benchmarks.serving.arrivals import run_arrivals
 from benchmarks.serving.load import run_load
@@ -101,8 +100,7 @@ def moves(server: BentoServer, candidates: list[str], bodies: Path, count: int) 
 
 def pin(server: BentoServer, cores: Sequence[int]) -> None:
     """Give all threads of a server's processes these cores."""
-    supervisor = psutil.Process(server.process.pid)
-    for process in (supervisor, *supervisor.children(recursive=True)):
+    for process in family(server.process.pid):
         for thread in process.threads():
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(thread.id, cores)

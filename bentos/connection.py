@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, ClassVar, Protocol, cast
 
@@ -148,10 +148,8 @@ class Connection(HttpToolsProtocol):
     _stopped = False
     """The parser was stopped because of a limit."""
     _upgrade_ignored = False
-    _head: SimpleHead | None = None
-    """Of the simple request that is being answered."""
-    _begun_at = 0.0
     _answer: Prediction | None = None
+    """To the simple request that is being answered."""
     _held = b""
     """What arrived meanwhile."""
     _last = False
@@ -301,17 +299,17 @@ class Connection(HttpToolsProtocol):
             return True
         if (answer := self.gate.begin(head, body)) is None:
             return False
-        self._answer, self._head, self._begun_at = answer, head, perf_counter()
-        answer.add_done_callback(self._complete)
+        self._answer = answer
+        answer.add_done_callback(partial(self._complete, head, perf_counter()))
         return True
 
-    def _complete(self, answer: Prediction) -> None:
-        assert self.gate is not None and self._head is not None
+    def _complete(self, head: SimpleHead, begun_at: float, answer: Prediction) -> None:
+        assert self.gate is not None
         self._answer = None
-        reply = self.gate.complete(answer, perf_counter() - self._begun_at)
+        reply = self.gate.complete(answer, perf_counter() - begun_at)
         if self.transport.is_closing():
             return
-        self._respond(reply, self._head)
+        self._respond(reply, head)
         self.server_state.total_requests += 1
         if self._last:
             self.transport.close()

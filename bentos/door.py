@@ -15,7 +15,7 @@ import hmac
 import re
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -263,11 +263,11 @@ class Door:
 
     def begin(self, head: SimpleHead, body: bytes) -> Prediction | None:
         """Begin to answer a POST of one text, or return `None` if it needs the whole way through `__call__`."""
-        if self._contract is None or self._telemetry is not None or head.path != "/predict":
+        if self._contract is None or self._telemetry is not None or head.path != "/predict" or head.encoded:
             return None
         if self._keys and not self._has_key(head.headers):
             return None
-        return None if _is_encoded(head.headers) else self._contract.begin(body, head.headers)
+        return self._contract.begin(body, head.headers)
 
     def complete(self, answer: Prediction, seconds: float) -> Reply:
         """Count a request that was begun, and return its response."""
@@ -411,17 +411,12 @@ async def _send(reply: Reply, send: Send) -> None:
 
 
 def _headers(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers common to all responses, and those of the reply."""
-    return (*_JSON, *reply.headers, (b"content-length", b"%d" % len(reply.body)))
+    """All headers of a reply: those common to all responses, its own, and its length."""
+    return (*_with_common_headers(reply).headers, (b"content-length", b"%d" % len(reply.body)))
 
 
 def _with_common_headers(reply: Reply) -> Reply:
     return Reply(reply.status, reply.body, (*_JSON, *reply.headers))
-
-
-@lru_cache(maxsize=256)
-def _is_encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bool:
-    return any(name == b"content-encoding" for name, _ in headers)
 
 
 def _detail(text: str) -> bytes:

@@ -27,6 +27,8 @@ class SimpleHead(NamedTuple):
     ----------
     headers : tuple of (bytes, bytes)
         With names in lower case.
+    encoded : bool
+        Whether the body has a content encoding.
     given_back : bytes
         The headers of the response by which the client finds its request again.
     """
@@ -34,6 +36,7 @@ class SimpleHead(NamedTuple):
     path: str
     body_bytes: int
     headers: tuple[tuple[bytes, bytes], ...]
+    encoded: bool
     given_back: bytes
 
 
@@ -56,5 +59,6 @@ def _read_head(head: bytes) -> SimpleHead | None:
     if len(lengths) != 1 or lines.count(b"\r\ncontent-length:") != 1 or _SPECIAL.search(lines):
         return None
     headers = tuple((name.lower(), value) for name, value in _HEADER.findall(request[2]))
+    encoded = any(name == b"content-encoding" for name, _ in headers)
     given_back = b"".join(b"%s: %s\r\n" % header for header in correlation(headers).headers())
-    return SimpleHead(request[1].decode("ascii"), int(lengths[0]), headers, given_back)
+    return SimpleHead(request[1].decode("ascii"), int(lengths[0]), headers, encoded, given_back)

@@ -19,25 +19,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 
 from benchmarks.processes import cpu_s
 from benchmarks.results import machine, table, write
 from benchmarks.serving.run import default_model
+from benchmarks.serving.servers import bentoml_server, started
 from polarity.bento.build import build
-from polarity.bento.server import free_port, served, stop
+from polarity.bento.server import free_port
 from polarity.bento.store import bento_folder
 from polarity.config.settings import PROJECT
 from polarity.data.corpus import generate_tweets
-from polarity.errors import ServiceUnavailable
 from polarity.inference.package import ModelManifest
 from polarity.serving.rules import refuse
 
@@ -45,7 +42,8 @@ CONNECTIONS = (64, 1)
 WORKERS = (1, 2)
 SECONDS, WARM_UP_S = 5, 2
 TEXTS = 8_000
-_START_S = 60.0
+READY = "a good day"
+"""What a server is asked until it answers."""
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _SCRIPT = """
 local bodies = {}
@@ -58,21 +56,15 @@ Body = Callable[[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server that answers: the address of its route, and the pid of its parent process."""
-
-    url: str
-    pid: int
-
-
-@dataclass(frozen=True)
 class Peer:
     """A server under comparison."""
 
     name: str
     start: Callable[[int], Any]
     """Starts it with a number of worker processes; a context manager."""
-    body: Body = lambda text: {"text": text}
+    body: Body
+    route: str = ""
+    """Unless it starts with the address of its route."""
 
 
 def peers(model: Path, tag: str, python: str, folder: Path) -> list[Peer]:
@@ -83,23 +75,16 @@ def peers(model: Path, tag: str, python: str, folder: Path) -> list[Peer]:
     (folder / "mlserver").mkdir()
     (folder / "mlserver" / "model-settings.json").write_text(json.dumps({**settings, "max_batch_time": 0.001}))
 
-    @contextmanager
-    def bento(workers: int) -> Iterator[Running]:
-        with tempfile.TemporaryDirectory(prefix="polarity-bench-") as home:
-            environment = {
-                "BENTOML_HOME": home,
-                "POLARITY_PREDICTION_LOG": f"{home}/log.db",
-                "POLARITY_WORKERS": str(workers),
-            }
-            with served(bento_folder(tag), environment=environment) as server:
-                yield Running(f"{server.url}/predict", server.process.pid)
+    def bento(workers: int) -> Any:
+        return bentoml_server(bento_folder(tag), POLARITY_WORKERS=str(workers))
 
     def script(name: str, route: str, *arguments: str) -> Callable[[int], Any]:
         def start(workers: int) -> Any:
             port = str(free_port())
             given = [argument.format(port=port) for argument in arguments]
             variables = {**code, "PEER_WORKERS": str(workers), "PEER_PORT": port}
-            return _started([python, str(scripts / name), *given], variables, f"http://127.0.0.1:{port}{route}")
+            url = f"http://127.0.0.1:{port}{route}"
+            return started([python, str(scripts / name), *given], url, environment=variables, asked=_text(READY))
 
         return start
 
@@ -107,7 +92,7 @@ def peers(model: Path, tag: str, python: str, folder: Path) -> list[Peer]:
         port = str(free_port())
         options = ["--port", port, "--workers", str(workers), "--no-access-log", "--log-level", "warning"]
         command = [python, "-m", "uvicorn", "benchmarks.serving.peer:app", *options]
-        return _started(command, code, f"http://127.0.0.1:{port}/predict")
+        return started(command, f"http://127.0.0.1:{port}/predict", environment=code, asked=_text(READY))
 
     def mlserver(workers: int) -> Any:
         port = free_port()
@@ -119,47 +104,23 @@ def peers(model: Path, tag: str, python: str, folder: Path) -> list[Peer]:
         url = f"http://127.0.0.1:{port}/v2/models/sentiment/infer"
         # Its parallel workers import the implementation by its name.
         environment = {**code, "PYTHONPATH": f"{scripts}{os.pathsep}{code['PYTHONPATH']}"}
-        return _started(command, environment, url, body=_inference_request)
+        return started(command, url, environment=environment, asked=_inference_request(READY))
 
     return [
-        Peer("this Bento", bento),
-        Peer("mosec", script("peer_mosec.py", "/inference", "--port", "{port}", "--address", "127.0.0.1")),
-        Peer("FastAPI + uvicorn", fastapi),
-        Peer("LitServe", script("peer_litserve.py", "/predict")),
-        Peer("MLServer", mlserver, body=_inference_request),
+        Peer("this Bento", bento, _text, "/predict"),
+        Peer("mosec", script("peer_mosec.py", "/inference", "--port", "{port}", "--address", "127.0.0.1"), _text),
+        Peer("FastAPI + uvicorn", fastapi, _text),
+        Peer("LitServe", script("peer_litserve.py", "/predict"), _text),
+        Peer("MLServer", mlserver, _inference_request),
     ]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"text": text}
 
 
 def _inference_request(text: str) -> dict[str, Any]:
     return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
-
-
-@contextmanager
-def _started(
-    command: list[str], environment: dict[str, str], url: str, *, body: Body = lambda text: {"text": text}
-) -> Iterator[Running]:
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
-            deadline = time.monotonic() + _START_S
-            while True:
-                try:
-                    if client.post(url, json=body("a good day")).status_code == 200:
-                        break
-                except httpx.HTTPError:
-                    pass
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise ServiceUnavailable(f"'{' '.join(command)}' does not answer.")
-                time.sleep(0.1)
-        yield Running(url, process.pid)
-    finally:
-        stop(process)
 
 
 def wrk(url: str, script: Path, bodies: Path, *, connections: int, seconds: int) -> dict[str, float]:
@@ -186,10 +147,11 @@ def measure(chosen: list[Peer], texts: list[str], folder: Path, rounds: int) -> 
             bodies.write_text("".join(json.dumps(peer.body(text)) + "\n" for text in texts))
             for workers in WORKERS:
                 with peer.start(workers) as running:
-                    wrk(running.url, script, bodies, connections=CONNECTIONS[0], seconds=WARM_UP_S)
+                    url = running.url + peer.route
+                    wrk(url, script, bodies, connections=CONNECTIONS[0], seconds=WARM_UP_S)
                     for connections in CONNECTIONS:
                         before = cpu_s(running.pid)
-                        found = wrk(running.url, script, bodies, connections=connections, seconds=SECONDS)
+                        found = wrk(url, script, bodies, connections=connections, seconds=SECONDS)
                         used_s = cpu_s(running.pid) - before
                         row = {"server": peer.name, "workers": workers, "connections": connections, "round": number}
                         cpu_us = 1e6 * used_s / max(1.0, found["requests_per_s"] * SECONDS)

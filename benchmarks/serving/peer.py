@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from benchmarks.serving.peer_answer import answer
 from polarity.families.packaging import load_predictor
 
 predictor = load_predictor(Path(os.environ["PEER_MODEL"]))
@@ -21,6 +22,4 @@ class Tweet(BaseModel):
 
 @app.post("/predict")
 def predict(tweet: Tweet) -> dict[str, object]:
-    probabilities = dict(zip(predictor.labels, predictor([tweet.text])[0].tolist(), strict=True))
-    sentiment = max(probabilities, key=probabilities.__getitem__)
-    return {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
+    return answer(predictor.labels, predictor([tweet.text])[0].tolist())

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import litserve
 
+from benchmarks.serving.peer_answer import answer
 from polarity.families.packaging import load_predictor
 
 
@@ -26,10 +26,8 @@ class Sentiment(litserve.LitAPI):  # type: ignore[misc]  # it is not in the envi
         rows: list[list[float]] = self._predictor(texts).tolist()
         return rows
 
-    def encode_response(self, row: list[float]) -> dict[str, Any]:
-        probabilities = dict(zip(self._predictor.labels, row, strict=True))
-        sentiment = max(probabilities, key=probabilities.__getitem__)
-        return {"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities}
+    def encode_response(self, row: list[float]) -> dict[str, object]:
+        return answer(self._predictor.labels, row)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from mosec import Server, Worker
 
+from benchmarks.serving.peer_answer import answer
 from polarity.families.packaging import load_predictor
 
 
@@ -27,14 +28,9 @@ class Sentiment(Worker):  # type: ignore[misc]  # it is not in the environment t
     def serialize(self, data: Any) -> bytes:
         return msgspec.json.encode(data)
 
-    def forward(self, data: list[dict[str, str]]) -> list[dict[str, Any]]:
-        labels = self._predictor.labels
-        answers = []
-        for row in self._predictor([one["text"] for one in data]).tolist():
-            probabilities = dict(zip(labels, row, strict=True))
-            sentiment = max(probabilities, key=probabilities.__getitem__)
-            answers.append({"sentiment": sentiment, "score": probabilities[sentiment], "probabilities": probabilities})
-        return answers
+    def forward(self, data: list[dict[str, str]]) -> list[dict[str, object]]:
+        rows = self._predictor([one["text"] for one in data]).tolist()
+        return [answer(self._predictor.labels, row) for row in rows]
 
 
 if __name__ == "__main__":

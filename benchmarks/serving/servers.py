@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ import httpx
 
 from polarity.bento.server import free_port, served, stop
 from polarity.bento.store import bento_folder
+from polarity.errors import ServiceUnavailable
 
 PEER, BENTO, BATCHED = "FastAPI + uvicorn", "this Bento", "bare ASGI, the same batcher"
+_START_S = 120.0
 UNRECORDED = f"{BENTO} without its record"
 
 
@@ -56,33 +58,55 @@ class Server:
 
 
 @contextmanager
-def _uvicorn(application: str, **environment: str) -> Iterator[Running]:
-    port = free_port()
-    arguments = ["-m", "uvicorn", application, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+def started(
+    command: Sequence[str], url: str, *, environment: Mapping[str, str], asked: object = None
+) -> Iterator[Running]:
+    """Start a server that is ready when it responds at `url`; with `asked`, when it answers a POST of that with 200.
+
+    Raises
+    ------
+    ServiceUnavailable
+        If it ends, or is not ready within two minutes.
+    """
     process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        command,
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(1200):
-            if process.poll() is not None:
-                raise RuntimeError(f"{application} did not start.")
-            try:
-                httpx.get(url, trust_env=False, verify=False)
-                break
-            except httpx.HTTPError:
+        deadline = time.monotonic() + _START_S
+        with httpx.Client(trust_env=False, verify=False) as client:
+            while not _is_ready(client, url, asked):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ServiceUnavailable(f"'{' '.join(command)}' does not answer.")
                 time.sleep(0.1)
         yield Running(url, process.pid)
     finally:
         stop(process)
 
 
+def _is_ready(client: httpx.Client, url: str, asked: object) -> bool:
+    try:
+        if asked is not None:
+            return client.post(url, json=asked).status_code == 200
+        client.get(url)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _uvicorn(application: str, **environment: str) -> AbstractContextManager[Running]:
+    port = str(free_port())
+    arguments = ["-m", "uvicorn", application, "--port", port, "--no-access-log", "--log-level", "warning"]
+    variables = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    return started([sys.executable, *arguments], f"http://127.0.0.1:{port}", environment=variables)
+
+
 @contextmanager
-def _bentoml(target: str | Path, **environment: str) -> Iterator[Running]:
+def bentoml_server(target: str | Path, **environment: str) -> Iterator[Running]:
+    """A Bento, or a service, with a home of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="polarity-bench-") as home,
         served(target, environment={"BENTOML_HOME": home, **environment}) as server,
@@ -107,7 +131,7 @@ def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -
     peer = "peer_tf" if neural else "peer"
     plain = Server(
         "plain BentoML, batchable",
-        lambda: _bentoml("benchmarks.serving.plain:Plain", PEER_MODEL=str(model)),
+        lambda: bentoml_server("benchmarks.serving.plain:Plain", PEER_MODEL=str(model)),
         body=lambda text: {"texts": [text]},
     )
     return [
@@ -118,10 +142,10 @@ def servers(model: Path, tag: str, *, neural: bool, log: Path, **options: str) -
         plain,
         Server(
             BENTO,
-            lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options),
+            lambda: bentoml_server(bento_folder(tag), POLARITY_PREDICTION_LOG=str(log), **options),
             bulk_route="/predict/batch",
         ),
-        Server(UNRECORDED, lambda: _bentoml(bento_folder(tag), POLARITY_PREDICTION_LOG="off", **options)),
+        Server(UNRECORDED, lambda: bentoml_server(bento_folder(tag), POLARITY_PREDICTION_LOG="off", **options)),
         Server(BATCHED, lambda: _uvicorn("benchmarks.serving.batched:app", PEER_MODEL=str(model))),
         Server("bare ASGI route, no model", lambda: _uvicorn("benchmarks.serving.bare:app")),
     ]

@@ -19,7 +19,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from filelock import FileLock
 
@@ -171,7 +170,7 @@ def _open(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     with lock(uri):
-        if urlsplit(uri).scheme.split("+")[0] == "sqlite":
+        if _kind(uri) == "sqlite":
             _create(_sqlite_file(uri))
         _select(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -191,7 +190,7 @@ def _create(path: Path) -> None:
 
     for abandoned in path.parent.glob(f".{path.name}.*"):
         abandoned.unlink()
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    draft = path.with_name(f".{path.name}.new")
     engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{draft}")  # type: ignore[no-untyped-call]
     utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
     engine.dispose()
@@ -206,7 +205,7 @@ def _first_use(client: MlflowClient) -> None:
 
 def _probe(uri: str) -> None:
     """Fail immediately where MLflow would retry for minutes."""
-    kind = urlsplit(uri).scheme.split("+")[0]
+    kind = _kind(uri)
     if kind == "sqlite":
         path = _sqlite_file(uri)
         try:
@@ -249,6 +248,11 @@ def _probe(uri: str) -> None:
             f"Got the MLflow URI {without_credentials(uri)!r}; it must start with sqlite:///, postgresql:// or "
             "http(s)://."
         )
+
+
+def _kind(uri: str) -> str:
+    """The kind of store, without its driver."""
+    return urlsplit(uri).scheme.split("+")[0]
 
 
 def _sqlite_file(uri: str) -> Path:

@@ -244,9 +244,7 @@ class Contract:
         try:
             return await handler(body, headers, disconnected)
         except Exception as error:
-            refused = _refusal_for(error)
-        metrics.refused(refused.code)
-        return refused.reply(requested_language(headers))
+            return _refused(error, headers)
 
     def overloaded(self, headers: Headers = (), *, incoming: int = 0) -> Reply | None:
         """The refusal that any body would get now, or `None` if the server is not overloaded.
@@ -279,9 +277,7 @@ class Contract:
         def make_answer(rows: Rows, future: asyncio.Future[dict[str, Any]]) -> None:
             nonlocal recorded, computed_at
             prediction, recorded = self._prediction(text, rows[0], time.time(), timing, source)
-            if self.log is None:
-                future.set_result(prediction)
-            elif self.log.settle(future, prediction):
+            if self._settle(future, prediction):
                 computed_at = perf_counter()
 
         answer = await self._backend.predict((text,), disconnected=disconnected, timing=timing, answer=make_answer)
@@ -307,11 +303,7 @@ class Contract:
             source = _source(headers)
 
             def make_answer(rows: Rows, future: Prediction) -> None:
-                prediction, _ = self._prediction(text, rows[0], time.time(), timing, source)
-                if self.log is None:
-                    future.set_result(prediction)
-                else:
-                    self.log.settle(future, prediction)
+                self._settle(future, self._prediction(text, rows[0], time.time(), timing, source)[0])
 
             return self._backend.begin((text,), timing=timing, answer=make_answer)
         except Exception as error:
@@ -325,9 +317,7 @@ class Contract:
         error = ClientDisconnected("The client has disconnected.") if answer.cancelled() else answer.exception()
         if error is None:
             return Reply(200, msgspec.json.encode(answer.result()))
-        refused = _refusal_for(error)
-        metrics.refused(refused.code)
-        return refused.reply("fr")
+        return _refused(error)
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
@@ -510,6 +500,13 @@ class Contract:
             return (self.served.dossier / name).read_bytes() if self.served.dossier else None
         return None
 
+    def _settle(self, future: Prediction, prediction: dict[str, Any]) -> bool:
+        """Answer with a prediction as soon as the log allows; return whether it has to be waited for."""
+        if self.log is not None:
+            return self.log.settle(future, prediction)
+        future.set_result(prediction)
+        return False
+
     async def _decoded(self, body: bytes, kind: type[S]) -> S:
         """`decode`, one large body in each turn of the event loop; raises `Busy` if too many wait for it."""
         if len(body) <= _LARGE_BODY:
@@ -687,6 +684,13 @@ def _refusal_for(error: BaseException) -> Refused:
             return Refused(503, "away", (b"retry-after", b"1"))
     _logger.error("Unexpected error while handling a request.", exc_info=error)
     return Refused(500, "failed")
+
+
+def _refused(error: BaseException, headers: Headers = ()) -> Reply:
+    """The response to a request that ended with `error`, which is counted."""
+    refused = _refusal_for(error)
+    metrics.refused(refused.code)
+    return refused.reply(requested_language(headers))
 
 
 def _text_of_line(line: bytes | None) -> str | Refusal:
