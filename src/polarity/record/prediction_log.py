@@ -41,6 +41,8 @@ _MAX_ROWS = 50_000
 _MAX_MIRRORED = 20_000
 # How long an answer waits for its row, and how long after a failure rows are sent again.
 _PATIENCE_S, _RETRY_S = 10.0, 0.5
+# How long the rows that could not be stored are sent again at the end.
+_LAST_TRIES_S = 2.0
 _RESTART_S, _POLL_S = 0.5, 0.05
 _REPORT_S = 0.1
 # A recorder that hangs is asked nothing more.
@@ -149,6 +151,7 @@ class PredictionLog(asyncio.Protocol):
         self._waiting: Waiting = []
         self._reported_at = float("-inf")
         self._unconfirmed: deque[_Sent] = deque()
+        self._failed: list[_Sent] = []
         self._rows = 0
         self._scheduled = False
         self._retrying = False
@@ -328,7 +331,14 @@ class PredictionLog(asyncio.Protocol):
             _fail(sent.waiting, problem)
             sent.frame.answers = []
         if _holds_rows(sent.frame):
-            self._loop.call_later(_RETRY_S, self._dispatch, sent)
+            if not self._failed:
+                self._loop.call_later(_RETRY_S, self._send_again)
+            self._failed.append(sent)
+
+    def _send_again(self) -> None:
+        failed, self._failed = self._failed, []
+        for sent in failed:
+            self._dispatch(sent)
 
     def _sent_before(self, at: float) -> bool:
         """Whether the recorder has not confirmed everything that was sent before a time."""
@@ -436,10 +446,13 @@ class PredictionLog(asyncio.Protocol):
         if self._answers or self._traffic or self._mirrored:
             self._send()
         self._closing = True
-        deadline = self._loop.time() + _PATIENCE_S
-        while self._transport is not None and self._unconfirmed and self._loop.time() < deadline:
+        self._send_again()
+        now = self._loop.time()
+        while self._transport is not None and (self._unconfirmed or self._failed):
+            if self._loop.time() > now + (_LAST_TRIES_S if self._failed else _PATIENCE_S):
+                break
             await asyncio.sleep(_POLL_S)
-        if lost := sum(len(sent.frame.answers) for sent in self._unconfirmed):
+        if lost := sum(len(sent.frame.answers) for sent in (*self._unconfirmed, *self._failed)):
             _logger.warning("%d rows of the prediction log could not be stored before the end.", lost)
         if self._restart is not None:
             self._restart.cancel()

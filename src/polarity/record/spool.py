@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from polarity.text.words import KnownWords
 
 # Several processes write to the same file, each for a few milliseconds at a time.
 BUSY_TIMEOUT_S = 10.0
+_BUSY_PAUSE_S = 0.01
 _MODE = 0o600
 # Of a full log without a database, the parts that go to make room for the next rows, until these fit.
 _EVICTED_SHARES = (0.02, 0.05, 0.1, 0.5)
@@ -56,8 +58,23 @@ def connect(path: Path) -> sqlite3.Connection:
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     # A committed row survives any end of the processes; NORMAL does not wait for the disk, so a power failure may take
     # the last moments.
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # Changing the mode of a new file fails at once while another thread or process reads it: SQLite's own timeout does
+    # not cover it.
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 class Spool:

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -210,6 +211,41 @@ def test_without_durable_a_failing_file_costs_no_answer_and_its_rows_follow(tmp_
 
     asyncio.run(scenario())
     assert len(rows_of(blocked / "predictions.db")) == 10
+
+
+def test_rows_that_failed_a_moment_ago_are_stored_before_the_end(tmp_path: Path) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("no folder")
+
+    async def scenario() -> None:
+        async with started(blocked / "predictions.db", POLARITY_LOG_DURABLE="false") as log:
+            log.add(answer("1"))
+            await until(lambda: log.receipt.problem is not None and not log._unconfirmed)
+            blocked.unlink()
+
+    asyncio.run(scenario())
+    assert rows_of(blocked / "predictions.db") == [("1", "a tweet")]
+
+
+def test_rows_that_cannot_be_stored_at_the_end_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a file").write_text("no folder")
+
+    async def scenario() -> None:
+        async with started(tmp_path / "a file" / "predictions.db", POLARITY_LOG_DURABLE="false") as log:
+            for n in range(3):
+                log.add(answer(str(n)))
+
+    asyncio.run(scenario())
+    assert "3 rows of the prediction log could not be stored before the end" in caplog.text
+
+
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    def opened(path: Path) -> None:
+        local_engine(path).connect().close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for n in range(20):
+            list(threads.map(opened, [tmp_path / f"{n}.db"] * 4))
 
 
 def test_too_many_waiting_rows_refuse_a_durable_answer(path: Path) -> None:
