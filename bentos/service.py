@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from polarity.serving.follower import NewBento
     from polarity.serving.mirror import Mirror
 
+# A model on the event loop holds up everything else meanwhile: a few milliseconds for so many characters.
+_INLINE_CHARACTERS = 4_000
+
 door = Door(
     api,
     keys=options.api_keys,
@@ -198,6 +201,7 @@ class Sentiment:
             max_queue=options.max_queue,
             deadline_s=options.deadline_s,
             lanes=topology.lanes,
+            max_characters=_INLINE_CHARACTERS if traits.execution.inline else None,
         )
         self.model = model
         self.batcher = batcher(model.run, watch=metrics.BatchMetrics())

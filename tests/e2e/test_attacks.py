@@ -90,15 +90,15 @@ class Attacker:
         for connection in held:
             connection.close()
 
-    def ask(self, content: Callable[[int], bytes]) -> None:
-        """Send batches and wait for each answer."""
+    def ask(self, path: str, content: Callable[[int], bytes]) -> None:
+        """Send bodies to a path and wait for each answer."""
         transport = httpx.HTTPTransport(local_address=ATTACKER)
-        url = f"http://{self._address[0]}:{self._address[1]}/predict/batch"
+        url = f"http://{self._address[0]}:{self._address[1]}{path}"
         with httpx.Client(transport=transport, trust_env=False, timeout=30) as client:
             number = 0
             while self.goes_on:
                 number += 1
-                assert client.post(url, content=content(number)).status_code in (200, 422, 429)
+                assert client.post(url, content=content(number)).status_code in (200, 400, 422, 429)
 
 
 def closed(connection: socket.socket) -> bool:
@@ -124,6 +124,7 @@ def long_words(number: int) -> bytes:
 CHUNKED = head("/predict", "Transfer-Encoding: chunked")
 PLAIN = head("/predict", "Content-Length: 16") + b'{"text": "good"}'
 LISTS = b'{"texts":[' + b"[]," * 400_000 + b"[]]}"
+TENSOR = LISTS.replace(b'{"texts":', b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":') + b"]}"
 BATCH = head("/predict/batch", "Content-Length: 4000000") + b'{"texts": ["' + b"a" * 3_900_000
 
 ATTACKS: dict[str, Callable[[Attacker], None]] = {
@@ -135,8 +136,9 @@ ATTACKS: dict[str, Callable[[Attacker], None]] = {
     "half heads": lambda one: one.hold(b"GET / HTTP/1.1\r\nHost: x\r\n", 40),
     "silent connections": lambda one: one.hold(b"", 40),
     "stalled batches": lambda one: one.hold(BATCH, 10),
-    "long unique words": lambda one: one.ask(long_words),
-    "lists of lists": lambda one: one.ask(lambda _: LISTS),
+    "long unique words": lambda one: one.ask("/predict/batch", long_words),
+    "lists of lists": lambda one: one.ask("/predict/batch", lambda _: LISTS),
+    "tensors of lists": lambda one: one.ask("/v2/models/sentiment/infer", lambda _: TENSOR),
 }
 
 

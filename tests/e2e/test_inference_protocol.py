@@ -84,8 +84,9 @@ def test_plain_requests(client: httpx.Client, expected: list[dict[str, Any]], ne
         (request("fine", " "), "text[1]: The text must not be empty."),
         (request("fine", 5), "The data must be a list of strings."),
         (request("fine", shape=[2]), "The shape is [2], but there are 1 texts"),
-        (request(), "Got 0 texts"),
-        (request(*["x"] * 1001), "Got 1001 texts"),
+        (request(), "Got no texts"),
+        (request(*["x"] * 1001), "Got more than 1,000 texts"),
+        (request(*[[]] * 100_000, shape=[1]), "Got too many values"),
         (request("x", name="texts"), "The model has one input, text"),
         (request("x", datatype="FP32"), "The model has one input, text"),
         ({"inputs": []}, "The model has one input, text"),
@@ -109,6 +110,14 @@ def test_damaged_binary_data_is_refused(client: httpx.Client, tail: bytes) -> No
         refused = client.post("/v2/models/sentiment/infer", content=head + tail, headers=headers)
         assert refused.status_code == 400
         assert "error" in refused.json()
+
+
+def test_empty_strings_are_not_counted_to_the_end(client: httpx.Client) -> None:
+    head = b'{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": %d}}]}'
+    head %= 4_000_000
+    headers = {"inference-header-content-length": str(len(head))}
+    refused = client.post("/v2/models/sentiment/infer", content=head + bytes(4_000_000), headers=headers)
+    assert (refused.status_code, refused.json()["error"].split(";")[0]) == (400, "Got more than 1,000 texts")
 
 
 def test_another_model_or_version_is_unknown_and_health_needs_no_key(url: str, client: httpx.Client) -> None:

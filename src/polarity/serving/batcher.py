@@ -174,6 +174,19 @@ class _Work:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    def fitting(self, limit: int, room: int) -> tuple[int, int]:
+        """How many of the next `limit` texts have `room` characters together, and how many these have.
+
+        If the next one has more, it is none, and that one's characters.
+        """
+        characters = 0
+        for number in range(limit):
+            size = len(self.texts[self.next + number])
+            if characters + size > room:
+                return number, characters or size
+            characters += size
+        return limit, characters
+
 
 _Slice = tuple[_Work, int, int]
 
@@ -195,6 +208,9 @@ class Batcher:
         A request older than this is failed; one that could not be completed by then is refused.
     lanes : int
         Number of batches that run concurrently: copies of the model behind `run`.
+    max_characters : int, optional
+        Maximum number of characters in a batch of several texts, of which a request with long ones may take a quarter
+        while others are waiting; at least one text. Default: any number.
     queue_room : int, optional
         Number of requests that may always wait, whatever the pace; half as many under sustained overload. Default:
         `max_batch`.
@@ -209,13 +225,16 @@ class Batcher:
         max_queue: int,
         deadline_s: float,
         lanes: int = 1,
+        max_characters: int | None = None,
         queue_room: int | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
+        self._max_characters = max_characters
         # The part of a batch that a long request may take while others are waiting.
         self._fair_share = max(1, max_batch // 4)
+        self._fair_characters = (max_characters or 0) // 4
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
         self._deadline_s = deadline_s
@@ -387,15 +406,25 @@ class Batcher:
 
     def _gather(self) -> list[_Slice]:
         slices: list[_Slice] = []
-        space = self._max_batch
-        while space and self._queue:
+        space, room = self._max_batch, self._max_characters
+        skipped: list[_Work] = []
+        while space and self._queue and len(skipped) < self._max_batch:
             work = self._queue.popleft()
             rest = len(work.texts) - work.next
-            self._ahead -= min(rest, self._fair_share)
             if work.answer.done():
+                self._ahead -= min(rest, self._fair_share)
                 self._waiting -= rest
                 continue
-            take = min(rest, space, self._fair_share) if self._queue else min(rest, space)
+            alone = not self._queue and not skipped
+            take = min(rest, space) if alone else min(rest, space, self._fair_share)
+            if room is not None:
+                fitting, characters = work.fitting(take, room if alone else min(room, self._fair_characters))
+                if slices and not fitting:
+                    # Shorter texts behind it are not held up.
+                    skipped.append(work)
+                    continue
+                take, room = max(fitting, 1), max(room - characters, 0)
+            self._ahead -= min(rest, self._fair_share)
             if not work.next and work.timing is not None:
                 work.timing.waited_s = perf_counter() - work.arrived
             slices.append((work, work.next, work.next + take))
@@ -406,6 +435,7 @@ class Batcher:
                 # Requeue behind the others, so that a long request delays no other by more than one batch.
                 self._queue.append(work)
                 self._ahead += min(rest - take, self._fair_share)
+        self._queue.extendleft(reversed(skipped))
         if len(self._queue) < self._queue_room:
             self._below_room_at = perf_counter()
         return slices

@@ -261,7 +261,7 @@ class Contract:
 
     async def predict(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict."""
-        text = _text_of(await self._decoded(body, PredictRequest))
+        text = _text_of(await self.decoded(body, PredictRequest))
         timing = Timing()
         source = _source(headers)
         given = None
@@ -321,7 +321,7 @@ class Contract:
 
     async def explain(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /explain."""
-        text = _text_of(await self._decoded(body, PredictRequest))
+        text = _text_of(await self.decoded(body, PredictRequest))
         timing = Timing()
         scores = partial(self._backend.predict, disconnected=disconnected, timing=timing)
         word_shares = None
@@ -334,7 +334,7 @@ class Contract:
 
     async def predict_batch(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict/batch."""
-        given = (await self._decoded(body, BatchRequest)).texts
+        given = (await self.decoded(body, BatchRequest)).texts
         predictions = await self.predictions(given, headers, disconnected)
         return Reply(200, msgspec.json.encode({"predictions": predictions}))
 
@@ -404,7 +404,7 @@ class Contract:
 
     async def feedback(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /feedback."""
-        given = await self._decoded(body, FeedbackRequest)
+        given = await self.decoded(body, FeedbackRequest)
         return await self.store_label(given.prediction_id, given.label, "review" if given.review else "volunteered")
 
     async def store_label(self, prediction_id: str, label: str, origin: Origin) -> Reply:
@@ -507,17 +507,35 @@ class Contract:
         future.set_result(prediction)
         return False
 
-    async def _decoded(self, body: bytes, kind: type[S]) -> S:
-        """`decode`, one large body in each turn of the event loop; raises `Busy` if too many wait for it."""
+    async def decoded(self, body: bytes, kind: type[S]) -> S:
+        """`decode` in turn.
+
+        Raises
+        ------
+        Refused
+            If the body is not a request of this kind.
+        Busy
+            If too many large bodies wait for it.
+        """
+        return await self.in_turn(body, lambda: decode(body, kind))
+
+    async def in_turn(self, body: bytes, read: Callable[[], T]) -> T:
+        """Call `read`, which decodes a body: one large body in each turn of the event loop.
+
+        Raises
+        ------
+        Busy
+            If too many wait for it.
+        """
         if len(body) <= _LARGE_BODY:
-            return decode(body, kind)
+            return read()
         if self._undecoded_bytes + len(body) > _MAX_LARGE_BODIES:
             raise Busy(1.0)
         self._undecoded_bytes += len(body)
         try:
             async with self._decoding:
                 await asyncio.sleep(0)
-                return decode(body, kind)
+                return read()
         finally:
             self._undecoded_bytes -= len(body)
 
@@ -715,7 +733,7 @@ def _text_of(request: PredictRequest) -> str:
 
 def decode(body: bytes, kind: type[S]) -> S:
     """The body as a request of a kind; raises `Refused` if it is not one."""
-    if body.count(b",") > _MAX_VALUES and _too_many_values(body):
+    if too_many_values(body):
         raise invalid("too_many_values")
     try:
         return msgspec.json.decode(body, type=kind)
@@ -728,10 +746,25 @@ def decode(body: bytes, kind: type[S]) -> S:
         raise Refused(422, problems[0][0], problems=problems) from None
 
 
-def _too_many_values(body: bytes) -> bool:
+def too_many_values(body: bytes) -> bool:
     """Return whether a body has more than `_MAX_VALUES` commas outside of its strings, or that many strings."""
-    parts = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', 2 * _MAX_VALUES)
-    return len(parts) > 2 * _MAX_VALUES or sum(part.count(b",") for part in parts[::2]) > _MAX_VALUES
+    if len(body) <= _MAX_VALUES or not _more_commas([body], _MAX_VALUES):
+        return False
+    if b"\\" in body:
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    parts = body.split(b'"', 2 * _MAX_VALUES)
+    return len(parts) > 2 * _MAX_VALUES or _more_commas(parts[::2], _MAX_VALUES)
+
+
+def _more_commas(parts: Iterable[bytes], limit: int) -> bool:
+    """Return whether there are more than `limit` commas; a million of them are not counted to the end."""
+    found = 0
+    for part in parts:
+        for start in range(0, len(part), _LARGE_BODY):
+            found += part.count(b",", start, start + _LARGE_BODY)
+            if found > limit:
+                return True
+    return False
 
 
 def _decode_leniently(body: bytes) -> object:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from polarity import __version__
 from polarity.serving.batcher import WaitForDisconnect
-from polarity.serving.contract import Contract, Headers, Reply, requested_language
+from polarity.serving.contract import Contract, Headers, Reply, requested_language, too_many_values
 from polarity.serving.rules import MAX_TEXTS, refuse
 
 MODEL = "sentiment"
@@ -85,14 +86,14 @@ async def infer(contract: Contract, body: bytes, headers: Headers) -> Reply:
     All texts are answered or none: the protocol has no answer to a part of them. The error names the first that is
     refused.
     """
-    try:
-        request, texts = _read(body, headers)
-        _check(texts, headers)
-        wanted = _wanted(contract, request.outputs)
-    except _WrongError as error:
-        return problem(str(error), 400)
 
-    async def answer(_: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
+    async def answer(body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
+        try:
+            request, texts = await contract.in_turn(body, lambda: _read(body, headers))
+            _check(texts, headers)
+            wanted = _wanted(contract, request.outputs)
+        except _WrongError as error:
+            return Reply(400, msgspec.json.encode({"detail": str(error)}))
         predictions = await contract.predictions(texts, headers, disconnected)
         labels = contract.served.manifest.labels
         found: dict[str, Any] = {
@@ -117,6 +118,8 @@ def _read(body: bytes, headers: Headers) -> tuple[InferRequest, list[str]]:
         if not length.isdigit() or int(length) > len(body):
             raise _WrongError("Inference-Header-Content-Length must be the length of the JSON part of the body.")
         body, binary = body[: int(length)], body[int(length) :]
+    if too_many_values(body):
+        raise _WrongError(f"Got too many values; a request has 1 to {MAX_TEXTS:,} texts.")
     try:
         request = msgspec.json.decode(body, type=InferRequest)
     except (ValueError, RecursionError) as error:
@@ -130,11 +133,13 @@ def _read(body: bytes, headers: Headers) -> tuple[InferRequest, list[str]]:
     elif size != len(binary):
         raise _WrongError(f"binary_data_size is {size}, but {len(binary)} bytes follow the JSON part.")
     else:
-        texts = list(_from_binary(binary))
+        # Four bytes make an empty string: one more than allowed shows that there are too many.
+        texts = list(islice(_from_binary(binary), MAX_TEXTS + 1))
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        found = f"more than {MAX_TEXTS:,}" if texts else "no"
+        raise _WrongError(f"Got {found} texts; a request has 1 to {MAX_TEXTS:,}.")
     if tensor.shape not in ([len(texts)], [len(texts), 1]):
         raise _WrongError(f"The shape is {tensor.shape}, but there are {len(texts)} texts; it must be [n] or [n, 1].")
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise _WrongError(f"Got {len(texts)} texts; a request has 1 to {MAX_TEXTS:,}.")
     return request, texts
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from polarity.serving.batcher import WaitForDisconnect
-from polarity.serving.contract import Contract, Headers, Refused, Reply, decode
+from polarity.serving.contract import Contract, Headers, Refused, Reply
 from polarity.serving.rules import MAX_TEXTS
 
 PREFIX = "/label-studio"
@@ -123,12 +123,12 @@ class LabelStudio:
 
     async def setup(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /setup: whether the project's labelling configuration fits the model."""
-        Choices.read(decode(body, SetupRequest).schema, self._labels)
+        Choices.read((await self._contract.decoded(body, SetupRequest)).schema, self._labels)
         return Reply(200, msgspec.json.encode({"model_version": self._contract.served.version}))
 
     async def predict(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /predict: the choice for each task; none for a text that is refused."""
-        given = decode(body, PredictTasksRequest)
+        given = await self._contract.decoded(body, PredictTasksRequest)
         choices = Choices.read(given.label_config, self._labels)
         found: list[dict[str, Any]] = []
         if given.tasks:
@@ -140,7 +140,7 @@ class LabelStudio:
 
     async def webhook(self, body: bytes, headers: Headers, disconnected: WaitForDisconnect | None) -> Reply:
         """POST /webhook: an annotation as the true label of its answer; everything else is only acknowledged."""
-        given = decode(body, WebhookRequest)
+        given = await self._contract.decoded(body, WebhookRequest)
         ignored = Reply(200, msgspec.json.encode({"status": "ignored"}))
         if given.action not in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
             return ignored

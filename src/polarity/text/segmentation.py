@@ -28,6 +28,8 @@ MARKS = _ranges(
 """Accents, vowel signs and tone marks, as the inside of a set of `re`."""
 WORD_CHARACTER = rf"(?:[^\W_][{MARKS}]*)"
 """Pattern of a letter or digit, with its marks."""
+WORD = rf"(?:[^\W_]++[{MARKS}]*+)++"
+"""Pattern of several of them; it looks at each character once."""
 LETTER = rf"(?:[^\W\d_][{MARKS}]*)"
 """Pattern of a letter, with its marks."""
 HASHTAG = rf"[#](?:{WORD_CHARACTER}|_)*{LETTER}(?:{WORD_CHARACTER}|_)*"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 
-from polarity.text.segmentation import HASHTAG, LETTER, WORD_CHARACTER, split_words
+from polarity.text.segmentation import HASHTAG, LETTER, WORD, split_words
 from polarity.text.word_cache import MIB, WordCache
 
 _EYES, _NOSE = r"[:;=8xX]", r"['\-^o]?"
@@ -21,7 +21,7 @@ _ALONE, _END = r"(?<![\w:;=])", r"(?!\w)"
 
 _TOKEN = re.compile(
     rf"""
-    (?P<url>https?:/\S* | www\.\S+ | \b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|ly|gd|me|tv|co|us|uk|fm|im)\b(?:/\S*)?)
+    (?P<url>https?:/\S* | www\.\S+ | \b[\w-]++(?:\.[\w-]++)*\.(?:com|net|org|ly|gd|me|tv|co|us|uk|fm|im)\b(?:/\S*)?)
   | (?P<user>@\w+)
   | (?P<heart><3+{_END} | [♥♡❤]\ufe0f?)
   | (?P<smile>{_ALONE}[:;=]{_NOSE}[)\]D]+{_END} | {_ALONE}[xX8]{_NOSE}D+{_END} | {_ALONE}[(\[]+{_NOSE}[:;=] | \^[_.]*\^)
@@ -30,7 +30,7 @@ _TOKEN = re.compile(
   | (?P<neutralface>{_ALONE}[:=]{_NOSE}[/\\|lL*sS]{_END})
   | (?P<hashtag>{HASHTAG})
   | (?P<number>(?<![^\W_])[-+]?\$?(?:\d+(?:[:,./]\d+)*|[.,]\d+)%?(?![^\W_]))
-  | (?P<word>{WORD_CHARACTER}+(?:['’`´]{WORD_CHARACTER}+)*)
+  | (?P<word>{WORD}(?:['’`´]{WORD})*)
   | (?P<repeat>[!?.]{{2,}})
   | (?P<sign>(?P<char>[^\w\s]|_)(?:\ufe0f|\u200d|[\U0001f3fb-\U0001f3ff]|(?P=char))*)
     """,

@@ -447,3 +447,42 @@ def test_stalled_machine_is_not_mistaken_for_a_slow_model() -> None:
         assert not any(isinstance(answer, Busy) for answer in answers)
 
     run(test)
+
+
+def test_long_texts_fill_a_batch_by_their_characters() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        batching = batcher(model, max_characters=10)
+        first = asyncio.create_task(batching.predict(["x"]))
+        await until(lambda: bool(model.batches))
+        longs = asyncio.create_task(batching.predict(["a" * 6, "b" * 4, "c" * 30, "d" * 11]))
+        short = asyncio.create_task(batching.predict(["ee"]))
+        await asyncio.sleep(0)
+        model.gate.set()
+        assert await longs == [[6.0], [4.0], [30.0], [11.0]]
+        assert (await first, await short) == ([[1.0]], [[2.0]])
+        assert all(len("".join(batch)) <= 10 or len(batch) == 1 for batch in model.batches)
+        assert sum(len(batch) for batch in model.batches) == 6
+        assert next(batch for batch in model.batches if "ee" in batch) in model.batches[1:3], "it waits for one batch"
+
+    run(test)
+
+
+def test_short_texts_do_not_wait_for_many_requests_with_long_ones() -> None:
+    async def test() -> None:
+        model = Model(held=True)
+        batching = batcher(model, max_characters=40)
+        first = asyncio.create_task(batching.predict(["x"]))
+        await until(lambda: bool(model.batches))
+        long = [asyncio.create_task(batching.predict([letter * 20] * 3)) for letter in "abcde"]
+        short = asyncio.create_task(batching.predict(["ee"]))
+        await asyncio.sleep(0)
+        model.gate.set()
+        assert await first == [[1.0]] and await short == [[2.0]]
+        assert await asyncio.gather(*long) == [[[20.0]] * 3] * 5
+        assert next(number for number, batch in enumerate(model.batches) if "ee" in batch) == 1
+        # Each in turn: nobody's long texts wait for all of another's.
+        order = [batch[0][0] for batch in model.batches[1:]]
+        assert order[:5] == list("abcde") and sum(len(batch) for batch in model.batches) == 17
+
+    run(test)
