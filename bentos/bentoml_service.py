@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
 from bentos.asgi import App
 from bentos.connection import Connection
+from bentos.deadline import Deadline
 from bentos.door import Door
 from bentos.limits import ConnectionLimits, OpenConnections
 
@@ -75,6 +77,9 @@ def service_behind(
             Connection.opened = OpenConnections(limits.within_descriptors())
             Connection.trust(proxies)
             application = super().to_asgi(is_main)
+            for middleware in application.user_middleware:
+                if middleware.cls is TimeoutMiddleware:
+                    middleware.cls = Deadline
             outermost: App = door.wrap(application)
             # CORS must also apply to the door's responses, whether our setting or BentoML's configuration enables it.
             for middleware in [one for one in application.user_middleware if one.cls is CORSMiddleware]:

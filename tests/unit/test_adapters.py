@@ -32,7 +32,7 @@ ADAPTERS = {
         SERVED_BENTOML,
         "that the supervisor still asks `Service.all_services(exclude_urls=True)` which services to start, and takes "
         "the application from `Service.to_asgi(is_main)`; that this is a Starlette application with CORSMiddleware in "
-        "`user_middleware` where `http.cors.enabled` is set",
+        "`user_middleware` where `http.cors.enabled` is set, and with TimeoutMiddleware, whose one option is `timeout`",
     ),
     "bentos/connection.py": (
         "uvicorn",
