@@ -40,6 +40,8 @@ MAX_HEADERS = 128
 MAX_PIPELINED = 16
 # Fed to the parser at once: a bound on what it can produce before the limits are checked.
 _PIECE_BYTES = 8 * 1024
+# Within a body, to which uvicorn adds each piece by copying what it has.
+_BODY_PIECE_BYTES = 64 * 1024
 _UVICORN_KEEP_ALIVE_S, _KEEP_ALIVE_S = 5, 75
 
 
@@ -258,10 +260,11 @@ class Connection(HttpToolsProtocol):
             self._parse(data)
             return
         whole = memoryview(data)
-        for start in range(0, len(whole), _PIECE_BYTES):
-            self._parse(whole[start : start + _PIECE_BYTES])
-            if self.transport.is_closing():
-                return
+        start = 0
+        while start < len(whole) and not self.transport.is_closing():
+            stop = start + (_BODY_PIECE_BYTES if self._in_body else _PIECE_BYTES)
+            self._parse(whole[start:stop])
+            start = stop
 
     def _parse(self, data: bytes | memoryview) -> None:
         self._unfinished_bytes += len(data)
