@@ -33,6 +33,17 @@ _CORS: dict[str, Any] = {
 """What a page of an allowed origin may send and read; a day is the longest that browsers remember it."""
 
 
+class ServiceWithDeadline(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
+    """A service whose application limits a request's time by `Deadline`, in place of BentoML's own limit."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        application = super().to_asgi(is_main)
+        for middleware in application.user_middleware:
+            if middleware.cls is TimeoutMiddleware:
+                middleware.cls = Deadline
+        return application
+
+
 def service_behind(
     door: Door,
     *,
@@ -61,7 +72,7 @@ def service_behind(
         Origins whose pages may call the server; if there are any, BentoML's own configuration of CORS is not used.
     """
 
-    class ServiceBehindDoor(bentoml.Service[Any]):  # type: ignore[misc]  # untyped where bentoml loads it lazily
+    class ServiceBehindDoor(ServiceWithDeadline):
         def all_services(self, exclude_urls: bool = False) -> dict[str, bentoml.Service[Any]]:
             """The services of the Bento; with `exclude_urls`, only those that the supervisor starts."""
             services: dict[str, bentoml.Service[Any]] = super().all_services(exclude_urls)
@@ -77,9 +88,6 @@ def service_behind(
             Connection.opened = OpenConnections(limits.within_descriptors())
             Connection.trust(proxies)
             application = super().to_asgi(is_main)
-            for middleware in application.user_middleware:
-                if middleware.cls is TimeoutMiddleware:
-                    middleware.cls = Deadline
             outermost: App = door.wrap(application)
             # CORS must also apply to the door's responses, whether our setting or BentoML's configuration enables it.
             for middleware in [one for one in application.user_middleware if one.cls is CORSMiddleware]:

@@ -8,6 +8,7 @@ from typing import Any
 import bentoml
 import numpy as np
 
+from bentos.bentoml_service import ServiceWithDeadline
 from bentos.topology import MODEL, options, topology
 from polarity.errors import PolarityError
 from polarity.families.packaging import load_predictor
@@ -18,6 +19,7 @@ _logger = logging.getLogger("bentoml.polarity")
 
 @bentoml.service(
     name="runner",
+    service_class=ServiceWithDeadline,
     workers=topology.runners or 1,
     resources=topology.resources,
     traffic={"timeout": options.deadline_s + 30},
