@@ -181,7 +181,8 @@ class _Work:
         """
         characters = 0
         for number in range(limit):
-            size = len(self.texts[self.next + number])
+            # What is no text after all fails in the model, by itself.
+            size = len(str(self.texts[self.next + number]))
             if characters + size > room:
                 return number, characters or size
             characters += size

@@ -486,3 +486,16 @@ def test_short_texts_do_not_wait_for_many_requests_with_long_ones() -> None:
         assert order[:5] == list("abcde") and sum(len(batch) for batch in model.batches) == 17
 
     run(test)
+
+
+def test_what_is_no_text_fails_alone() -> None:
+    async def test() -> None:
+        batching = batcher(Model(), max_characters=40)
+        nothing: Any = None
+        alone = asyncio.create_task(batching.predict([nothing]))
+        beside = asyncio.create_task(batching.predict(["ee"]))
+        assert await beside == [[2.0]]
+        with pytest.raises(TypeError):
+            await alone
+
+    run(test)
