@@ -18,7 +18,6 @@ time that each keeps the server waiting.
 from __future__ import annotations
 
 import asyncio
-import sys
 from array import array
 from functools import lru_cache, partial
 from time import perf_counter
@@ -197,10 +196,6 @@ class Connection(HttpToolsProtocol):
         if self._answer is not None:
             self._answer.cancel()
         super().connection_lost(exc)
-        # They refer to this connection and it to them; a flood of them would keep the garbage collector busy.
-        for cycle, _ in self.pipeline:
-            cycle.on_response = _ignore
-        self.pipeline.clear()
 
     def shutdown(self) -> None:
         """Close the connection, as soon as its request is answered."""
@@ -284,9 +279,6 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what stopped the parser: the limits of a request's head, or its syntax."""
-        if (error := sys.exception()) is not None and error.__context__ is not None:
-            # The parser keeps it, and by its frames itself and all that was received.
-            error.__context__.__traceback__ = None
         if self._stopped:
             self._turn_away_for_size()
         else:
@@ -403,10 +395,6 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._out.flush()
         super().on_response_complete()
-
-
-def _ignore() -> None:
-    pass
 
 
 @lru_cache(maxsize=256)

@@ -748,21 +748,21 @@ def decode(body: bytes, kind: type[S]) -> S:
 
 def too_many_values(body: bytes) -> bool:
     """Return whether a body has more than `_MAX_VALUES` commas outside of its strings, or that many strings."""
-    if len(body) <= _MAX_VALUES or not _more_commas([body], _MAX_VALUES):
+    if len(body) <= _MAX_VALUES or not _too_many_commas([body]):
         return False
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     parts = body.split(b'"', 2 * _MAX_VALUES)
-    return len(parts) > 2 * _MAX_VALUES or _more_commas(parts[::2], _MAX_VALUES)
+    return len(parts) > 2 * _MAX_VALUES or _too_many_commas(parts[::2])
 
 
-def _more_commas(parts: Iterable[bytes], limit: int) -> bool:
-    """Return whether there are more than `limit` commas; a million of them are not counted to the end."""
+def _too_many_commas(parts: Iterable[bytes]) -> bool:
+    """Return whether there are more than `_MAX_VALUES` commas; a million of them are not counted to the end."""
     found = 0
     for part in parts:
         for start in range(0, len(part), _LARGE_BODY):
             found += part.count(b",", start, start + _LARGE_BODY)
-            if found > limit:
+            if found > _MAX_VALUES:
                 return True
     return False
 
