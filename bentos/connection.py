@@ -37,6 +37,8 @@ UVICORN = "0.54.0"
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 MAX_PIPELINED = 16
+# Of all connections: what has been read, and waits for the responses before it. A read is at most 256 KiB.
+_MAX_HELD_BYTES = 64 * 1024 * 1024
 # Fed to the parser at once: a bound on what it can produce before the limits are checked.
 _PIECE_BYTES = 8 * 1024
 # Within a body, to which uvicorn adds each piece by copying what it has.
@@ -153,7 +155,9 @@ class Connection(HttpToolsProtocol):
     _answer: Prediction | None = None
     """To the simple request that is being answered."""
     _held = b""
-    """What arrived meanwhile."""
+    """What arrived meanwhile, or while the client does not read."""
+    _held_bytes: ClassVar[int] = 0
+    """Of all connections."""
     _last = False
     """The connection is closed after the response."""
     _simple_at = float("-inf")
@@ -193,6 +197,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.opened.leave(self)
+        self._release()
         if self._answer is not None:
             self._answer.cancel()
         super().connection_lost(exc)
@@ -240,9 +245,9 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is not None:
-            self._held += data
-            self.flow.pause_reading()
+        if self._answer is not None or (self._between_requests and self.flow.write_paused):
+            # One request of a client at a time, and none while it leaves its responses unread.
+            self._hold(data)
             return
         if self._between_requests and data.startswith(b"POST /predict"):
             if self._answers_simply(data):
@@ -263,7 +268,18 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes | memoryview) -> None:
         self._unfinished_bytes += len(data)
-        super().data_received(data)  # type: ignore[arg-type]  # it is only passed on to the parser
+        self._unset_keepalive_if_required()
+        # As in uvicorn, but without a line in the log, with which anybody could fill the disk.
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._stopped:
+                self._turn_away_for_size()
+            else:
+                self._turn_away(400, "http_invalid")
+            return
+        except httptools.HttpParserUpgrade:  # CONNECT, which the application refuses
+            return
         unfinished = self._unfinished_bytes or not self._between_requests
         if unfinished and self._too_much() and not self.transport.is_closing():
             self._turn_away_for_size()
@@ -277,12 +293,28 @@ class Connection(HttpToolsProtocol):
         else:
             self._turn_away(431, "head_too_large")
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what stopped the parser: the limits of a request's head, or its syntax."""
-        if self._stopped:
-            self._turn_away_for_size()
-        else:
-            super().send_400_response(msg)
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        Connection._held_bytes += len(data)
+        self.flow.pause_reading()
+        if Connection._held_bytes > _MAX_HELD_BYTES:
+            self.transport.abort()
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, b""
+        Connection._held_bytes -= len(held)
+        return held
+
+    def _go_on(self) -> None:
+        """Read what was held back."""
+        if self._held and self._answer is None and not self.flow.write_paused and not self.transport.is_closing():
+            held = self._release()
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._go_on()
 
     @staticmethod
     def _reset_incoming() -> None:
@@ -295,14 +327,19 @@ class Connection(HttpToolsProtocol):
             return False
         if (simple := read_simple(data)) is None:
             return False
-        head, body = simple
+        head, body, rest = simple
         if (reply := self.gate.overloaded(head.path, self._incoming)) is not None:
             self.gate.refused(head.path, reply)
             self._respond(reply, head)
+            if rest:
+                self.loop.call_soon(self._go_on)
+                self._hold(rest)
             return True
         if (answer := self.gate.begin(head, body)) is None:
             return False
         self._answer = answer
+        if rest:
+            self._hold(rest)
         answer.add_done_callback(partial(self._complete, head, perf_counter()))
         return True
 
@@ -316,10 +353,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._last:
             self.transport.close()
-        elif self._held:
-            held, self._held = self._held, b""
-            self.flow.resume_reading()
-            self.data_received(held)
+        else:
+            self._go_on()
 
     def _respond(self, reply: Reply, head: SimpleHead) -> None:
         closing = b"connection: close\r\n" if self._last else b""

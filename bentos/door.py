@@ -318,17 +318,21 @@ class Door:
             whole: bytes = first.message["body"]
             if len(whole) <= limit:
                 return decompress(whole, encoding, limit) if encoding else whole
-        kept, size = bytearray(), 0
+        kept: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 message = await first
+                if announced <= limit and self._buffered_bytes + announced > self._max_buffered_bytes:
+                    # It would be refused anyway, but in the middle, when most of it has been read and copied.
+                    raise Refused(503, "too_many_bodies", _CLOSE, _RETRY_SOON)
                 while True:
                     if message["type"] == "http.disconnect":
                         raise Refused(0, "gone")
                     chunk: bytes = message.get("body", b"")
                     size += len(chunk)
                     if size <= limit:
-                        kept += chunk
+                        kept.append(chunk)
                         self._buffered_bytes += len(chunk)
                         if self._buffered_bytes > self._max_buffered_bytes:
                             raise Refused(503, "too_many_bodies", _CLOSE, _RETRY_SOON)
@@ -338,10 +342,11 @@ class Door:
         except TimeoutError:
             raise Refused(408, "body_too_slow", _CLOSE) from None
         finally:
-            self._buffered_bytes -= len(kept)
+            self._buffered_bytes -= sum(map(len, kept))
         if size > limit:
             raise Refused(413, "too_large", _CLOSE)
-        return decompress(bytes(kept), encoding, limit) if encoding else bytes(kept)
+        body = b"".join(kept)
+        return decompress(body, encoding, limit) if encoding else body
 
     async def _forward(
         self, scope: Scope, body: bytes, receive: Receive, send: Send, given_back: tuple[tuple[bytes, bytes], ...]

@@ -40,12 +40,16 @@ class SimpleHead(NamedTuple):
     given_back: bytes
 
 
-def read_simple(data: bytes) -> tuple[SimpleHead, bytes] | None:
-    """The head and the body of `data` if it is one whole simple request, otherwise None."""
+def read_simple(data: bytes) -> tuple[SimpleHead, bytes, bytes] | None:
+    """The head and the body of the whole simple request that `data` begins with, and what follows, otherwise None."""
     end = data.find(_END, 0, _MAX_HEAD_BYTES + len(_END))
-    if end < 0 or (head := _read_head(data[:end])) is None or head.body_bytes != len(data) - end - len(_END):
+    if end < 0 or (head := _read_head(data[:end])) is None:
         return None
-    return head, data[end + len(_END) :]
+    start = end + len(_END)
+    stop = start + head.body_bytes
+    if stop > len(data):
+        return None
+    return head, data[start:stop], data[stop:]
 
 
 @lru_cache(maxsize=1024)

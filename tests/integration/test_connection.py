@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from bentos.connection import Connection, Gate
 from bentos.simple_request import SimpleHead
 from polarity.serving.contract import Prediction, Reply
-from tests.integration.servers import uvicorn_server
+from tests.integration.servers import until, uvicorn_server
 
 BODY = b'{"text": "good"}'
 REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"),))
@@ -22,11 +23,13 @@ REFUSAL = Reply(429, b"full", ((b"retry-after", b"2"),))
 class CountedReads(Connection):
     """A connection whose test sets `busy` and `answers`, and which records its writes as the system receives them.
 
-    With `answers`, the simplest requests are answered by the gate: with their body, after that many seconds.
+    With `answers`, the simplest requests are answered by the gate: with their body, `longer` times, after that many
+    seconds.
     """
 
     busy = False
     answers: float | None = None
+    longer = 1
     begun: list[Prediction]
     completed: list[bool]
     counted: list[str]
@@ -48,13 +51,19 @@ class CountedReads(Connection):
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         CountedReads.begun.append(future)
-        loop.call_later(CountedReads.answers, lambda: future.done() or future.set_result({"body": body}))
+        loop.call_later(
+            CountedReads.answers, lambda: future.done() or future.set_result({"body": body * CountedReads.longer})
+        )
         return future
 
     @staticmethod
     def complete(future: Prediction, seconds: float) -> Reply:
         CountedReads.completed.append(not future.cancelled())
         return Reply(0, b"") if future.cancelled() else Reply(200, future.result()["body"])
+
+    @staticmethod
+    def turned_away(status: int, code: str) -> Reply:
+        return Reply(status, code.encode())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         class Seen:
@@ -114,6 +123,7 @@ def port() -> Iterator[int]:
 def _anew() -> Iterator[None]:
     CountedReads.busy, CountedReads.counted, CountedReads.writes = False, [], []
     CountedReads.answers, CountedReads.begun, CountedReads.completed = None, [], []
+    CountedReads.longer = 1
     CountedReads.gate = cast(Gate, CountedReads)
     yield
     CountedReads.busy, CountedReads.answers = False, None
@@ -167,7 +177,7 @@ def test_100_continue_is_sent_immediately(client: socket.socket) -> None:
 
 def test_invalid_http_gets_400_and_closed_connection(client: socket.socket) -> None:
     client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-    assert answer(client)[0] == 400
+    assert answer(client) == (400, b"http_invalid")
     assert client.recv(1) == b""
 
 
@@ -229,8 +239,44 @@ def test_ambiguous_requests_take_the_normal_path(client: socket.socket, special:
 
 def test_pipelined_requests_are_answered_in_order(client: socket.socket) -> None:
     CountedReads.busy = True
-    client.sendall(request() + request("/slow") + request("/predict", "Accept-Language: en"))
-    assert [answer(client) for _ in range(3)] == [(200, b"app")] * 3
+    plain, other = request(), request("/predict", "Accept-Language: en")
+    client.sendall(plain + plain + request("/slow") + other + plain)
+    refused, answered = (429, b"full"), (200, b"app")
+    # The last one is read together with those before it, which take the normal path.
+    assert [answer(client) for _ in range(5)] == [refused, refused, answered, answered, answered]
+
+
+def test_pipelined_texts_are_answered_one_after_the_other(client: socket.socket) -> None:
+    CountedReads.answers = 0.01
+    client.sendall(b"".join(request(body=b"%d" % number) for number in range(50)) + request("/slow"))
+    time.sleep(0.1)
+    assert len(CountedReads.begun) < 20
+    assert [answer(client) for _ in range(51)] == [*((200, b"%d" % number) for number in range(50)), (200, b"app")]
+
+
+def test_texts_wait_while_the_client_does_not_read(client: socket.socket) -> None:
+    CountedReads.answers = 0.0
+    CountedReads.longer = 100_000
+    for _ in range(40):
+        client.sendall(request(body=b"01234567"))
+        time.sleep(0.01)  # each is read by itself
+    begun = len(CountedReads.begun)
+    assert begun < 40 and CountedReads.latest.flow.write_paused
+    for _ in range(40):
+        assert answer(client) == (200, b"01234567" * 100_000)
+    assert len(CountedReads.begun) > begun
+    assert CountedReads._held_bytes == 0
+
+
+def test_what_waits_is_bounded(client: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bentos.connection._MAX_HELD_BYTES", 10_000)
+    CountedReads.answers = 0.2
+    client.sendall(request() + request(body=b"x" * 5000))
+    assert [answer(client)[1] for _ in range(2)] == [BODY, b"x" * 5000]
+    client.sendall(request() + request(body=b"x" * 15_000))
+    with suppress(ConnectionError):
+        assert client.recv(1) == b""
+    until(lambda: CountedReads._held_bytes == 0, 5)
 
 
 def test_pipelined_request_waits_for_the_previous_response(client: socket.socket) -> None:
@@ -307,7 +353,6 @@ def test_a_text_in_one_piece_is_answered_without_the_application(client: socket.
         request("/explain"),
         request("/predict", "Accept-Language: en"),
         request("/predict", "Connection: close"),
-        request() + request("/slow"),
     ],
 )
 def test_other_requests_are_answered_by_the_application(client: socket.socket, other: bytes) -> None:

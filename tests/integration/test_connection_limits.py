@@ -326,8 +326,8 @@ def test_ambiguous_length_is_left_to_the_parser(connect: Connect, lines: tuple[s
     TightConnection.busy = True
     client = connect()
     client.sendall(head("/predict", *lines, method="POST") + BODY)
-    assert answer(client)[0] == 400
-    assert TightConnection.codes == []
+    assert answer(client) == (400, b"http_invalid")
+    assert TightConnection.codes == ["http_invalid"], "and not refused early"
 
 
 def test_connections_of_one_client_are_limited(connect: Connect) -> None:

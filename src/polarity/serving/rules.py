@@ -95,6 +95,10 @@ _MESSAGES: dict[str, dict[Language, str]] = {
         "fr": "La requête arrive trop lentement.",
         "en": "The request arrives too slowly.",
     },
+    "http_invalid": {
+        "fr": "La requête n'est pas du HTTP valide.",
+        "en": "The request is not valid HTTP.",
+    },
     "head_too_large": {
         "fr": "L'en-tête de la requête est trop grand.",
         "en": "The head of the request is too large.",
