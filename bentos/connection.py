@@ -278,7 +278,10 @@ class Connection(HttpToolsProtocol):
             else:
                 self._turn_away(400, "http_invalid")
             return
-        except httptools.HttpParserUpgrade:  # CONNECT, which the application refuses
+        except httptools.HttpParserUpgrade:
+            # CONNECT, which the application refuses. What follows it is not parsed, so it is the last request.
+            assert self.cycle is not None
+            self.cycle.keep_alive = False
             return
         unfinished = self._unfinished_bytes or not self._between_requests
         if unfinished and self._too_much() and not self.transport.is_closing():

@@ -71,6 +71,7 @@ REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b'CONNECT /docs HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n{\xa03d"}',
     b"GET /%00/..;/%ff?a=%zz#x HTTP/1.0\r\n\r\n",
     b"HEAD /docs/ HTTP/1.1\r\nHost: x\r\nX-Forwarded-Prefix: //evil\r\n\r\n",
 ]  # fmt: skip

@@ -308,6 +308,16 @@ def test_fragmented_request_takes_the_normal_path(client: socket.socket) -> None
     assert answer(client) == (200, b"app")
 
 
+@pytest.mark.parametrize("body", [b"", BODY])
+def test_connect_is_the_last_request(client: socket.socket, body: bytes) -> None:
+    client.sendall(request("/other"))
+    assert answer(client) == (200, b"app")
+    client.sendall(request(method="CONNECT", body=body) + request("/other"))
+    assert answer(client) == (200, b"app")
+    client.settimeout(0.5)
+    assert client.recv(1) == b""
+
+
 def test_idle_connection_is_closed_after_a_refusal(client: socket.socket) -> None:
     CountedReads.busy = True
     client.sendall(request())

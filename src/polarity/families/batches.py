@@ -79,4 +79,7 @@ def training_dataset(
             left_out = max(0, left_out - len(order))
 
     signature = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    options = tf.data.Options()
+    # There is nothing to tune, and an iterator's end waits for the tuner, which sleeps for up to a minute.
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4).with_options(options)
