@@ -747,7 +747,7 @@ def decode(body: bytes, kind: type[S]) -> S:
 
 
 def too_many_values(body: bytes) -> bool:
-    """Return whether a body has more than `_MAX_VALUES` commas outside of its strings, or that many strings."""
+    """Return whether a body has more than `_MAX_VALUES` commas outside of its strings."""
     if len(body) <= _MAX_VALUES:
         return False
     if b"\\" in body:
@@ -758,7 +758,8 @@ def too_many_values(body: bytes) -> bool:
         parts = body[start : start + _LARGE_BODY].split(b'"')
         commas += b"".join(parts[quotes % 2 :: 2]).count(b",")
         quotes += len(parts) - 1
-        if commas > _MAX_VALUES or quotes >= 2 * _MAX_VALUES:
+        # Of strings there are at most two for each comma, a key and a value: more of them are too many, or no JSON.
+        if commas > _MAX_VALUES or quotes > 5 * _MAX_VALUES:
             return True
     return False
 

@@ -19,7 +19,7 @@ from polarity.record.answer import Answer, Origin, Outcome
 from polarity.record.prediction_log import RecordUnavailable
 from polarity.serving.batcher import Answer as MakeAnswer
 from polarity.serving.batcher import Busy, ClientDisconnected, Rows, Timing, TooSlow, WaitForDisconnect
-from polarity.serving.contract import Contract, Reply, Served
+from polarity.serving.contract import Contract, Reply, Served, too_many_values
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -188,6 +188,13 @@ def test_commas_in_texts_are_not_values(text: str) -> None:
     model = Model()
     reply = ask(contract(model), "predict_batch", {"texts": ["a" + text[:1999]] * 1000})
     assert reply.status == 200 and len(model.seen) == 1000
+
+
+@pytest.mark.parametrize(("values", "refused"), [(10_001, False), (10_002, True)])
+def test_values_are_counted_whatever_they_are(values: int, refused: bool) -> None:
+    tasks = [{f"name {n}": 'said: "a, b\\"' for n in range(9)}] * (values // 9)
+    tasks.append({f"name {n}": "c" for n in range(values % 9)})
+    assert too_many_values(json.dumps(tasks).encode()) is refused
 
 
 def test_somewhat_too_many_texts_are_refused_as_such() -> None:
