@@ -122,7 +122,11 @@ def test_clients_notice_neither_deployments_nor_failed_ones(
 
         for line, options, reason in (
             ("ENV POLARITY_WORKERS=none", {}, "POLARITY_WORKERS='none'"),  # it does not start
-            ("ENV POLARITY_PREDICTION_LOG=/nowhere/x.db", {"ready_s": 10.0}, "was not ready within 10 s"),
+            (
+                "ENV POLARITY_LOG_DURABLE=true POLARITY_PREDICTION_LOG=/no/x",
+                {"ready_s": 10.0},
+                "was not ready within 10 s",
+            ),
             ("LABEL version=3", {"expect": "sentiment:other"}, "not sentiment:other"),
             ("LABEL version=4", {"check": ("false",)}, "false failed with exit code 1"),
         ):
