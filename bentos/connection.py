@@ -63,6 +63,13 @@ class _Transport:
         if not self._transport.is_closing():
             self._transport.write(data)
 
+    def write_whole(self, response: bytes) -> None:
+        """Send a response that is not uvicorn's."""
+        if self._head or self._transport.is_closing():
+            self.write(response)
+        else:
+            self._transport.write(response)
+
     def flush(self) -> None:
         """Send a pending head that has no body."""
         if self._head:
@@ -108,8 +115,8 @@ class Gate(Protocol):
         """The refusal that any POST to `path` would get after `incoming` admitted requests, or `None`."""
         ...
 
-    def refused(self, path: str, reply: Reply) -> None:
-        """Count a refused request."""
+    def refused(self, path: str, reply: Reply, requests: int) -> None:
+        """Count refused requests."""
         ...
 
     def begin(self, head: SimpleHead, body: bytes) -> Prediction | None:
@@ -123,6 +130,21 @@ class Gate(Protocol):
     def turned_away(self, status: int, code: str) -> Reply:
         """Count a client whose connection is closed, and return the refusal for it."""
         ...
+
+
+class _Refusal:
+    """The response to every simple request to a path that is read in this event loop iteration, and how many it was.
+
+    While the requests of one iteration are read, the queue only grows: once one is refused, all others are.
+    """
+
+    __slots__ = ("at", "reply", "requests", "response")
+
+    def __init__(self, reply: Reply, response: bytes, at: float) -> None:
+        self.reply = reply
+        self.response = response
+        self.at = at
+        self.requests = 0
 
 
 class _TooMuchError(Exception):
@@ -142,6 +164,8 @@ class Connection(HttpToolsProtocol):
     _from_proxy = False
     """Whether the other end is a proxy whose `X-Forwarded-*` headers are believed."""
 
+    _refusals: ClassVar[dict[str, _Refusal]] = {}
+    """Of this event loop iteration, by path."""
     _incoming: ClassVar[int] = 0
     """Requests read in this event loop iteration: all are counted here before the first of them is handled."""
     _headers_of_all: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
@@ -331,9 +355,13 @@ class Connection(HttpToolsProtocol):
         if (simple := read_simple(data)) is None:
             return False
         head, body, rest = simple
-        if (reply := self.gate.overloaded(head.path, self._incoming)) is not None:
-            self.gate.refused(head.path, reply)
-            self._respond(reply, head)
+        refusal = self._refusals.get(head.path)
+        if refusal is None and (reply := self.gate.overloaded(head.path, self._incoming)) is not None:
+            refusal = self._refusal_of(head.path, reply)
+        if refusal is not None:
+            refusal.requests += 1
+            given_back = head.given_back
+            self._write(self._response(refusal.reply, given_back) if given_back else refusal.response, refusal.at)
             if rest:
                 self.loop.call_soon(self._go_on)
                 self._hold(rest)
@@ -345,6 +373,19 @@ class Connection(HttpToolsProtocol):
             self._hold(rest)
         answer.add_done_callback(partial(self._complete, head, perf_counter()))
         return True
+
+    def _refusal_of(self, path: str, reply: Reply) -> _Refusal:
+        if not self._refusals:
+            self.loop.call_soon(self._count_refusals)
+        refusal = self._refusals[path] = _Refusal(reply, self._response(reply), self.loop.time())
+        return refusal
+
+    @classmethod
+    def _count_refusals(cls) -> None:
+        for path, refusal in cls._refusals.items():
+            if cls.gate is not None:
+                cls.gate.refused(path, refusal.reply, refusal.requests)
+        cls._refusals.clear()
 
     def _complete(self, head: SimpleHead, begun_at: float, answer: Prediction) -> None:
         assert self.gate is not None
@@ -361,8 +402,11 @@ class Connection(HttpToolsProtocol):
 
     def _respond(self, reply: Reply, head: SimpleHead) -> None:
         closing = b"connection: close\r\n" if self._last else b""
-        self._out.write(self._response(reply, head.given_back + closing))
-        self._simple_at = self.loop.time()
+        self._write(self._response(reply, head.given_back + closing), self.loop.time())
+
+    def _write(self, response: bytes, at: float) -> None:
+        self._out.write_whole(response)
+        self._simple_at = at
         if self.timeout_keep_alive_task is None:
             self._schedule_keep_alive(self.timeout_keep_alive)
 

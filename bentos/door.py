@@ -256,10 +256,13 @@ class Door:
         reply = self._contract.overloaded(incoming=incoming)
         return None if reply is None else _with_common_headers(reply)
 
-    def refused(self, path: str, reply: Reply) -> None:
-        """Count a request that was answered with the reply of `overloaded`."""
-        metrics.refused("too_many")
-        self._answered(path, reply.status, 0.0)
+    def refused(self, path: str, reply: Reply, requests: int) -> None:
+        """Count requests that were answered with the reply of `overloaded`."""
+        metrics.refused("too_many", requests)
+        metrics.answered(_route(path), reply.status, 0.0, requests)
+        if self._count is not None:
+            for _ in range(requests):
+                self._count(reply.status, 0.0)
 
     def begin(self, head: SimpleHead, body: bytes) -> Prediction | None:
         """Begin to answer a POST of one text, or return `None` if it needs the whole way through `__call__`."""

@@ -33,7 +33,10 @@ FloatArray = npt.NDArray[np.float64]
 Pattern = Literal["poisson", "bursty"]
 PATTERNS: tuple[Pattern, ...] = ("poisson", "bursty")
 
-_FIRST_CONNECTIONS, _MOST_CONNECTIONS = 64, 1000
+# Opened before the first request is due, for as many requests as fall due in this time: to open one takes longer than
+# to send a request, and a generator that opens hundreds in its first second is behind its own schedule.
+_FIRST_CONNECTIONS_S = 0.05
+_FEWEST_CONNECTIONS, _MOST_CONNECTIONS = 64, 1000
 # Requests that fall due within a tick are sent together: an event loop iteration for each would cost more than sending.
 _TICK_S = 0.001
 _SENDS_PER_TICK = 64
@@ -158,9 +161,10 @@ async def _arrive(url: str, bodies: list[bytes], *, rate: float, pattern: Patter
         f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
     )
     traffic = _Traffic(host, port, cycle([head.encode() + b"%d\r\n\r\n" % len(body) + body for body in bodies]))
-    for _ in range(_FIRST_CONNECTIONS):
+    first_connections = min(max(int(rate * _FIRST_CONNECTIONS_S), _FEWEST_CONNECTIONS), _MOST_CONNECTIONS)
+    for _ in range(first_connections):
         traffic.connect()
-    while len(traffic.free) < _FIRST_CONNECTIONS:
+    while len(traffic.free) < first_connections:
         await asyncio.sleep(0.001)
     random, n_requests = np.random.default_rng(7), int(rate * seconds)
     shape = 1.0 if pattern == "poisson" else _BURST_SHAPE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,10 +61,17 @@ def overload(server: BentoServer, bodies: Path, *, seconds: float) -> tuple[Load
     return saturated, beyond, after
 
 
+def refusals(server: BentoServer) -> int:
+    """Number of requests that the server says it has refused with 429."""
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    return sum(int(float(number)) for number in re.findall(r'^polarity_requests_total{.*"429"} (.*)$', metrics, re.M))
+
+
 def test_every_request_gets_a_response_under_overload(server: BentoServer, bodies: Path) -> None:
     _, beyond, after = overload(server, bodies, seconds=3.0)
     assert beyond.unanswered == 0 and set(beyond.statuses) <= ANSWERS
     assert beyond.statuses["200"] > 0
+    assert refusals(server) == beyond.statuses["429"], "each is counted"
     assert set(after.statuses) == {"200"} and after.unanswered == 0, "back to normal"
     assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, cast
 
 import pytest
@@ -28,6 +28,7 @@ class CountedReads(Connection):
     """
 
     busy = False
+    asked = 0
     answers: float | None = None
     longer = 1
     begun: list[Prediction]
@@ -38,11 +39,12 @@ class CountedReads(Connection):
 
     @staticmethod
     def overloaded(path: str, incoming: int) -> Reply | None:
+        CountedReads.asked += 1
         return REFUSAL if CountedReads.busy else None
 
     @staticmethod
-    def refused(path: str, reply: Reply) -> None:
-        CountedReads.counted.append(path)
+    def refused(path: str, reply: Reply, requests: int) -> None:
+        CountedReads.counted += [path] * requests
 
     @staticmethod
     def begin(head: SimpleHead, body: bytes) -> Prediction | None:
@@ -121,7 +123,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
-    CountedReads.busy, CountedReads.counted, CountedReads.writes = False, [], []
+    CountedReads.busy, CountedReads.asked, CountedReads.counted, CountedReads.writes = False, 0, [], []
     CountedReads.answers, CountedReads.begun, CountedReads.completed = None, [], []
     CountedReads.longer = 1
     CountedReads.gate = cast(Gate, CountedReads)
@@ -154,6 +156,12 @@ def answer(client: socket.socket, *, head: bool = False) -> tuple[int, bytes]:
     while len(body) < length:
         body += client.recv(length - len(body))
     return int(got[9:12]), body
+
+
+def refused(number: int) -> list[str]:
+    """Return the paths of the refused requests, once there are this many: they are counted after they are answered."""
+    until(lambda: len(CountedReads.counted) >= number)
+    return CountedReads.counted
 
 
 def test_response_head_is_written_with_first_body_chunk(client: socket.socket) -> None:
@@ -195,7 +203,7 @@ def test_under_overload_a_plain_request_is_refused_before_parsing(client: socket
     for _ in range(3):
         client.sendall(plain)
         assert answer(client) == (429, b"full")
-    assert len(CountedReads.counted) == 3
+    assert refused(3) == ["/predict/batch" if b"/batch" in plain else "/predict"] * 3
     assert b"\r\nretry-after: 2\r\n" in CountedReads.writes[0] and b"\r\ndate: " in CountedReads.writes[0]
     CountedReads.busy = False
     client.sendall(plain)
@@ -213,7 +221,25 @@ def test_refusal_before_parsing_gives_back_what_the_client_sent_to_find_it(clien
     client.sendall(request("/predict", "Traceparent: 00-0", "X-Request-Id: two words"))
     assert answer(client) == (429, b"full")
     assert b"traceparent" not in CountedReads.writes[1] and b"x-request-id" not in CountedReads.writes[1]
-    assert len(CountedReads.counted) == 2
+    assert refused(2) == ["/predict"] * 2
+
+
+def test_requests_that_are_read_together_are_refused_together_and_all_counted(port: int) -> None:
+    CountedReads.busy = True
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(20)]
+        clients[0].sendall(request())
+        assert answer(clients[0]) == (429, b"full")
+        CountedReads.latest.loop.call_soon_threadsafe(time.sleep, 0.2)
+        time.sleep(0.05)
+        for number, one in enumerate(clients):
+            headers = [f"X-Request-Id: order-{number}"] if number % 2 else []
+            one.sendall(request("/predict/batch" if number % 4 == 3 else "/predict", *headers))
+        assert [answer(one) for one in clients] == [(429, b"full")] * 20
+    assert sorted(refused(21)) == ["/predict"] * 16 + ["/predict/batch"] * 5
+    assert CountedReads.asked < 10
+    given_back = {line for write in CountedReads.writes for line in write.split(b"\r\n") if line.startswith(b"x-req")}
+    assert given_back == {b"x-request-id: order-%d" % number for number in range(1, 20, 2)}
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ class TightConnection(Connection):
         return Reply(429, b"full") if TightConnection.busy else None
 
     @staticmethod
-    def refused(path: str, reply: Reply) -> None:
-        TightConnection.codes.append("refused")
+    def refused(path: str, reply: Reply, requests: int) -> None:
+        TightConnection.codes += ["refused"] * requests
 
     @staticmethod
     def begin(head: SimpleHead, body: bytes) -> Prediction | None:

@@ -30,10 +30,13 @@ WaitForDisconnect = Callable[[], Awaitable[object]]
 Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
-# A queue that stays longer than its room for this many seconds without shrinking is overload, not a burst. Only half
-# of the room is then filled until no request has had to be refused for a while (after Nichols and Jacobson,
-# "Controlling Queue Delay", ACM Queue 10(5), 2012).
-_STANDING_S = 0.15
+# A queue that stays longer than its room without shrinking while the model works through this many rooms, within these
+# seconds, is overload, not a burst. Only a part of the room is then filled until no request has had to be refused for a
+# while (after Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
+_STANDING_ROOMS, _STANDING_S = 8, (0.05, 0.15)
+_STRICT_SHARE = 0.25
+# What has piled up while the machine stalled gets the most: a timer was late by this much, at most this long ago.
+_STALL_S, _STALLED_FOR_S = 0.025, 1.0
 # By then, the backlog of a burst has shrunk below this fraction of its peak, unless load arrives at the model's full
 # capacity.
 _STANDING_SHARE = 0.9
@@ -213,7 +216,7 @@ class Batcher:
         Maximum number of characters in a batch of several texts, of which a request with long ones may take a quarter
         while others are waiting; at least one text. Default: any number.
     queue_room : int, optional
-        Number of requests that may always wait, whatever the pace; half as many under sustained overload. Default:
+        Number of requests that may always wait, whatever the pace; fewer under sustained overload. Default:
         `max_batch`.
     """
 
@@ -252,9 +255,10 @@ class Batcher:
         self._batches: set[asyncio.Task[None]] = set()
         self._pace_started_at = 0.0
         self._queue_room = queue_room or max_batch
-        self._strict_room = max(1, self._queue_room // 2)
+        self._strict_room = max(1, int(_STRICT_SHARE * self._queue_room))
         self._below_room_at = self._checked_at = 0.0
         self._longest_queue = self._strict_ticks = 0
+        self._stalled_at = -math.inf
         self._texts_done = 0.0
         self._seconds_busy = 0.0
 
@@ -337,7 +341,7 @@ class Batcher:
             loop.call_soon(self._send, loop, "idle")
         if not self._sweeping:
             self._sweeping = True
-            loop.call_later(_TICK_S, self._sweep, loop)
+            loop.call_later(_TICK_S, self._sweep, loop, work.arrived + _TICK_S)
         return work
 
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
@@ -359,7 +363,7 @@ class Batcher:
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
     def _enter_strict_mode(self) -> None:
-        """Limit the queue to half its room until no request has been refused for a number of timer ticks.
+        """Limit the queue to a part of its room until no request has been refused for a number of timer ticks.
 
         Ticks are counted because elapsed time alone would mistake a stalled machine for a calm one. The number grows
         with the model's latency: a slow model alternates between refusing and accepting, and a pause between two
@@ -379,11 +383,17 @@ class Batcher:
         if self._checked_at < self._below_room_at:
             self._checked_at, self._longest_queue = now, 0
         self._longest_queue = max(self._longest_queue, requests)
-        if now - self._checked_at < _STANDING_S:
+        if now - self._checked_at < self._standing_s(now):
             return False
         standing = requests >= _STANDING_SHARE * self._longest_queue
         self._checked_at, self._longest_queue = now, requests
         return standing
+
+    def _standing_s(self, now: float) -> float:
+        least_s, most_s = _STANDING_S
+        if now - self._stalled_at < _STALLED_FOR_S:
+            return most_s
+        return min(max(_STANDING_ROOMS * self._queue_room * self._seconds_per_text, least_s), most_s)
 
     def _send(self, loop: asyncio.AbstractEventLoop, reason: Reason) -> None:
         self._scheduled = False
@@ -507,9 +517,11 @@ class Batcher:
         except Exception as error:
             work.fail(error)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _sweep(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Fail overdue requests, and start watching the clients of waiting ones for a disconnect."""
         now = perf_counter()
+        if now - due > _STALL_S:
+            self._stalled_at = now
         while self._unanswered:
             work = self._unanswered[0]
             if not (work.computed or work.answer.done()):
@@ -524,7 +536,7 @@ class Batcher:
                 work.watcher = loop.create_task(self._fail_on_disconnect(work, work.disconnected))
         self._sweeping = bool(self._unanswered)
         if self._sweeping:
-            loop.call_later(_TICK_S, self._sweep, loop)
+            loop.call_later(_TICK_S, self._sweep, loop, now + _TICK_S)
 
     @staticmethod
     async def _fail_on_disconnect(work: _Work, disconnected: WaitForDisconnect) -> None:

@@ -108,15 +108,15 @@ _observed: defaultdict[Histogram, list[float]] = defaultdict(list)
 _served: tuple[str, str, str, str] | None = None
 
 
-def _count(child: Any) -> None:
+def _count(child: Any, number: int = 1) -> None:
     if not _gathered:
         asyncio.get_running_loop().call_later(_GATHER_S, flush)
-    _gathered[child] += 1
+    _gathered[child] += number
 
 
-def _observe(histogram: Histogram, value: float) -> None:
+def _observe(histogram: Histogram, value: float, times: int = 1) -> None:
     """Observe a value with the next flush, which something that is counted with it has scheduled."""
-    _observed[histogram].append(value)
+    _observed[histogram] += [value] * times
 
 
 def flush() -> None:
@@ -141,16 +141,16 @@ def _child(family: Counter | Histogram, *labels: str) -> Any:
     return family.labels(*labels)
 
 
-def answered(route: str, status: int, seconds: float) -> None:
-    """Count one request. `route` is one of the contract's routes, never a path that the client sent."""
-    _count(_child(_requests, route, str(status)))
+def answered(route: str, status: int, seconds: float, requests: int = 1) -> None:
+    """Count requests that took `seconds`. `route` is one of the contract's routes, never a path that a client sent."""
+    _count(_child(_requests, route, str(status)), requests)
     if status != 429:
-        _observe(_child(_request_seconds, route), seconds)
+        _observe(_child(_request_seconds, route), seconds, requests)
 
 
-def refused(reason: str) -> None:
-    """Count one refused text or request."""
-    _count(_child(_refusals, reason))
+def refused(reason: str, number: int = 1) -> None:
+    """Count refused texts or requests."""
+    _count(_child(_refusals, reason), number)
 
 
 def predicted(sentiment: str) -> None:

@@ -411,6 +411,29 @@ def test_burst_may_wait_but_a_standing_queue_may_not() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("stalled", [False, True])
+def test_queue_of_a_fast_model_stands_sooner_unless_the_machine_stalled(stalled: bool) -> None:
+    async def refused() -> bool:
+        one = batcher(Model(seconds=0.002), max_batch=8, max_wait_s=0.5, queue_room=8)
+        await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(64)))
+        if stalled:
+            waiting = asyncio.create_task(one.predict(["x"]))
+            await asyncio.sleep(0.0005)
+            time.sleep(0.2)
+            await waiting
+            await asyncio.sleep(0.01)
+        asked: list[asyncio.Task[Any]] = []
+        until = time.perf_counter() + 0.1
+        while time.perf_counter() < until:  # three times the model's capacity
+            asked += [asyncio.create_task(one.predict(["x"])) for _ in range(24)]
+            await asyncio.sleep(0.002)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return any(isinstance(answer, Busy) for answer in answers)
+
+    # This machine may stall, too.
+    assert any(asyncio.run(refused()) is not stalled for _ in range(3))
+
+
 def test_backlog_of_a_stall_is_processed_without_refusals() -> None:
     async def test() -> None:
         one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, queue_room=8)
