@@ -31,16 +31,19 @@ Reason = Literal["idle", "freed", "full"]
 
 _TICK_S = 0.05
 # A queue that stays longer than its room without shrinking while the model works through this many rooms, within these
-# seconds, is overload, not a burst. Only a part of the room is then filled until no request has had to be refused for a
-# while (after Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
+# seconds, is overload, not a burst. It is then limited to its room until no request has had to be refused for a while
+# (after Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
 _STANDING_ROOMS, _STANDING_S = 8, (0.05, 0.15)
-_STRICT_SHARE = 0.25
 # What has piled up while the machine stalled gets the most: a timer was late by this much, at most this long ago.
 _STALL_S, _STALLED_FOR_S = 0.025, 1.0
 # By then, the backlog of a burst has shrunk below this fraction of its peak, unless load arrives at the model's full
 # capacity.
 _STANDING_SHARE = 0.9
 _CALM_TICKS, _CALM_ROOMS = 10, 4
+# If the room fills up nevertheless, only a part of it is used for as long as calm takes, and after each look at the
+# whole room that finds it full again for twice as long, up to so many times. A part could not show that the overload is
+# over: at half load it is often full.
+_NARROW_SHARE, _NARROW_TIMES = 0.25, 8
 # Decay of the pace estimate per batch, and the limit on how many times slower than it a single batch may count: a
 # machine that stalled for a moment is not a slow model, while a real slowdown shows after a few batches.
 _PACE_DECAY, _OUTLIER = 0.9, 4
@@ -255,9 +258,9 @@ class Batcher:
         self._batches: set[asyncio.Task[None]] = set()
         self._pace_started_at = 0.0
         self._queue_room = queue_room or max_batch
-        self._strict_room = max(1, int(_STRICT_SHARE * self._queue_room))
-        self._below_room_at = self._checked_at = 0.0
-        self._longest_queue = self._strict_ticks = 0
+        self._narrow_room = max(1, int(_NARROW_SHARE * self._queue_room))
+        self._below_room_at = self._checked_at = self._strict_at = 0.0
+        self._longest_queue = self._strict_ticks = self._narrow_ticks = self._narrow_times = 0
         self._stalled_at = -math.inf
         self._texts_done = 0.0
         self._seconds_busy = 0.0
@@ -347,34 +350,50 @@ class Batcher:
     def retry_delay_s(self, texts: int = 1, *, incoming: int = 0) -> float | None:
         """Seconds until this many more texts can be accepted, or `None` if they can be accepted now."""
         requests, waiting = len(self._queue) + incoming, self._waiting + incoming
-        if waiting < self._strict_room:
+        if waiting < self._narrow_room:
             return None
         now = perf_counter()
         text_s = self._seconds_per_text
-        if requests >= self._queue_room and self._is_standing(requests, now):
-            self._enter_strict_mode()
-        room, patience_s = (self._strict_room, 0.0) if self._strict_ticks else (self._queue_room, self._max_wait_s)
+        if not self._strict_ticks and requests >= self._queue_room and self._is_standing(requests, now):
+            self._enter_strict_mode(now)
+        room = self._narrow_room if self._narrow_ticks else self._queue_room
+        patience_s = 0.0 if self._strict_ticks else self._max_wait_s
         turn_s, done_s = (self._ahead + incoming) * text_s, (waiting + texts) * text_s
         in_time = done_s <= self._deadline_s and waiting + texts <= self._max_queue
         if in_time and (requests < room or turn_s <= patience_s):
             return None
-        if self._strict_ticks:
-            self._enter_strict_mode()
+        if self._strict_ticks and not self._narrow_ticks:
+            self._stay_strict()
         return max(turn_s, done_s - self._deadline_s, 0.1)
 
-    def _enter_strict_mode(self) -> None:
-        """Limit the queue to a part of its room until no request has been refused for a number of timer ticks.
+    @property
+    def _calm_ticks(self) -> int:
+        """Timer ticks without a refusal that end an overload.
 
-        Ticks are counted because elapsed time alone would mistake a stalled machine for a calm one. The number grows
-        with the model's latency: a slow model alternates between refusing and accepting, and a pause between two
-        refusals does not end the overload.
+        The number grows with the model's latency: a slow model alternates between refusing and accepting, and a pause
+        between two refusals does not end the overload.
         """
-        if not self._strict_ticks:
-            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        self._strict_ticks = max(_CALM_TICKS, int(_CALM_ROOMS * self._queue_room * self._seconds_per_text / _TICK_S))
+        return max(_CALM_TICKS, int(_CALM_ROOMS * self._queue_room * self._seconds_per_text / _TICK_S))
+
+    def _enter_strict_mode(self, now: float) -> None:
+        """Limit the queue to its room until no request has been refused for a number of timer ticks.
+
+        Ticks are counted because elapsed time alone would mistake a stalled machine for a calm one.
+        """
+        asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        self._strict_at, self._strict_ticks, self._narrow_times = now, self._calm_ticks, 1
+
+    def _stay_strict(self) -> None:
+        """The whole room is full: use only a part of it for a while, unless this is still what had piled up before."""
+        self._strict_ticks = self._calm_ticks
+        if self._below_room_at > self._strict_at:
+            self._narrow_ticks = self._narrow_times * self._strict_ticks
+            self._strict_ticks += self._narrow_ticks
+            self._narrow_times = min(2 * self._narrow_times, _NARROW_TIMES)
 
     def _tick(self) -> None:
         self._strict_ticks -= 1
+        self._narrow_ticks = max(0, self._narrow_ticks - 1)
         if self._strict_ticks:
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 

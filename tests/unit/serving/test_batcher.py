@@ -434,6 +434,37 @@ def test_queue_of_a_fast_model_stands_sooner_unless_the_machine_stalled(stalled:
     assert any(asyncio.run(refused()) is not stalled for _ in range(3))
 
 
+def test_overload_ends_at_half_load_although_a_part_of_the_room_is_often_full() -> None:
+    async def test() -> None:
+        # A batch takes as long for one text as for eight: with a quarter of the room, half of the load is too much.
+        one = batcher(Model(seconds=0.004), max_batch=8, max_wait_s=0.5, queue_room=8)
+        await asyncio.gather(*(one.predict(["how fast is it"]) for _ in range(64)))
+        refused_at = 0.0
+
+        async def ask(text: str) -> None:
+            nonlocal refused_at
+            try:
+                await one.predict([text])
+            except Busy:
+                refused_at = time.perf_counter()
+
+        async with asyncio.TaskGroup() as asked:
+            until = time.perf_counter() + 0.4
+            while time.perf_counter() < until:
+                for _ in range(32):
+                    asked.create_task(ask("x"))
+                await asyncio.sleep(0.004)
+            assert refused_at > until - 0.1, "overload"
+            refused_at = until = time.perf_counter()
+            while time.perf_counter() < min(until + 15, refused_at + 1):
+                for _ in range(4):
+                    asked.create_task(ask("x"))
+                await asyncio.sleep(0.004)
+            assert time.perf_counter() >= refused_at + 1, "a second without a refusal, within fifteen"
+
+    run(test)
+
+
 def test_backlog_of_a_stall_is_processed_without_refusals() -> None:
     async def test() -> None:
         one = batcher(Model(seconds=0.005), max_batch=4, max_wait_s=0.5, queue_room=8)
