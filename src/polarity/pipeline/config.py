@@ -395,5 +395,5 @@ def _profile(name: str) -> dict[str, Any]:
 
 
 PROFILES: dict[str, dict[str, Any]] = {
-    "demo": {"data": {"source": "generated"}, "evaluation": {"train_rows": 1000}},
+    "demo": {"data": {"source": "generated"}, "evaluation": {"train_rows": 300}},
 }
